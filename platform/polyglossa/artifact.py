@@ -1,0 +1,192 @@
+"""Artifacts: what stages exchange. A directory of data, `manifest.json`, and a commit marker written last.
+
+An artifact's address is a hash of everything that shaped it (stage, the stage's revision, its config, its parents), so
+running a pipeline again does only what changed. A directory without the marker is no artifact: it is ignored, and
+cleared by the next run that wants its place. Storage is a URI through `pyarrow.fs` (a local path, `s3://`, `gs://`).
+
+    artifact = produce(root, ArtifactKey(stage="mine", name="mine", ...), make)
+"""
+
+import hashlib
+import json
+import posixpath
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs as pafs
+
+from polyglossa import __version__
+from polyglossa.errors import ArtifactError
+
+MARKER = "COMMITTED"
+MANIFEST = "manifest.json"
+_RECORDED_LIBRARIES = ("torch", "ray", "transformers", "deepspeed", "pyarrow", "tokenizers")
+
+
+def open_storage(uri: str) -> tuple[pafs.FileSystem, str]:
+    """Resolve a URI or a local path to a filesystem and the path in it."""
+    if "://" in uri:
+        filesystem, path = pafs.FileSystem.from_uri(uri)
+        return filesystem, path
+    return pafs.LocalFileSystem(), str(Path(uri).absolute())
+
+
+@dataclass(frozen=True)
+class ArtifactKey:
+    """Everything that shapes an artifact."""
+
+    stage: str
+    name: str
+    revision: int
+    config: Mapping[str, Any]
+    parents: Mapping[str, "Artifact"] = field(default_factory=dict)
+
+    @property
+    def hash(self) -> str:
+        """Sixteen hex digits; equal keys give equal hashes on any machine."""
+        shape = {
+            "stage": self.stage,
+            "revision": self.revision,
+            "config": self.config,
+            "parents": {role: parent.hash for role, parent in sorted(self.parents.items())},
+        }
+        canonical = json.dumps(shape, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    def uri(self, root: str) -> str:
+        """Where the artifact lies under a storage root."""
+        return posixpath.join(root, "artifacts", self.stage, f"{self.name}-{self.hash}")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A committed artifact: where it is and what its manifest says."""
+
+    uri: str
+    manifest: Mapping[str, Any]
+
+    @property
+    def hash(self) -> str:
+        """The hash of the key that made it."""
+        return str(self.manifest["hash"])
+
+    @property
+    def counts(self) -> Mapping[str, Any]:
+        """Row counts and other whole-artifact figures that the stage recorded."""
+        return dict(self.manifest["counts"])
+
+    def at(self, *parts: str) -> str:
+        """Address of something inside the artifact."""
+        return posixpath.join(self.uri, *parts)
+
+    def read_json(self, *parts: str) -> Any:
+        """Read a JSON file of the artifact."""
+        return read_json(self.at(*parts))
+
+
+@dataclass
+class Draft:
+    """An artifact in the making: the stage writes under `uri` and records its counts."""
+
+    uri: str
+    counts: dict[str, Any] = field(default_factory=dict)
+
+    def at(self, *parts: str) -> str:
+        """Address of something inside the draft; its folder exists afterwards."""
+        uri = posixpath.join(self.uri, *parts)
+        filesystem, path = open_storage(uri)
+        filesystem.create_dir(posixpath.dirname(path), recursive=True)
+        return uri
+
+    def write_json(self, value: Any, *parts: str) -> None:
+        """Write a JSON file into the draft."""
+        write_json(self.at(*parts), value)
+
+    def count(self, **figures: Any) -> None:
+        """Record figures for the manifest (rows in, rows out, tokens …)."""
+        self.counts.update(figures)
+
+
+def read_json(uri: str) -> Any:
+    """Read a JSON file from any storage."""
+    filesystem, path = open_storage(uri)
+    with filesystem.open_input_file(path) as stream:
+        return json.loads(stream.read())
+
+
+def write_json(uri: str, value: Any) -> None:
+    """Write a JSON file to any storage."""
+    filesystem, path = open_storage(uri)
+    with filesystem.open_output_stream(path) as stream:
+        stream.write(json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True).encode())
+
+
+def exists(uri: str) -> bool:
+    """Tell whether a file or folder is there."""
+    filesystem, path = open_storage(uri)
+    return filesystem.get_file_info(path).type != pafs.FileType.NotFound
+
+
+def clear(uri: str) -> None:
+    """Remove a folder and all it holds; nothing happens where there is none."""
+    filesystem, path = open_storage(uri)
+    if filesystem.get_file_info(path).type == pafs.FileType.Directory:
+        filesystem.delete_dir(path)
+
+
+def find(root: str, key: ArtifactKey) -> Artifact | None:
+    """Return the committed artifact of a key, or None."""
+    uri = key.uri(root)
+    return open_artifact(uri) if exists(posixpath.join(uri, MARKER)) else None
+
+
+def open_artifact(uri: str) -> Artifact:
+    """Open a committed artifact.
+
+    Raises:
+        ArtifactError: nothing committed lies there.
+    """
+    if not exists(posixpath.join(uri, MARKER)):
+        raise ArtifactError(f"{uri}: no committed artifact is here. Run the stage that makes it again.")
+    return Artifact(uri, read_json(posixpath.join(uri, MANIFEST)))
+
+
+def produce(root: str, key: ArtifactKey, make: Callable[[Draft], None]) -> Artifact:
+    """Return the artifact of a key, making it if it is not there.
+
+    Args:
+        root: storage root.
+        key: what shapes the artifact.
+        make: writes the data under the draft's address. A stage that can resume keeps its progress outside the draft.
+    """
+    found = find(root, key)
+    if found is not None:
+        return found
+    uri = key.uri(root)
+    clear(uri)
+    draft = Draft(uri)
+    started = time.monotonic()
+    try:
+        make(draft)
+    except BaseException:
+        clear(uri)
+        raise
+    manifest = {
+        "stage": key.stage,
+        "name": key.name,
+        "hash": key.hash,
+        "revision": key.revision,
+        "config": key.config,
+        "parents": {role: {"hash": parent.hash, "uri": parent.uri} for role, parent in key.parents.items()},
+        "counts": draft.counts,
+        "version": __version__,
+        "libraries": {name: version(name) for name in _RECORDED_LIBRARIES},
+        "wall_seconds": round(time.monotonic() - started, 3),
+    }
+    draft.write_json(manifest, MANIFEST)
+    draft.write_json({"hash": key.hash}, MARKER)
+    return Artifact(uri, manifest)

@@ -1,0 +1,34 @@
+"""Errors that a person meets.
+
+Every message says what was got, what is allowed and what to do. Errors cross process boundaries (Ray pickles them),
+so each takes exactly its message. `exit_code` is what a command ends with: 2 for the user's mistake, 1 for ours or
+the machine's.
+"""
+
+
+class PolyglossaError(Exception):
+    """Anything Polyglossa raises on purpose."""
+
+    exit_code = 1
+
+
+class UserError(PolyglossaError):
+    """The input is wrong and the person who gave it can mend it."""
+
+    exit_code = 2
+
+
+class RecipeError(UserError):
+    """A recipe, an override or a profile is not valid."""
+
+
+class DataError(UserError):
+    """Data that a recipe points to is missing or unusable."""
+
+
+class ArtifactError(PolyglossaError):
+    """An artifact is missing, half-written or not what its reader expects."""
+
+
+class TrainingError(PolyglossaError):
+    """Training met a state that it must not continue from."""

@@ -1,0 +1,127 @@
+"""What a person sees while a run works: one live line per stage, one summary line after it, third-party chatter in a file.
+
+`console()` routes everything that other libraries write to the terminal (through any route, file descriptors included)
+into a log file and keeps the real terminal for us. Without it, `track` and `say` do nothing, so stages call them freely.
+"""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+_SHOW_AFTER_SECONDS = 2.0
+_PLAIN_EVERY_SECONDS = 30.0
+_console: Console | None = None
+
+
+class Bar:
+    """Progress of one piece of work; safe to advance from any thread."""
+
+    def __init__(self, name: str, total: float | None, unit: str) -> None:
+        self.name, self.total, self.unit = name, total, unit
+        self.done = 0.0
+        self.text = ""
+        self.started = time.monotonic()
+        self._lock = threading.Lock()
+
+    def advance(self, amount: float = 1) -> None:
+        """Count work as done, in the bar's unit."""
+        with self._lock:
+            self.done += amount
+
+    def note(self, text: str) -> None:
+        """Show a short text behind the bar (the loss, a source's name)."""
+        self.text = text
+
+    def line(self) -> str:
+        """The bar as one line of text."""
+        seconds = time.monotonic() - self.started
+        rate = self.done / seconds if seconds else 0.0
+        if not self.total:
+            return f"  {self.name:<26} {self.done:>10,.0f} {self.unit}  {seconds:5.0f} s  {self.text}"
+        share = min(1.0, self.done / self.total)
+        filled = "━" * round(24 * share)
+        left = f"{(self.total - self.done) / rate:4.0f} s left" if rate > 0 and share < 1 else "          "
+        return f"  {self.name:<26} {filled:<24} {share:4.0%} {rate:>9,.0f} {self.unit}/s  {left}  {self.text}"
+
+    def __rich__(self) -> Text:
+        if time.monotonic() - self.started < _SHOW_AFTER_SECONDS:
+            return Text("")
+        return Text(self.line(), no_wrap=True, overflow="ellipsis")
+
+
+@contextmanager
+def track(name: str, total: float | None = None, unit: str = "rows") -> Iterator[Bar]:
+    """Show a live line for work that takes longer than two seconds.
+
+    Args:
+        name: what is being done.
+        total: how much there is, in `unit`; None where that is not known.
+        unit: what is counted.
+    """
+    bar = Bar(name, total, unit)
+    if _console is None:
+        yield bar
+    elif _console.is_terminal:
+        with Live(bar, console=_console, refresh_per_second=4, transient=True):
+            yield bar
+    else:
+        with _plain_lines(bar, _console):
+            yield bar
+
+
+@contextmanager
+def _plain_lines(bar: Bar, console: Console) -> Iterator[None]:
+    """Off a terminal, a line every half minute says that work goes on."""
+    stopped = threading.Event()
+
+    def beat() -> None:
+        while not stopped.wait(_PLAIN_EVERY_SECONDS):
+            console.print(Text(bar.line().rstrip()), soft_wrap=True)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def say(text: object = "", style: str | None = None) -> None:
+    """Print a line (or a rich renderable) to the person's terminal."""
+    if _console is not None:
+        _console.print(text, style=style, soft_wrap=isinstance(text, str), highlight=False)
+
+
+@contextmanager
+def console(log_file: Path) -> Iterator[Console]:
+    """Keep the terminal for `say` and `track`; send all other output of this process and its children to a log file."""
+    global _console
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    terminal, errors = os.dup(1), os.dup(2)
+    with open(log_file, "ab", buffering=0) as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    stream = os.fdopen(os.dup(terminal), "w", buffering=1, encoding="utf-8", errors="replace")
+    try:
+        _console = Console(file=stream, force_terminal=os.isatty(terminal) or None)
+        yield _console
+    finally:
+        _console = None
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.dup2(terminal, 1)
+        os.dup2(errors, 2)
+        os.close(terminal)
+        os.close(errors)
+        stream.close()

@@ -1,0 +1,66 @@
+"""Recipe section `backbone`: the model and tokenizer that a member starts from."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from polyglossa.recipe.strict import Strict
+
+
+class Shape(Strict):
+    """The shape of a Qwen3 model with tied embeddings and no LM head."""
+
+    hidden: int = Field(ge=8)
+    """Width of the residual stream; also the embedding width."""
+    mlp: int = Field(ge=8)
+    """Width of the gated MLP."""
+    layers: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    """Query heads."""
+    kv_heads: int = Field(ge=1)
+    """Key/value heads."""
+    head_dim: int = Field(128, ge=4)
+
+    @model_validator(mode="after")
+    def _heads_group_evenly(self) -> Self:
+        if self.heads % self.kv_heads:
+            raise ValueError(f"heads = {self.heads} must be a multiple of kv_heads = {self.kv_heads}")
+        return self
+
+    def parameters(self, vocabulary: int) -> int:
+        """Exact parameter count with a table of `vocabulary` rows."""
+        attention = self.hidden * self.head_dim * (2 * self.heads + 2 * self.kv_heads) + 2 * self.head_dim
+        layer = attention + 3 * self.hidden * self.mlp + 2 * self.hidden
+        return vocabulary * self.hidden + self.layers * layer + self.hidden
+
+
+class TokenizerConfig(Strict):
+    """A byte-level BPE tokenizer trained on the training part of the corpus."""
+
+    vocabulary: int = Field(8192, ge=300)
+    """Rows of the embedding table, special tokens included."""
+
+
+class BackboneConfig(Strict):
+    """Either a model by name (`model`), or a new Qwen3 model of a shape with a tokenizer trained here."""
+
+    model: str | None = None
+    """Hugging Face name or local directory; weights must be safetensors."""
+    revision: str | None = None
+    """Commit of the model on the hub; None means the newest."""
+    shape: Shape | None = None
+    """Shape of a new model, randomly initialised."""
+    tokenizer: TokenizerConfig | None = None
+    """Tokenizer of a new model."""
+    max_tokens: int = Field(1024, ge=8)
+    """Longest text that members of this backbone read (tokens, EOS included)."""
+    seed: int = 0
+    """Seed of the initial weights."""
+
+    @model_validator(mode="after")
+    def _by_name_or_by_shape(self) -> Self:
+        if (self.model is None) == (self.shape is None):
+            raise ValueError("give exactly one of `model` (a name or directory) and `shape` (a new model)")
+        if (self.shape is None) != (self.tokenizer is None):
+            raise ValueError("`shape` and `tokenizer` go together")
+        return self

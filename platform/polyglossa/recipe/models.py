@@ -1,0 +1,54 @@
+"""The recipe: one YAML file that describes a family, as strict models. What it says is science; placement is apart."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from polyglossa.recipe.corpus import CorpusConfig
+from polyglossa.recipe.evaluate import EvaluateConfig
+from polyglossa.recipe.members import Member
+from polyglossa.recipe.mine import MineConfig
+from polyglossa.recipe.serve import ServeConfig
+from polyglossa.recipe.strict import Strict
+from polyglossa.recipe.train import StageConfig
+
+
+class Recipe(Strict):
+    """A family of embedding models: corpus, mining, training stages, members, evaluation and serving."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    """Name of the run; also the folder under `storage`."""
+    storage: str = "runs"
+    """Where artifacts go: a local path, `s3://…` or `gs://…`; the run's folder is `<storage>/<name>`."""
+    corpus: CorpusConfig
+    mine: MineConfig | None = None
+    """Needed where a stage reads hard negatives."""
+    training: dict[str, StageConfig] = Field(min_length=1)
+    """Training stages by name."""
+    members: tuple[Member, ...] = Field(min_length=1)
+    evaluate: EvaluateConfig = EvaluateConfig()
+    serve: ServeConfig = ServeConfig()
+
+    @property
+    def root(self) -> str:
+        """The run's folder."""
+        return f"{self.storage.rstrip('/')}/{self.name}"
+
+    def member(self, name: str) -> Member:
+        """Look a member up by name."""
+        return next(member for member in self.members if member.name == name)
+
+    def shapes(self) -> dict[str, object]:
+        """Shape of every member that the recipe alone tells (None where a hub model decides)."""
+        shapes: dict[str, object] = {}
+        for member in self.members:
+            parent = shapes.get(member.prune.from_.partition("@")[0]) if member.prune else None
+            shapes[member.name] = member.shape(parent)  # type: ignore[arg-type]
+        return shapes
+
+    @model_validator(mode="after")
+    def _references_hold(self) -> Self:
+        from polyglossa.recipe.references import check
+
+        check(self)
+        return self

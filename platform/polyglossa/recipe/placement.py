@@ -1,0 +1,55 @@
+"""Placement profiles: where a run happens. Never part of an artifact's hash: the same recipe means the same anywhere."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from polyglossa.recipe.strict import Strict
+
+
+class StagePlacement(Strict):
+    """Resources of one stage."""
+
+    workers: int = Field(1, ge=1)
+    """Worker processes or actors."""
+    cpus: float = Field(1.0, ge=0)
+    """CPUs per worker."""
+    gpus: float = Field(0.0, ge=0)
+    """GPUs per worker."""
+    threads: int = Field(1, ge=1)
+    """Torch threads per worker."""
+    labels: dict[str, str] = {}
+    """Ray label selector of the nodes to run on."""
+
+
+class TrainPlacement(StagePlacement):
+    """Resources of a training stage."""
+
+    workers: int = Field(2, ge=1)
+    zero: Literal[0, 1, 2, 3] = 0
+    """DeepSpeed ZeRO stage; changes memory, never the numbers."""
+    resident_tokens: int = Field(65_536, ge=16)
+    """Tokens whose graphs are kept for one backward; beyond it gradients are cached and recomputed (two passes)."""
+    checkpoint_steps: int = Field(200, ge=1)
+    """Steps between checkpoints."""
+    max_failures: int = Field(3, ge=-1)
+    """Worker-group restarts before the run fails; -1 means no limit."""
+
+
+class Profile(Strict):
+    """Placement of every stage on one cluster."""
+
+    name: str = "local"
+    cpus: int | None = Field(None, ge=1)
+    """CPUs of a Ray started here; None takes what the machine has. Not used when joining a cluster."""
+    object_store_gib: float = Field(0.75, gt=0)
+    """Object store of a Ray started here (GiB)."""
+    corpus: StagePlacement = StagePlacement(workers=2)
+    backbone: StagePlacement = StagePlacement(cpus=2)
+    mine: StagePlacement = StagePlacement(workers=2)
+    pack: StagePlacement = StagePlacement(workers=2)
+    train: TrainPlacement = TrainPlacement()
+    prune: StagePlacement = StagePlacement(threads=2)
+    distill: StagePlacement = StagePlacement(workers=2)
+    evaluate: StagePlacement = StagePlacement(workers=2)
+    serve: StagePlacement = StagePlacement(workers=1)

@@ -1,0 +1,83 @@
+"""Rules that span a recipe's sections: who may be pruned from, taught by and mined with whom."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from polyglossa.recipe.backbone import Shape
+
+if TYPE_CHECKING:
+    from polyglossa.recipe.members import Member
+    from polyglossa.recipe.models import Recipe
+
+
+def check(recipe: Recipe) -> None:
+    """Raise ValueError, with the path, for the first reference that does not hold."""
+    seen: dict[str, Member] = {}
+    shapes: dict[str, Shape | None] = {}
+    for index, member in enumerate(recipe.members):
+        where = f"members.{index}"
+        if member.name in seen:
+            raise ValueError(f"{where}.name: {member.name!r} names two members; names must differ")
+        for stage in member.stages:
+            if stage not in recipe.training:
+                raise ValueError(f"{where}.stages: {stage!r} is not one of {_names(recipe.training)}")
+            if recipe.training[stage].hard_negatives and recipe.mine is None:
+                raise ValueError(f"training.{stage}.hard_negatives: needs a `mine` section, and there is none")
+        shapes[member.name] = _shape(member, seen, shapes, where)
+        if member.teacher is not None:
+            _check_teacher(member, seen, shapes, where)
+        elif member.without_distillation:
+            raise ValueError(f"{where}.without_distillation: the member has no `teacher` to do without")
+        seen[member.name] = member
+    if recipe.mine is not None and "@" in recipe.mine.model:
+        _model_at(recipe.mine.model, seen, "mine.model")
+    served = recipe.serve.members or ()
+    for name in (*served, *recipe.serve.aliases.values()):
+        if name not in seen:
+            raise ValueError(f"serve: {name!r} is not one of {_names(seen)}")
+
+
+def _shape(member: Member, seen: dict[str, Member], shapes: dict[str, Shape | None], where: str) -> Shape | None:
+    if member.prune is None:
+        return member.shape()
+    name = member.prune.from_.partition("@")[0]
+    if name == member.name:
+        raise ValueError(f"{where}.prune.from: {name!r} cannot be pruned from itself; name an earlier member")
+    _model_at(member.prune.from_, seen, f"{where}.prune.from")
+    parent = shapes[name]
+    if parent is None:
+        return None
+    for field in ("hidden", "mlp", "layers"):
+        got, limit = getattr(member.prune, field), getattr(parent, field)
+        if got > limit:
+            raise ValueError(f"{where}.prune.{field}: {got} is wider than the {limit} of {name!r}; use at most {limit}")
+    return member.shape(parent)
+
+
+def _check_teacher(member: Member, seen: dict[str, Member], shapes: dict[str, Shape | None], where: str) -> None:
+    assert member.teacher is not None
+    if member.teacher == member.name:
+        raise ValueError(f"{where}.teacher: {member.name!r} cannot teach itself; name an earlier member")
+    if member.teacher not in seen:
+        raise ValueError(f"{where}.teacher: {member.teacher!r} is not an earlier member; those are {_names(seen)}")
+    teacher, student = shapes[member.teacher], shapes[member.name]
+    if teacher is not None and student is not None and teacher.hidden < student.hidden:
+        raise ValueError(
+            f"{where}.teacher: {member.teacher!r} has width {teacher.hidden}, narrower than its student's "
+            f"{student.hidden}; a teacher must be at least as wide"
+        )
+
+
+def _model_at(reference: str, seen: dict[str, Member], where: str) -> None:
+    name, _, stage = reference.partition("@")
+    if name not in seen:
+        raise ValueError(f"{where}: {name!r} is not an earlier member; those are {_names(seen)}")
+    if not stage:
+        raise ValueError(f"{where}: {reference!r} names no stage; write {name}@{seen[name].stages[0]}")
+    if stage not in seen[name].stages:
+        raise ValueError(f"{where}: {name!r} has no stage {stage!r}; it has {_names(seen[name].stages)}")
+
+
+def _names(names: object) -> str:
+    return ", ".join(map(str, names)) or "none"  # type: ignore[call-overload]

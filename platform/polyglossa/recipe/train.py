@@ -1,0 +1,67 @@
+"""Recipe section `training`: what a training stage reads and how it learns. Science only: placement is elsewhere."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from polyglossa.recipe.strict import Strict
+
+
+class ObjectiveConfig(Strict):
+    """The contrastive objective of F2LLM-v2 and its choices."""
+
+    temperature: float = Field(0.05, gt=0)
+    """Softmax temperature of every term."""
+    hard_weight: float = Field(1.0, ge=0)
+    """Weight of the term over a query's own negatives."""
+    in_batch_weight: float = Field(1.0, ge=0)
+    """Weight of the term over the positives of the global batch (retrieval and bitext only)."""
+    matryoshka: Literal["none", "published", "uniform"] = "none"
+    """Widths and weights: full width only; powers of two with weight 1/(n·√(D/d)); the same widths with equal weight."""
+    gather: Literal["with_grad", "query_only"] = "with_grad"
+    """Which side the in-batch term trains: both, or only the queries as the published script does."""
+    bidirectional: bool = False
+    """Add the positive → query direction to the in-batch term."""
+    mask: Literal["none", "known"] = "known"
+    """In-batch candidates left out: none (published), or known positives (same group, same text)."""
+    distillation_weight: float = Field(1.0, ge=0)
+    """Weight of the distillation term, where the member has a teacher."""
+
+
+class StageConfig(Strict):
+    """One training stage."""
+
+    sources: tuple[str, ...] | None = None
+    """Sources read; None means all."""
+    instructions: bool = False
+    """Whether queries (and 30 % of documents in symmetric tasks) carry their task's instruction."""
+    hard_negatives: bool = False
+    """Whether mined negatives are read; False trains in-batch only."""
+    negatives: int = Field(7, ge=0)
+    """Negatives used per query and step, chosen among the mined ones (classification uses at most what a row has)."""
+    global_batch: int = Field(512, ge=2)
+    """Examples per step over all workers."""
+    epochs: float = Field(1.0, gt=0)
+    """Passes over the data; `steps` wins where it is given."""
+    steps: int | None = Field(None, ge=1)
+    """Number of optimizer steps; None derives it from `epochs`."""
+    source_weights: dict[str, float] | None = None
+    """Relative share of steps per source; None is proportional to rows."""
+    max_tokens: int = Field(1024, ge=8)
+    """Longest text (tokens, EOS included)."""
+    learning_rate: float = Field(1e-5, gt=0)
+    min_learning_rate: float = Field(1e-7, ge=0)
+    """Where the cosine ends."""
+    warmup_steps: int = Field(500, ge=0)
+    betas: tuple[float, float] = (0.9, 0.98)
+    epsilon: float = Field(1e-8, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    clip: float = Field(1.0, gt=0)
+    """Largest gradient norm."""
+    dtype: Literal["float32", "bfloat16", "float64"] = "bfloat16"
+    """Compute precision; master weights and gradient sums are at least float32."""
+    chunk_tokens: int = Field(2048, ge=16)
+    """Token budget of one forward pass; part of the layout."""
+    objective: ObjectiveConfig = ObjectiveConfig()
+    seed: int = 0
+    """Seed of order, negative choice and dropout."""

@@ -1,0 +1,21 @@
+"""What every test shares: one thread per process, no hub, one small local Ray."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def ray_local() -> Iterator[None]:
+    """Start one local Ray for the session (two CPUs, no dashboard) and shut it down."""
+    from polyglossa.pipelines.session import local_ray
+
+    with local_ray(cpus=2, object_store_gib=0.3):
+        yield
