@@ -11,7 +11,7 @@ import hashlib
 import json
 import posixpath
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -71,7 +71,7 @@ class Artifact:
 
     @property
     def hash(self) -> str:
-        """The hash of the key that made it."""
+        """What its children's keys see: the hash of its own key, or of its content where the stage said so."""
         return str(self.manifest["hash"])
 
     @property
@@ -90,10 +90,15 @@ class Artifact:
 
 @dataclass
 class Draft:
-    """An artifact in the making: the stage writes under `uri` and records its counts."""
+    """An artifact in the making: the stage writes under `uri` and records its counts.
+
+    `identity` is what children see as this artifact's hash. A stage whose output can be equal under unequal keys (the
+    same tokenizer of two models) sets it to a hash of the content, so that its children are shared.
+    """
 
     uri: str
     counts: dict[str, Any] = field(default_factory=dict)
+    identity: str | None = None
 
     def at(self, *parts: str) -> str:
         """Address of something inside the draft; its folder exists afterwards."""
@@ -163,30 +168,52 @@ def produce(root: str, key: ArtifactKey, make: Callable[[Draft], None]) -> Artif
         key: what shapes the artifact.
         make: writes the data under the draft's address. A stage that can resume keeps its progress outside the draft.
     """
-    found = find(root, key)
-    if found is not None:
-        return found
-    uri = key.uri(root)
-    clear(uri)
-    draft = Draft(uri)
+    return produce_together(root, [key], lambda drafts: make(drafts[0]))[0]
+
+
+def produce_together(
+    root: str, keys: Sequence[ArtifactKey], make: Callable[[Sequence[Draft]], None]
+) -> list[Artifact]:
+    """Make the artifacts of several keys in one call, all of them or none; those already there are not made again.
+
+    Args:
+        root: storage root.
+        keys: what shapes each artifact.
+        make: gets the drafts of the missing ones, in the order of their keys.
+    """
+    found = {key.hash: find(root, key) for key in keys}
+    missing = [key for key in keys if found[key.hash] is None]
+    drafts = [Draft(key.uri(root)) for key in missing]
     started = time.monotonic()
+    for draft in drafts:
+        clear(draft.uri)
     try:
-        make(draft)
+        if drafts:
+            make(drafts)
+        for key, draft in zip(missing, drafts, strict=True):
+            found[key.hash] = _commit(key, draft, time.monotonic() - started)
     except BaseException:
-        clear(uri)
+        for draft in drafts:
+            if not exists(posixpath.join(draft.uri, MARKER)):
+                clear(draft.uri)
         raise
+    return [artifact for key in keys if (artifact := found[key.hash]) is not None]
+
+
+def _commit(key: ArtifactKey, draft: Draft, seconds: float) -> Artifact:
     manifest = {
         "stage": key.stage,
         "name": key.name,
-        "hash": key.hash,
+        "key": key.hash,
+        "hash": draft.identity or key.hash,
         "revision": key.revision,
         "config": key.config,
         "parents": {role: {"hash": parent.hash, "uri": parent.uri} for role, parent in key.parents.items()},
         "counts": draft.counts,
         "version": __version__,
         "libraries": {name: version(name) for name in _RECORDED_LIBRARIES},
-        "wall_seconds": round(time.monotonic() - started, 3),
+        "wall_seconds": round(seconds, 3),
     }
     draft.write_json(manifest, MANIFEST)
-    draft.write_json({"hash": key.hash}, MARKER)
-    return Artifact(uri, manifest)
+    draft.write_json({"key": key.hash}, MARKER)
+    return Artifact(draft.uri, manifest)

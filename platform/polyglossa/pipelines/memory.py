@@ -1,0 +1,57 @@
+"""Peak memory of a run: the sum of PSS over this process and all its descendants, sampled while the block runs."""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+_EVERY_SECONDS = 2.0
+
+
+@dataclass
+class Peak:
+    """Largest sum of PSS seen so far (GiB)."""
+
+    gib: float = 0.0
+
+
+@contextmanager
+def watch_memory() -> Iterator[Peak]:
+    """Sample memory every two seconds; PSS counts a shared page once over its sharers. Zero where /proc is not there."""
+    peak = Peak()
+    stopped = threading.Event()
+
+    def sample() -> None:
+        while not stopped.wait(_EVERY_SECONDS):
+            peak.gib = max(peak.gib, total_pss() / 1024**3)
+
+    thread = threading.Thread(target=sample, daemon=True)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def total_pss() -> int:
+    """Sum of PSS over this process and its descendants (bytes)."""
+    me = psutil.Process(os.getpid())
+    try:
+        family = [me, *me.children(recursive=True)]
+    except psutil.Error:
+        family = [me]
+    return sum(_pss(process.pid) for process in family)
+
+
+def _pss(pid: int) -> int:
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:  # the process has ended, or there is no /proc
+        return 0
+    line = next((line for line in rollup.splitlines() if line.startswith("Pss:")), "Pss: 0 kB")
+    return int(line.split()[1]) * 1024

@@ -1,0 +1,59 @@
+"""Start or join Ray, quietly. The one place outside the stages that knows how a run reaches its cluster.
+
+Inside a submitted job, or with RAY_ADDRESS set, the run joins that cluster; otherwise it starts a local Ray that ends with it.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+from polyglossa.recipe import Profile
+
+_GIB = 1024**3
+_QUIET = {
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_TQDM": "0",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TOKENIZERS_PARALLELISM": "false",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+@contextmanager
+def ray_session(profile: Profile) -> Iterator[None]:
+    """Join the cluster that RAY_ADDRESS names, or start a local Ray, for the time of the block."""
+    os.environ.update({name: os.environ.get(name, value) for name, value in _QUIET.items()})
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(address="auto", log_to_driver=False, logging_level="warning")
+        try:
+            yield
+        finally:
+            ray.shutdown()
+    else:
+        with local_ray(cpus=profile.cpus, object_store_gib=profile.object_store_gib):
+            yield
+
+
+@contextmanager
+def local_ray(*, cpus: int | None, object_store_gib: float) -> Iterator[None]:
+    """Start a local Ray of its own and shut it down.
+
+    Args:
+        cpus: logical CPUs; None takes what the machine has.
+        object_store_gib: size of the object store (GiB).
+    """
+    ray.init(
+        address="local",
+        num_cpus=cpus,
+        include_dashboard=False,
+        object_store_memory=int(object_store_gib * _GIB),
+        log_to_driver=False,
+        logging_level="warning",
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
