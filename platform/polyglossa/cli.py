@@ -1,0 +1,63 @@
+"""The `polyglossa` command: thin. It parses, builds, calls; a user's mistake is one line and exit code 2."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from polyglossa.errors import PolyglossaError
+from polyglossa.pipelines import command
+from polyglossa.recipe import Recipe, load_recipe
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+recipe_app = typer.Typer(no_args_is_help=True, help="Check recipes and show what may stand in them.")
+app.add_typer(recipe_app, name="recipe")
+
+RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file (YAML).")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="A.B.C=VALUE", help="Override one value.")]
+ProfileFile = Annotated[Path | None, typer.Option("--profile", help="Placement profile (YAML); default: local.")]
+
+
+@app.command("run")
+def run_recipe(
+    recipe: RecipeFile,
+    until: Annotated[str | None, typer.Option(help="Stop after this stage.")] = None,
+    overrides: Overrides = None,
+    profile: ProfileFile = None,
+) -> None:
+    """Run a recipe; what is already there is not made again."""
+    command.run_recipe(recipe, until=until, overrides=overrides or (), profile=profile)
+
+
+@recipe_app.command("check")
+def check(recipe: RecipeFile, overrides: Overrides = None) -> None:
+    """Validate a recipe and list what it would make."""
+    from polyglossa.pipelines.run import describe
+
+    loaded = load_recipe(recipe, overrides or ())
+    typer.echo(describe(loaded))
+    typer.echo(f"{recipe}: valid.")
+
+
+@recipe_app.command("schema")
+def schema() -> None:
+    """Print the JSON schema of recipes, every field with its meaning."""
+    typer.echo(json.dumps(Recipe.model_json_schema(by_alias=True), indent=2, ensure_ascii=False))
+
+
+def main() -> None:
+    """Run the command line; errors made on purpose are one line."""
+    try:
+        app(standalone_mode=True)
+    except PolyglossaError as error:
+        sys.stderr.write(f"polyglossa: {error}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("polyglossa: interrupted; run the same command again to go on where it stopped\n")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""What every command does: read recipe and profile, run, and let errors say themselves. Shared by the CLI and `jobs/`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from polyglossa.errors import PolyglossaError
+from polyglossa.recipe import Profile, load_recipe
+from polyglossa.recipe.load import read_mapping, validate
+
+
+def load_profile(path: Path | None) -> Profile:
+    """Read a placement profile; None is the local default.
+
+    Raises:
+        RecipeError: the file is missing or not a valid profile.
+    """
+    return Profile() if path is None else validate(Profile, read_mapping(path), str(path))
+
+
+def run_recipe(recipe: Path, *, until: str | None, overrides: Sequence[str], profile: Path | None) -> None:
+    """Load and run; everything that can be wrong in the input is found before anything starts."""
+    loaded, placement = load_recipe(recipe, overrides), load_profile(profile)
+    from polyglossa.pipelines.run import run
+
+    run(loaded, placement, until=until)
+
+
+def job(doc: str, *, until: str | None) -> None:
+    """Run one of `jobs/`: the recipe up to a stage, with the exit codes of the `polyglossa` command."""
+    parser = argparse.ArgumentParser(description=doc)
+    parser.add_argument("recipe", type=Path, help="recipe file (YAML)")
+    parser.add_argument("--set", action="append", default=[], metavar="A.B.C=VALUE", help="override one value")
+    parser.add_argument("--profile", type=Path, help="placement profile (YAML); default: local")
+    given = parser.parse_args()
+    try:
+        run_recipe(given.recipe, until=until, overrides=given.set, profile=given.profile)
+    except PolyglossaError as error:
+        sys.exit(_said(f"{error}", error.exit_code))
+    except KeyboardInterrupt:
+        sys.exit(_said("interrupted; run the same command again to go on where it stopped", 130))
+
+
+def _said(message: str, code: int) -> int:
+    sys.stderr.write(f"{Path(sys.argv[0]).name}: {message}\n")
+    return code

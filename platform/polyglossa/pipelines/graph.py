@@ -1,0 +1,204 @@
+"""From a recipe to the graph of stages that makes its family. Pure: nothing is read, written or started here.
+
+A node is one artifact: a stage, the slice of the recipe that shapes it, and the nodes it reads, by role. Equal needs
+become one node: two members that read the same packed data share it.
+
+    corpus → backbone → pack → train ┬→ mine → pack → train ─┬→ evaluate → report → serve
+                                     └→ prune → (distill) → train ┘
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from polyglossa.errors import RecipeError
+from polyglossa.recipe.members import Member
+from polyglossa.recipe.models import Recipe
+from polyglossa.recipe.pack import PackConfig
+from polyglossa.recipe.prune import PruneStage
+from polyglossa.recipe.report import ReportConfig, ReportedMember
+from polyglossa.recipe.strict import Strict
+from polyglossa.recipe.teacher import TeacherConfig
+from polyglossa.recipe.train import StageConfig, TrainConfig
+
+STAGES = (
+    "corpus", "backbone", "pack", "train", "mine", "prune", "distill", "evaluate", "report", "serve",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Node:
+    """One artifact to be: `inputs` maps a role to the name of the node that fills it."""
+
+    name: str
+    stage: str
+    config: Strict
+    inputs: Mapping[str, str] = field(default_factory=dict)
+
+
+class Graph:
+    """Nodes in an order in which they can run."""
+
+    def __init__(self, nodes: Iterable[Node] = ()) -> None:
+        self.nodes: dict[str, Node] = {}
+        for node in nodes:
+            self.add(node)
+
+    def add(self, node: Node) -> str:
+        """Add a node, or return the equal one that is there under its own name."""
+        for known in self.nodes.values():
+            if (known.stage, known.config, known.inputs) == (node.stage, node.config, node.inputs):
+                return known.name
+        self.nodes[node.name] = node
+        return node.name
+
+    def until(self, stage: str) -> list[Node]:
+        """Every node of a stage and all they need, in order.
+
+        Raises:
+            RecipeError: no node of the recipe belongs to the stage.
+        """
+        wanted = {node.name for node in self.nodes.values() if node.stage == stage}
+        if not wanted:
+            has = ", ".join(dict.fromkeys(node.stage for node in self.nodes.values()))
+            raise RecipeError(f"--until {stage}: this recipe has no such stage; it has {has}.")
+        for node in reversed(self.nodes.values()):
+            if node.name in wanted:
+                wanted.update(node.inputs.values())
+        return [node for node in self.nodes.values() if node.name in wanted]
+
+
+def build(recipe: Recipe) -> Graph:
+    """Lay out the nodes of a recipe."""
+    return _Builder(recipe).build()
+
+
+class _Builder:
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.graph = Graph()
+        self.models: dict[str, str] = {}  # "<member>@<stage>" → node
+        self.roots: dict[str, str] = {}  # member → the backbone node whose tokenizer it reads with
+        self.start: dict[str, str] = {}  # member → the node of its untrained model
+
+    def build(self) -> Graph:
+        self.graph.add(Node("corpus", "corpus", self.recipe.corpus))
+        for member in self.recipe.members:
+            self._member(member)
+        self._judge()
+        return self.graph
+
+    def _member(self, member: Member) -> None:
+        if member.backbone is not None:
+            backbone = Node(f"backbone.{member.name}", "backbone", member.backbone, {"corpus": "corpus"})
+            self.roots[member.name] = model = self.graph.add(backbone)
+        else:
+            model = self._pruned(member)
+        self.start[member.name] = model
+        for stage in member.stages:
+            last = stage == member.stages[-1]
+            pack = self._pack(member, stage)
+            taught = member.teacher if last else None
+            trained = self._train(member, stage, model, pack, taught)
+            if taught is not None and member.without_distillation:
+                self.models[f"{member.name}@without"] = self._train(member, stage, model, pack, None, ".without")
+            self.models[f"{member.name}@{stage}"] = model = trained
+
+    def _pruned(self, member: Member) -> str:
+        assert member.prune is not None
+        origin = member.prune.from_
+        parent = origin.partition("@")[0]
+        self.roots[member.name] = self.roots[parent]
+        pack = self._pack(self.recipe.member(parent), origin.partition("@")[2])
+        inputs = {"model": self.models[origin], "pack": pack}
+        return self.graph.add(Node(f"prune.{member.name}", "prune", PruneStage.of(member.prune), inputs))
+
+    def _pack(self, member: Member, stage: str) -> str:
+        config = PackConfig.of(self.recipe.training[stage])
+        inputs = {"corpus": "corpus", "backbone": self.roots[member.name]}
+        if config.hard_negatives:
+            inputs["mine"] = self._mine()
+        return self.graph.add(Node(f"pack.{self.roots[member.name].partition('.')[2]}.{stage}", "pack", config, inputs))
+
+    def _mine(self) -> str:
+        assert self.recipe.mine is not None
+        reference = self.recipe.mine.model
+        inputs = {"corpus": "corpus"}
+        if "@" in reference:
+            if reference not in self.models:
+                raise RecipeError(
+                    f"mine.model: {reference!r} is trained after a stage that reads its negatives; "
+                    f"name an earlier model: {', '.join(self.models) or 'none yet'}."
+                )
+            inputs["model"] = self.models[reference]
+        return self.graph.add(Node("mine", "mine", self.recipe.mine, inputs))
+
+    def _train(self, member: Member, stage: str, model: str, pack: str, teacher: str | None, mark: str = "") -> str:
+        inputs = {"model": model, "pack": pack}
+        if teacher is not None:
+            inputs["teacher"] = self._teacher_store(member, teacher, pack)
+        config = TrainConfig.of(stage_of(member, self.recipe.training[stage]), distil=teacher is not None)
+        return self.graph.add(Node(f"train.{member.name}.{stage}{mark}", "train", config, inputs))
+
+    def _teacher_store(self, member: Member, teacher: str, pack: str) -> str:
+        final = self.models[f"{teacher}@{self.recipe.member(teacher).stages[-1]}"]
+        config = TeacherConfig(width=self._widest_student(teacher))
+        name = f"distill.{teacher}.{pack.partition('.')[2]}"
+        return self.graph.add(Node(name, "distill", config, {"model": final, "pack": pack}))
+
+    def _widest_student(self, teacher: str) -> int | None:
+        """One store serves all students of a teacher: the widest decides. None keeps the teacher's full width."""
+        shapes = self.recipe.shapes()
+        students = [shapes[member.name] for member in self.recipe.members if member.teacher == teacher]
+        known = [shape.hidden for shape in students if shape is not None]
+        return max(known) if len(known) == len(students) else None
+
+    def _judge(self) -> None:
+        labels: dict[str, str] = {}
+        rows: list[ReportedMember] = []
+        for member in self.recipe.members:
+            final = self.models[f"{member.name}@{member.stages[-1]}"]
+            labels[member.name] = final
+            if member.backbone is not None:
+                labels[f"{member.name}.untrained"] = self.start[member.name]
+            without = self.models.get(f"{member.name}@without")
+            if without is not None:
+                labels[f"{member.name}.without_distillation"] = without
+            rows.append(
+                ReportedMember(
+                    name=member.name,
+                    untrained=f"{member.name}.untrained" if member.backbone is not None else None,
+                    without_distillation=f"{member.name}.without_distillation" if without else None,
+                    teacher=member.teacher,
+                )
+            )
+        inputs = {"corpus": "corpus"}
+        if "mine" in self.graph.nodes:
+            inputs["mine"] = "mine"
+        for label, model in labels.items():
+            judged = Node(
+                f"evaluate.{label}", "evaluate", self.recipe.evaluate, {"corpus": "corpus", "model": model}
+            )
+            inputs[f"evaluate:{label}"] = self.graph.add(judged)
+        for node in self.graph.nodes.values():
+            if node.stage == "train":
+                inputs[f"train:{node.name.removeprefix('train.')}"] = node.name
+        report = self.graph.add(Node("report", "report", ReportConfig(members=tuple(rows)), inputs))
+        served = self.recipe.serve.members or tuple(member.name for member in self.recipe.members)
+        models = {f"model:{name}": labels[name] for name in served}
+        self.graph.add(Node("serve", "serve", self.recipe.serve, {"corpus": "corpus", "report": report, **models}))
+
+
+def stage_of(member: Member, stage: StageConfig) -> StageConfig:
+    """A stage's settings with a member's own learning rate, epochs and steps in their place."""
+    own = {
+        name: value
+        for name in ("learning_rate", "epochs", "steps")
+        if (value := getattr(member, name)) is not None
+    }
+    return StageConfig.model_validate({**stage.model_dump(), **own})
+
+
+def served_models(recipe: Recipe) -> dict[str, str]:
+    """Name of each served member → the node whose artifact holds its model."""
+    serve = build(recipe).nodes["serve"]
+    return {role.removeprefix("model:"): node for role, node in serve.inputs.items() if role.startswith("model:")}

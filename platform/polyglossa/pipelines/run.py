@@ -1,0 +1,195 @@
+"""Run a recipe: every node of its graph in order, each skipped where its artifact is there, each said in one line.
+
+`walk` is the pure part: it takes what runs a group of nodes as an argument, so tests walk the graph without training.
+"""
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from importlib import import_module
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from polyglossa import artifact, progress
+from polyglossa.artifact import Artifact, ArtifactKey, Draft
+from polyglossa.pipelines.graph import Node, build
+from polyglossa.pipelines.memory import watch_memory
+from polyglossa.recipe import Profile, Recipe, StagePlacement
+
+RunNodes = Callable[[Sequence[Node], Sequence[Mapping[str, Artifact]], Sequence[Draft]], None]
+
+
+def run(recipe: Recipe, profile: Profile, *, until: str | None = None) -> dict[str, Artifact]:
+    """Make every artifact of a recipe that is not there yet.
+
+    Args:
+        recipe: what to make.
+        profile: where.
+        until: stop after this stage (its nodes and what they need); None makes everything.
+
+    Returns:
+        Artifacts by node name.
+    """
+    graph = build(recipe)
+    nodes = graph.until(until) if until else list(graph.nodes.values())
+    root = _absolute(recipe.root)
+    folder = Path(recipe.root) if "://" not in recipe.root else Path("runs") / recipe.name
+    log = folder / "logs" / f"{datetime.now():%Y%m%d-%H%M%S}.log"
+    from polyglossa.pipelines.session import ray_session
+
+    started = time.monotonic()
+    with _terminate_as_interrupt(), progress.console(log), watch_memory() as peak:
+        progress.say(f"{recipe.name}: {len(nodes)} artifacts under {root}; details in {log}")
+        with ray_session(profile):
+            made: list[str] = []
+            artifacts = walk(nodes, root, lambda *group: _run_nodes(*group, profile=profile), made=made)
+        if made:
+            _record(root, time.monotonic() - started, peak.gib, made)
+        if "report" in artifacts:
+            _show_results(root, artifacts["report"], artifacts.get("serve"))
+    return artifacts
+
+
+def walk(nodes: Sequence[Node], root: str, run_nodes: RunNodes, *, made: list[str] | None = None) -> dict[str, Artifact]:
+    """Produce the nodes' artifacts in order; consecutive training nodes that do not need each other go together.
+
+    Args:
+        nodes: in an order in which they can run.
+        root: storage root.
+        run_nodes: runs one group of nodes of a stage into their drafts.
+        made: collects the names of the nodes that were not there before.
+    """
+    artifacts: dict[str, Artifact] = {}
+    for group in groups(nodes):
+        inputs = [{role: artifacts[name] for role, name in node.inputs.items()} for node in group]
+        keys = [_key(node, roles) for node, roles in zip(group, inputs, strict=True)]
+        missing = [index for index, key in enumerate(keys) if artifact.find(root, key) is None]
+
+        def make(
+            drafts: Sequence[Draft],
+            group: Sequence[Node] = group,
+            inputs: Sequence[Mapping[str, Artifact]] = inputs,
+            missing: Sequence[int] = missing,
+        ) -> None:
+            run_nodes([group[i] for i in missing], [inputs[i] for i in missing], drafts)
+
+        for index, done in enumerate(artifact.produce_together(root, keys, make)):
+            artifacts[group[index].name] = done
+            _say_done(group[index].name, done, reused=index not in missing)
+        if made is not None:
+            made += [group[index].name for index in missing]
+    return artifacts
+
+
+def groups(nodes: Sequence[Node]) -> Iterator[list[Node]]:
+    """Cut the order into groups: one node each, but consecutive independent training nodes share a worker group."""
+    group: list[Node] = []
+    for node in nodes:
+        names = {member.name for member in group}
+        joins = group and node.stage == group[0].stage == "train" and not names & set(node.inputs.values())
+        if group and not joins:
+            yield group
+            group = []
+        group.append(node)
+    if group:
+        yield group
+
+
+def _run_nodes(
+    nodes: Sequence[Node],
+    inputs: Sequence[Mapping[str, Artifact]],
+    drafts: Sequence[Draft],
+    *,
+    profile: Profile,
+) -> None:
+    module = _module(nodes[0].stage)
+    placement: StagePlacement = getattr(profile, nodes[0].stage, profile.corpus)
+    if len(nodes) == 1:
+        module.run(nodes[0].config, inputs[0], drafts[0], placement)
+    else:
+        jobs = [(node.config, roles, draft) for node, roles, draft in zip(nodes, inputs, drafts, strict=True)]
+        module.run_many(jobs, placement)
+
+
+def _module(stage: str) -> Any:
+    """Stages load when they run: importing torch, ray and mteb for `recipe check` would cost seconds."""
+    return import_module("polyglossa.pipelines.serving" if stage == "serve" else f"polyglossa.{stage}.run")
+
+
+def _key(node: Node, inputs: Mapping[str, Artifact]) -> ArtifactKey:
+    config = node.config.model_dump(mode="json", by_alias=True)
+    return ArtifactKey(node.stage, node.name, _module(node.stage).REVISION, config, inputs)
+
+
+def _say_done(name: str, done: Artifact, *, reused: bool) -> None:
+    seconds = done.manifest["wall_seconds"]
+    if reused:
+        progress.say(f"  {name:<34} unchanged", style="dim")
+        return
+    figures = [
+        f"{value:,} {figure.replace('_', ' ')}" if isinstance(value, int) else f"{figure.replace('_', ' ')} {value:.4g}"
+        for figure, value in done.counts.items()
+        if isinstance(value, int | float)
+    ]
+    rate = next((value / seconds for value in done.counts.values() if isinstance(value, int) and seconds), None)
+    speed = f"{rate:,.0f}/s" if rate else ""
+    progress.say(f"✓ {name:<34} {seconds:7.1f} s  {', '.join(figures[:4])}  {speed}")
+
+
+def _record(root: str, seconds: float, peak_gib: float, made: Sequence[str]) -> None:
+    """Add this invocation to the run's ledger: an interrupted run's cost is the sum of its parts."""
+    ledger = f"{root}/invocations.json"
+    entries = artifact.read_json(ledger) if artifact.exists(ledger) else []
+    entry = {"wall_seconds": round(seconds, 1), "peak_memory_gib": round(peak_gib, 2), "made": list(made)}
+    artifact.write_json(ledger, [*entries, entry])
+
+
+def _show_results(root: str, report: Artifact, serve: Artifact | None) -> None:
+    from polyglossa.report.table import results_table
+
+    entries = artifact.read_json(f"{root}/invocations.json")
+    results = {
+        "wall_seconds": round(sum(entry["wall_seconds"] for entry in entries), 1),
+        "peak_memory_gib": max(entry["peak_memory_gib"] for entry in entries),
+        **report.read_json("results.json"),
+    }
+    artifact.write_json(f"{root}/results.json", results)
+    progress.say()
+    if serve is not None:
+        progress.say(serve.read_json("check.json")["shown"])
+        progress.say()
+    progress.say(results_table(results))
+    progress.say(f"results: {root}/results.json   report: {report.at('report.html')}")
+
+
+def _absolute(root: str) -> str:
+    return root if "://" in root else str(Path(root).absolute())
+
+
+@contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM clean up as Ctrl-C does: no half artifact and no process stays behind."""
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def describe(recipe: Recipe) -> str:
+    """List the graph of a recipe: a node a line, with what it reads."""
+    lines = [f"{node.name:<34} ← {', '.join(node.inputs.values()) or '-'}" for node in build(recipe).nodes.values()]
+    return "\n".join(lines)
+
+
+def results_of(recipe: Recipe) -> dict[str, Any]:
+    """Read the results of a finished run."""
+    return dict(json.loads(Path(recipe.root, "results.json").read_text()))
