@@ -1,13 +1,11 @@
 """The `polyglossa` command: thin. It parses, builds, calls; a user's mistake is one line and exit code 2."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from polyglossa.errors import PolyglossaError
 from polyglossa.pipelines import command
 from polyglossa.recipe import Recipe, load_recipe
 
@@ -49,14 +47,8 @@ def schema() -> None:
 
 def main() -> None:
     """Run the command line; errors made on purpose are one line."""
-    try:
-        app(standalone_mode=True)
-    except PolyglossaError as error:
-        sys.stderr.write(f"polyglossa: {error}\n")
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.stderr.write("polyglossa: interrupted; run the same command again to go on where it stopped\n")
-        sys.exit(130)
+    with command.errors_in_one_line("polyglossa"):
+        app()
 
 
 if __name__ == "__main__":

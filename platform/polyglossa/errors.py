@@ -32,3 +32,9 @@ class ArtifactError(PolyglossaError):
 
 class TrainingError(PolyglossaError):
     """Training met a state that it must not continue from."""
+
+
+class Interrupted(PolyglossaError):
+    """The person, or the machine, asked the run to stop."""
+
+    exit_code = 130

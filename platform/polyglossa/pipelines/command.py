@@ -1,11 +1,12 @@
-"""What every command does: read recipe and profile, run, and let errors say themselves. Shared by the CLI and `jobs/`."""
+"""What every command does: read recipe and profile, run, and say errors in one line. Shared by the CLI and `jobs/`."""
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from polyglossa.errors import PolyglossaError
+from polyglossa.errors import Interrupted, PolyglossaError
 from polyglossa.recipe import Profile, load_recipe
 from polyglossa.recipe.load import read_mapping, validate
 
@@ -20,11 +21,29 @@ def load_profile(path: Path | None) -> Profile:
 
 
 def run_recipe(recipe: Path, *, until: str | None, overrides: Sequence[str], profile: Path | None) -> None:
-    """Load and run; everything that can be wrong in the input is found before anything starts."""
+    """Load and run; everything that can be wrong in the input is found before anything starts.
+
+    Raises:
+        UserError: the recipe or the profile is wrong.
+        Interrupted: Ctrl-C or SIGTERM.
+    """
     loaded, placement = load_recipe(recipe, overrides), load_profile(profile)
     from polyglossa.pipelines.run import run
 
-    run(loaded, placement, until=until)
+    try:
+        run(loaded, placement, until=until)
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; run the same command again to go on where it stopped") from None
+
+
+@contextmanager
+def errors_in_one_line(program: str) -> Iterator[None]:
+    """Print an error made on purpose as one line and end with its exit code."""
+    try:
+        yield
+    except PolyglossaError as error:
+        sys.stderr.write(f"{program}: {error}\n")
+        sys.exit(error.exit_code)
 
 
 def job(doc: str, *, until: str | None) -> None:
@@ -34,14 +53,5 @@ def job(doc: str, *, until: str | None) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="A.B.C=VALUE", help="override one value")
     parser.add_argument("--profile", type=Path, help="placement profile (YAML); default: local")
     given = parser.parse_args()
-    try:
+    with errors_in_one_line(Path(sys.argv[0]).name):
         run_recipe(given.recipe, until=until, overrides=given.set, profile=given.profile)
-    except PolyglossaError as error:
-        sys.exit(_said(f"{error}", error.exit_code))
-    except KeyboardInterrupt:
-        sys.exit(_said("interrupted; run the same command again to go on where it stopped", 130))
-
-
-def _said(message: str, code: int) -> int:
-    sys.stderr.write(f"{Path(sys.argv[0]).name}: {message}\n")
-    return code

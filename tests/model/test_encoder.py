@@ -1,0 +1,90 @@
+"""One embedding everywhere: encoder = stock transformers = sentence-transformers, batch = single, every width."""
+
+import numpy as np
+import pytest
+import torch
+from polyglossa.model.directory import load_backbone
+from polyglossa.model.encoder import Encoder, finish, render
+from polyglossa.model.pooling import embed_chunk, pad_chunk
+from sentence_transformers import SentenceTransformer
+from transformers import AutoModel, AutoTokenizer
+
+
+@pytest.fixture(scope="module")
+def encoder(model_path: str) -> Encoder:
+    return Encoder.load(model_path)
+
+
+def test_padded_states_equal_those_of_a_text_alone(encoder: Encoder, texts: list[str]) -> None:
+    token_ids = encoder.tokenize(texts)
+    alone_ND = torch.cat([encoder.states([tokens]) for tokens in token_ids])
+    for budget in (1, 64, 4096):
+        together_ND = encoder.states(token_ids, chunk_tokens=budget)
+        torch.testing.assert_close(together_ND, alone_ND, atol=1e-6, rtol=1e-6)
+
+
+def test_padding_id_does_not_matter(encoder: Encoder, texts: list[str]) -> None:
+    token_ids = encoder.tokenize(texts)
+    with torch.no_grad():
+        state_BD = embed_chunk(encoder.backbone, *pad_chunk(token_ids))
+        other_BD = embed_chunk(encoder.backbone, *pad_chunk(token_ids, padding=17))
+    torch.testing.assert_close(state_BD, other_BD, atol=0, rtol=0)
+
+
+def test_sentence_transformers_gives_the_encoders_vectors(model_path: str, encoder: Encoder, texts: list[str]) -> None:
+    stock = SentenceTransformer(model_path, device="cpu")
+    np.testing.assert_allclose(stock.encode(texts), encoder.encode(texts), atol=1e-6)
+    prompted = stock.encode(texts, prompt_name="query", truncate_dim=8, normalize_embeddings=True)
+    np.testing.assert_allclose(prompted, encoder.encode(texts, instruction="Find it.", width=8), atol=1e-6)
+
+
+@pytest.mark.parametrize("padding_side", ["right", "left"])
+def test_stock_transformers_gives_the_encoders_states(
+    model_path: str, encoder: Encoder, texts: list[str], padding_side: str
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(model_path, padding_side=padding_side)
+    batch = tokenizer(texts, truncation=True, padding=True, return_tensors="pt")
+    hidden_NLD = AutoModel.from_pretrained(model_path)(**batch).last_hidden_state
+    last_N = batch["attention_mask"].sum(1) - 1 if padding_side == "right" else torch.full((len(texts),), -1)
+    state_ND = hidden_NLD[torch.arange(len(texts)), last_N].detach()
+    torch.testing.assert_close(encoder.states(encoder.tokenize(texts)), state_ND, atol=2e-6, rtol=1e-5)
+
+
+def test_each_width_is_the_renormalised_prefix(encoder: Encoder, texts: list[str]) -> None:
+    state_ND = encoder.states(encoder.tokenize(texts))
+    for width in (8, 16, 32):
+        expected = state_ND[:, :width] / state_ND[:, :width].norm(dim=1, keepdim=True)
+        np.testing.assert_allclose(encoder.encode(texts, width=width), expected.numpy(), atol=1e-6)
+    for width in (0, -1, 33):
+        with pytest.raises(ValueError, match="width"):
+            finish(state_ND, width)
+
+
+def test_fingerprint_follows_what_shapes_a_state(model_path: str, encoder: Encoder) -> None:
+    assert Encoder.load(model_path).fingerprint == encoder.fingerprint
+    assert Encoder.load(model_path, max_tokens=16).fingerprint != encoder.fingerprint
+    assert Encoder.load(model_path, dtype="bfloat16").fingerprint != encoder.fingerprint
+    changed = Encoder.load(model_path)
+    with torch.no_grad():
+        changed.backbone.norm.weight[0] += 1e-3
+    assert changed.fingerprint != encoder.fingerprint
+
+
+def test_states_come_back_in_order_and_nothing_comes_from_nothing(encoder: Encoder, texts: list[str]) -> None:
+    forward = encoder.encode(texts)
+    np.testing.assert_allclose(encoder.encode(texts[::-1])[::-1], forward, atol=1e-6)
+    assert encoder.encode([]).shape == (0, 32)
+    assert forward.dtype == np.float32
+
+
+def test_gradient_reaches_only_the_tokens_that_are_read(model_path: str) -> None:
+    backbone = load_backbone(model_path)
+    input_ids_BL, lengths_B = pad_chunk([[5, 6, 1], [7, 1]], padding=9)
+    embed_chunk(backbone, input_ids_BL, lengths_B).sum().backward()
+    gradient = backbone.embed_tokens.weight.grad
+    assert set(gradient.abs().sum(1).nonzero().flatten().tolist()) == {1, 5, 6, 7}
+
+
+def test_instruction_is_rendered_before_the_text() -> None:
+    assert render("x", "Find it.") == "Instruct: Find it.\nQuery: x"
+    assert render("x", None) == "x"

@@ -1,0 +1,88 @@
+"""Protects promise 7 and the recipe's contract: strict, overridable, and every error one line that names the path."""
+
+from pathlib import Path
+
+import pytest
+from polyglossa.errors import RecipeError
+from polyglossa.recipe import load_recipe
+from polyglossa.recipe.backbone import Shape
+
+QUICKSTART = Path(__file__).parents[2] / "jobs/recipes/quickstart.yaml"
+
+PUBLISHED = {
+    "80M": (Shape(hidden=320, mlp=2048, layers=8, heads=16, kv_heads=8), 80_084_288),
+    "160M": (Shape(hidden=640, mlp=1536, layers=9, heads=16, kv_heads=8), 159_185_024),
+    "330M": (Shape(hidden=896, mlp=2560, layers=16, heads=16, kv_heads=8), 334_349_184),
+    "0.6B": (Shape(hidden=1024, mlp=3072, layers=28, heads=16, kv_heads=8), 596_049_920),
+    "1.7B": (Shape(hidden=2048, mlp=6144, layers=28, heads=16, kv_heads=8), 1_720_574_976),
+    "4B": (Shape(hidden=2560, mlp=9728, layers=36, heads=32, kv_heads=8), 4_022_468_096),
+    "8B": (Shape(hidden=4096, mlp=12288, layers=36, heads=32, kv_heads=8), 7_568_405_504),
+    "14B": (Shape(hidden=5120, mlp=17408, layers=40, heads=40, kv_heads=8), 13_990_394_880),
+}
+
+
+@pytest.mark.parametrize("size", PUBLISHED)
+def test_shape_counts_the_published_parameters_to_the_digit(size: str) -> None:
+    shape, parameters = PUBLISHED[size]
+    assert shape.parameters(151_936) == parameters
+
+
+def test_the_quickstart_recipe_is_valid() -> None:
+    assert load_recipe(QUICKSTART).name == "quickstart"
+
+
+def test_an_override_reaches_a_named_member_and_a_yaml_number() -> None:
+    recipe = load_recipe(QUICKSTART, ["members.small.steps=5", "training.stage1.learning_rate=2e-4"])
+    assert recipe.member("small").steps == 5
+    assert recipe.training["stage1"].learning_rate == 2e-4
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("traning=1", "traning: unknown key; did you mean 'training'"),
+        ("members.small.prune.hiden=64", "members.1.prune.hiden: unknown key; did you mean 'hidden'"),
+        ("members.small.prune.hidden=-4", "members.1.prune.hidden: got -4"),
+        ("members.small.prune.from=small@stage1", "cannot be pruned from itself"),
+        ("members.small.prune.hidden=4096", "is wider than"),
+        ("members.small.teacher=nobody", "'nobody' is not an earlier member; those are base"),
+        ("members.small.teacher=small", "cannot teach itself"),
+        ("members.base.stages=[stage9]", "'stage9' is not one of stage1, stage2"),
+        ("mine.model=base@stage9", "has no stage 'stage9'"),
+        ("training.stage1.global_batch=big", 'got "big"'),
+        ("training.stage1.global_batch=true", "got true"),
+        ("members.nobody.steps=1", "'nobody' is not an item of the list; it has base, small"),
+        ("nothing", "write it as a.b.c=value"),
+    ],
+)
+def test_a_wrong_value_is_one_line_that_says_where_and_what_is_allowed(override: str, message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(QUICKSTART, [override])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_a_teacher_narrower_than_its_student_is_refused() -> None:
+    wide = "members.base.backbone.shape.hidden"
+    with pytest.raises(RecipeError, match="narrower than its student's"):
+        load_recipe(
+            QUICKSTART,
+            [
+                "members.small.prune=null",
+                "members.small.backbone={shape: {hidden: 512, mlp: 64, layers: 1, heads: 2, kv_heads: 1}, "
+                "tokenizer: {vocabulary: 1000}}",
+                f"{wide}=128",
+            ],
+        )
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="cannot be read"):
+        load_recipe(tmp_path / "none.yaml")
+
+
+def test_norwegian_is_a_language_and_not_false(tmp_path: Path) -> None:
+    text = QUICKSTART.read_text().replace("name: quickstart", "name: no")
+    (tmp_path / "no.yaml").write_text(text)
+    assert load_recipe(tmp_path / "no.yaml").name == "no"
