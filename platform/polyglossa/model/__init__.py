@@ -1,0 +1,1 @@
+"""The one encoder: tokenise → backbone → pool → truncate → normalise exists here and nowhere else."""
