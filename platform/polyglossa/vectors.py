@@ -1,0 +1,190 @@
+"""The content-addressed vector store: raw pooled states at full width, shared by mining, evaluation and distillation.
+
+A store is the folder `<root>/vectors/<fingerprint>/`. The fingerprint names all that shapes a state besides the text
+(weights, tokenizer, pooling, length limit, precision); inside it a state is known by the id of the *rendered* text, so
+a prompt is part of the key. Shards are Arrow files that are only ever added, each by one atomic rename: any number of
+processes may append and read at once, and a killed writer leaves nothing that a reader could see.
+
+    store = VectorStore(root, encoder.fingerprint)
+    refused = store.append(ids, states)     # [N, D] raw states; NaN and zero rows are refused, one flag per row
+    vectors = store.read(ids, width=256)    # [N, 256] float32, truncated, then normalised
+"""
+
+import posixpath
+import uuid
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.fs as pafs
+import xxhash
+
+from polyglossa.artifact import open_storage
+from polyglossa.errors import ArtifactError
+
+Ids = Sequence[bytes] | pa.Array | pa.ChunkedArray
+Floats = npt.NDArray[np.float32]
+Flags = npt.NDArray[np.bool_]
+
+_SUFFIX = ".arrow"
+_READ_ROWS = 65_536  # rows truncated and normalised at once: the temporary copies stay small
+
+
+def as_keys(ids: Ids) -> npt.NDArray[np.uint64]:
+    """Turn 16-byte ids into [N, 2] unsigned integers whose order is the order of the bytes."""
+    if isinstance(ids, pa.ChunkedArray):
+        ids = ids.combine_chunks()
+    if isinstance(ids, pa.Array):
+        start = ids.offset * 16
+        raw = memoryview(ids.buffers()[1] or b"")[start : start + len(ids) * 16]
+    else:
+        raw = memoryview(b"".join(ids))
+    return np.frombuffer(raw, dtype=">u8").astype(np.uint64).reshape(-1, 2)
+
+
+def finish(states: npt.NDArray[np.floating], width: int | None = None, normalise: bool = True) -> Floats:
+    """Truncate raw states [N, D] to `width` and scale every row to length 1, as float32 [N, width]."""
+    cut = states[:, :width].astype(np.float32)
+    if normalise:
+        cut /= np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), 1e-12)
+    return cut
+
+
+class VectorStore:
+    """One fingerprint's vectors. Open it anywhere; what others have added since shows after `refresh`."""
+
+    def __init__(self, root: str, fingerprint: str) -> None:
+        self.fingerprint = fingerprint
+        self.uri = posixpath.join(root, "vectors", fingerprint)
+        self.width: int | None = None
+        """Width of the stored states; None while the store is empty."""
+        self._filesystem, self._path = open_storage(self.uri)
+        self._shards: list[str] = []
+        self._open: dict[int, npt.NDArray[np.floating]] = {}
+        self._keys = np.empty((0, 2), np.uint64)
+        self._places = np.empty((0, 2), np.int64)  # shard, row
+        self.refresh()
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def refresh(self) -> None:
+        """Take in the shards that were added since.
+
+        Raises:
+            ArtifactError: shards of two widths lie under the fingerprint.
+        """
+        selector = pafs.FileSelector(self._path, allow_not_found=True)
+        names = {info.base_name for info in self._filesystem.get_file_info(selector)}
+        new = sorted(name for name in names if name.endswith(_SUFFIX) and name not in self._shards)
+        keys, places = [self._keys], [self._places]
+        for name in new:
+            table = self._load(name)
+            self._check_width(table.schema.field("state").type.list_size, name)
+            keys.append(as_keys(table.column("text_id")))
+            places.append(np.stack([np.full(len(table), len(self._shards)), np.arange(len(table))], axis=1))
+            self._shards.append(name)
+        if new:
+            joined = np.concatenate(keys)
+            order = np.lexsort((joined[:, 1], joined[:, 0]))  # stable: of equal ids the earlier shard comes first
+            self._keys, self._places = joined[order], np.concatenate(places)[order]
+
+    def holds(self, ids: Ids) -> Flags:
+        """Tell for every id whether its state is stored."""
+        return self._find(as_keys(ids)) >= 0
+
+    def append(self, ids: Sequence[bytes], states: npt.NDArray[np.floating]) -> Flags:
+        """Store raw states, all of them in one new shard.
+
+        Args:
+            ids: ids of the N rendered texts.
+            states: [N, D] raw pooled states; kept as float32.
+
+        Returns:
+            [N] flags: True where a row was refused because it is not finite or all zero.
+
+        Raises:
+            ArtifactError: the store holds states of another width.
+        """
+        states = np.ascontiguousarray(states, dtype=np.float32)
+        if len(ids) != len(states):
+            raise ArtifactError(f"{self.uri}: {len(ids)} ids came with {len(states)} states; one state per id.")
+        self._check_width(states.shape[1], "the new states")
+        refused = ~np.isfinite(states).all(axis=1) | ~states.any(axis=1)
+        usable = np.flatnonzero(~refused)
+        if len(usable):
+            self._write([ids[row] for row in usable], states[usable] if refused.any() else states)
+            self.refresh()
+        return refused
+
+    def read(self, ids: Ids, *, width: int | None = None, normalise: bool = True) -> Floats:
+        """Return the vectors of N ids as [N, width] float32, truncated, then normalised.
+
+        Raises:
+            ArtifactError: an id is not stored, or `width` exceeds the stored one.
+        """
+        found = self._find(as_keys(ids))
+        if (found < 0).any():
+            raise ArtifactError(f"{self.uri}: {int((found < 0).sum())} of {len(found)} texts are not stored here.")
+        if width is not None and width > (self.width or width):
+            raise ArtifactError(f"{self.uri}: width {width} was asked, and the stored states have {self.width}.")
+        vectors = np.empty((len(found), width or self.width or 0), np.float32)
+        for shard, rows_out in _by_shard(self._places[found, 0]):
+            states = self._states(shard)
+            for start in range(0, len(rows_out), _READ_ROWS):
+                out = rows_out[start : start + _READ_ROWS]
+                vectors[out] = finish(states[self._places[found[out], 1]], width, normalise)
+        return vectors
+
+    def _find(self, keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+        """Position of every key in the sorted index, −1 where it is not there."""
+        if not len(self._keys):
+            return np.full(len(keys), -1)
+        high, low = self._keys[:, 0], self._keys[:, 1]
+        at = np.searchsorted(high, keys[:, 0]).clip(max=len(high) - 1)
+        while True:  # two ids that share their first 8 bytes: about one pair in a store of 6 · 10⁹ texts
+            step = (high[at] == keys[:, 0]) & (low[at] < keys[:, 1]) & (at + 1 < len(high))
+            if not step.any():
+                break
+            at = at + step
+        return np.where((high[at] == keys[:, 0]) & (low[at] == keys[:, 1]), at, -1)
+
+    def _check_width(self, width: int, what: str) -> None:
+        if self.width is not None and width != self.width:
+            raise ArtifactError(
+                f"{self.uri}: {what} has width {width}, and this fingerprint stores width {self.width}. The model "
+                "changed without its fingerprint; remove the folder to embed again."
+            )
+        self.width = width
+
+    def _write(self, ids: list[bytes], states: Floats) -> None:
+        """Write a shard under a name that its ids give, so that doing it twice leaves one."""
+        vectors = pa.FixedSizeListArray.from_arrays(pa.array(states.reshape(-1)), states.shape[1])
+        table = pa.table({"text_id": pa.array(ids, pa.binary(16)), "state": vectors})
+        name = f"{xxhash.xxh3_64_hexdigest(b''.join(ids))}-{len(ids)}{_SUFFIX}"
+        self._filesystem.create_dir(self._path, recursive=True)
+        draft = posixpath.join(self._path, f"{uuid.uuid4().hex}.part")
+        with self._filesystem.open_output_stream(draft) as stream, pa.ipc.new_file(stream, table.schema) as writer:
+            writer.write_table(table)
+        self._filesystem.move(draft, posixpath.join(self._path, name))
+
+    def _load(self, name: str) -> pa.Table:
+        path = posixpath.join(self._path, name)
+        local = isinstance(self._filesystem, pafs.LocalFileSystem)
+        source = pa.memory_map(path) if local else self._filesystem.open_input_file(path)
+        return pa.ipc.open_file(source).read_all()
+
+    def _states(self, shard: int) -> npt.NDArray[np.floating]:
+        """States of a shard, [rows, D]: a view of the mapped file on local storage."""
+        if shard not in self._open:
+            column = self._load(self._shards[shard]).column("state").combine_chunks()
+            self._open[shard] = column.flatten().to_numpy().reshape(len(column), -1)
+        return self._open[shard]
+
+
+def _by_shard(shards: npt.NDArray[np.int64]) -> list[tuple[int, npt.NDArray[np.int64]]]:
+    """Group the rows of an answer by the shard that holds them."""
+    order = np.argsort(shards, kind="stable")
+    cuts = np.flatnonzero(np.diff(shards[order])) + 1
+    return [(int(shards[rows[0]]), rows) for rows in np.split(order, cuts) if len(rows)]
