@@ -1,4 +1,4 @@
-"""Run a recipe until its `mine` artifacts are there: `python jobs/mine.py RECIPE [--set a.b=value] [--profile FILE]`."""
+"""Run a recipe until its `mine` artifacts are there: `python jobs/mine.py RECIPE [--set A.B=VALUE]`."""
 
 from polyglossa.pipelines.command import job
 

@@ -1,4 +1,4 @@
-"""Run a recipe until its `train` artifacts are there: `python jobs/train.py RECIPE [--set a.b=value] [--profile FILE]`."""
+"""Run a recipe until its `train` artifacts are there: `python jobs/train.py RECIPE [--set A.B=VALUE]`."""
 
 from polyglossa.pipelines.command import job
 

@@ -171,9 +171,7 @@ def produce(root: str, key: ArtifactKey, make: Callable[[Draft], None]) -> Artif
     return produce_together(root, [key], lambda drafts: make(drafts[0]))[0]
 
 
-def produce_together(
-    root: str, keys: Sequence[ArtifactKey], make: Callable[[Sequence[Draft]], None]
-) -> list[Artifact]:
+def produce_together(root: str, keys: Sequence[ArtifactKey], make: Callable[[Sequence[Draft]], None]) -> list[Artifact]:
     """Make the artifacts of several keys in one call, all of them or none; those already there are not made again.
 
     Args:

@@ -1,7 +1,7 @@
-"""What a person sees while a run works: one live line per stage, one summary line after it, third-party chatter in a file.
+"""What a person sees while a run works: a live line per stage, a summary line after it, chatter in a file.
 
-`console()` routes everything that other libraries write to the terminal (through any route, file descriptors included)
-into a log file and keeps the real terminal for us. Without it, `track` and `say` do nothing, so stages call them freely.
+`console()` routes everything that other libraries write to the terminal (by any route, file descriptors included) into
+a log file and keeps the real terminal for us. Without it, `track` and `say` do nothing, so stages call them freely.
 """
 
 import os

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from polyglossa.artifact import ArtifactKey, Draft, find, open_artifact, produce, produce_together
 from polyglossa.errors import ArtifactError
 

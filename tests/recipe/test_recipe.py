@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from polyglossa.errors import RecipeError
 from polyglossa.recipe import load_recipe
 from polyglossa.recipe.backbone import Shape

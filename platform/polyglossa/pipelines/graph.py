@@ -175,9 +175,7 @@ class _Builder:
         if "mine" in self.graph.nodes:
             inputs["mine"] = "mine"
         for label, model in labels.items():
-            judged = Node(
-                f"evaluate.{label}", "evaluate", self.recipe.evaluate, {"corpus": "corpus", "model": model}
-            )
+            judged = Node(f"evaluate.{label}", "evaluate", self.recipe.evaluate, {"corpus": "corpus", "model": model})
             inputs[f"evaluate:{label}"] = self.graph.add(judged)
         for node in self.graph.nodes.values():
             if node.stage == "train":
@@ -190,11 +188,7 @@ class _Builder:
 
 def stage_of(member: Member, stage: StageConfig) -> StageConfig:
     """A stage's settings with a member's own learning rate, epochs and steps in their place."""
-    own = {
-        name: value
-        for name in ("learning_rate", "epochs", "steps")
-        if (value := getattr(member, name)) is not None
-    }
+    own = {name: value for name in ("learning_rate", "epochs", "steps") if (value := getattr(member, name)) is not None}
     return StageConfig.model_validate({**stage.model_dump(), **own})
 
 

@@ -21,7 +21,7 @@ class Peak:
 
 @contextmanager
 def watch_memory() -> Iterator[Peak]:
-    """Sample memory every two seconds; PSS counts a shared page once over its sharers. Zero where /proc is not there."""
+    """Sample every two seconds; PSS counts a shared page once over its sharers. Zero where there is no /proc."""
     peak = Peak()
     stopped = threading.Event()
 

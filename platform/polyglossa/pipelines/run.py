@@ -54,7 +54,9 @@ def run(recipe: Recipe, profile: Profile, *, until: str | None = None) -> dict[s
     return artifacts
 
 
-def walk(nodes: Sequence[Node], root: str, run_nodes: RunNodes, *, made: list[str] | None = None) -> dict[str, Artifact]:
+def walk(
+    nodes: Sequence[Node], root: str, run_nodes: RunNodes, *, made: list[str] | None = None
+) -> dict[str, Artifact]:
     """Produce the nodes' artifacts in order; consecutive training nodes that do not need each other go together.
 
     Args:

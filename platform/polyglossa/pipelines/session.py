@@ -1,6 +1,6 @@
 """Start or join Ray, quietly. The one place outside the stages that knows how a run reaches its cluster.
 
-Inside a submitted job, or with RAY_ADDRESS set, the run joins that cluster; otherwise it starts a local Ray that ends with it.
+Inside a submitted job, or with RAY_ADDRESS set, the run joins that cluster; otherwise it starts a local Ray of its own.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Placement profiles: where a run happens. Never part of an artifact's hash: the same recipe means the same anywhere."""
+"""Placement profiles: where a run happens. Never part of an artifact's hash: a recipe means the same anywhere."""
 
 from typing import Literal
 

@@ -17,7 +17,7 @@ class ObjectiveConfig(Strict):
     in_batch_weight: float = Field(1.0, ge=0)
     """Weight of the term over the positives of the global batch (retrieval and bitext only)."""
     matryoshka: Literal["none", "published", "uniform"] = "none"
-    """Widths and weights: full width only; powers of two with weight 1/(n·√(D/d)); the same widths with equal weight."""
+    """Full width only; powers of two, the n-th largest weighing 1/(n·√(D/d)); the same widths, equal weights."""
     gather: Literal["with_grad", "query_only"] = "with_grad"
     """Which side the in-batch term trains: both, or only the queries as the published script does."""
     bidirectional: bool = False
