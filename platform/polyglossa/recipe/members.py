@@ -53,7 +53,7 @@ class Member(Strict):
             raise ValueError("give exactly one of `backbone` and `prune`")
         return self
 
-    def shape(self, parent: "Shape | None" = None) -> "Shape | None":
+    def shape(self, parent: Shape | None = None) -> Shape | None:
         """The member's shape where the recipe alone tells it, given its parent's."""
         if self.backbone is not None:
             return self.backbone.shape

@@ -4,6 +4,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from polyglossa.recipe.backbone import Shape
 from polyglossa.recipe.corpus import CorpusConfig
 from polyglossa.recipe.evaluate import EvaluateConfig
 from polyglossa.recipe.members import Member
@@ -38,12 +39,12 @@ class Recipe(Strict):
         """Look a member up by name."""
         return next(member for member in self.members if member.name == name)
 
-    def shapes(self) -> dict[str, object]:
+    def shapes(self) -> dict[str, Shape | None]:
         """Shape of every member that the recipe alone tells (None where a hub model decides)."""
-        shapes: dict[str, object] = {}
+        shapes: dict[str, Shape | None] = {}
         for member in self.members:
             parent = shapes.get(member.prune.from_.partition("@")[0]) if member.prune else None
-            shapes[member.name] = member.shape(parent)  # type: ignore[arg-type]
+            shapes[member.name] = member.shape(parent)
         return shapes
 
     @model_validator(mode="after")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from polyglossa.recipe.backbone import Shape
@@ -79,5 +80,5 @@ def _model_at(reference: str, seen: dict[str, Member], where: str) -> None:
         raise ValueError(f"{where}: {name!r} has no stage {stage!r}; it has {_names(seen[name].stages)}")
 
 
-def _names(names: object) -> str:
-    return ", ".join(map(str, names)) or "none"  # type: ignore[call-overload]
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"
