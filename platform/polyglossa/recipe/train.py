@@ -1,6 +1,6 @@
 """Recipe section `training`: what a training stage reads and how it learns. Science only: placement is elsewhere."""
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field
 
@@ -65,3 +65,16 @@ class StageConfig(Strict):
     objective: ObjectiveConfig = ObjectiveConfig()
     seed: int = 0
     """Seed of order, negative choice and dropout."""
+
+
+class TrainConfig(Strict):
+    """What shapes one trained model: a stage with its member's own settings, and how much its teacher weighs."""
+
+    stage: StageConfig
+    distillation_weight: float = Field(0.0, ge=0)
+    """Weight of the distillation term; 0 where no teacher store is read."""
+
+    @classmethod
+    def of(cls, stage: StageConfig, *, distil: bool) -> Self:
+        """Settle a stage for a member that has a teacher store to read, or has none."""
+        return cls(stage=stage, distillation_weight=stage.objective.distillation_weight if distil else 0.0)
