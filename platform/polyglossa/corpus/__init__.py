@@ -1,0 +1,1 @@
+"""Stage `corpus`: where rows come from, how they are cleaned, and an account of every row that was dropped."""
