@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from polyglossa.model.directory import build_model, save_model_directory
 from polyglossa.model.tokenizer import train_tokenizer
 

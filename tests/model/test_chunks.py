@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from polyglossa.model.chunks import chunk_by_tokens, padding_share
 
 

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from transformers import BertConfig, BertModel
+
 from polyglossa.errors import DataError
 from polyglossa.model.directory import build_model, load_backbone, read_prompts, save_model_directory
 from polyglossa.model.tokenizer import load_tokenizer
 from polyglossa.recipe.backbone import Shape
-from safetensors.torch import load_file
-from transformers import BertConfig, BertModel
 
 SHAPE = {"hidden": 32, "mlp": 64, "layers": 2, "heads": 4, "kv_heads": 2, "head_dim": 8}
 IDS = {"vocabulary": 400, "max_tokens": 48, "eos": 1, "padding": 0}

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from sentence_transformers import SentenceTransformer
+from transformers import AutoModel, AutoTokenizer
+
 from polyglossa.model.directory import load_backbone
 from polyglossa.model.encoder import Encoder, finish, render
 from polyglossa.model.pooling import embed_chunk, pad_chunk
-from sentence_transformers import SentenceTransformer
-from transformers import AutoModel, AutoTokenizer
 
 
 @pytest.fixture(scope="module")

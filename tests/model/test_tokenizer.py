@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
-from polyglossa.errors import DataError
-from polyglossa.model.tokenizer import load_tokenizer, train_tokenizer
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from polyglossa.errors import DataError
+from polyglossa.model.tokenizer import load_tokenizer, train_tokenizer
 
 
 def test_long_and_empty_texts_end_with_eos_in_the_stock_tokenizer(model_path: str, texts: list[str]) -> None:

@@ -35,6 +35,12 @@ def build_model(
     """Build a Qwen3 model with random weights (no LM head), float32, on the CPU.
 
     Args:
+        hidden: width of the residual stream, which is the embedding width.
+        mlp: width of the gated MLP.
+        layers: number of layers.
+        heads: query heads.
+        kv_heads: key/value heads.
+        head_dim: width of a head.
         vocabulary: rows of the embedding table.
         max_tokens: longest text; sets `max_position_embeddings`.
         eos: id of the EOS token.

@@ -1,0 +1,166 @@
+"""The loss of one global batch, from the states of its distinct texts.
+
+T = distinct texts of the batch, D = width, E = width of the teacher's states, Q = examples, N = negatives of an
+example. Examples are indices into the table of texts, so a text is embedded once whatever roles it plays; roles, not
+texts, decide where gradient stops.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from polyglossa.objectives.contrastive import hard_negative_loss, in_batch_loss
+from polyglossa.objectives.distillation import mse_to_teacher
+from polyglossa.objectives.masks import above_positive, known_positives
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The examples of a global batch as rows of its text table."""
+
+    query_Q: Tensor
+    """int64, the query of each example."""
+    positive_Q: Tensor
+    """int64, its positive."""
+    negatives_QN: Tensor
+    """int64, its negatives of this step, −1 where it has fewer; N may be 0."""
+    group_Q: Tensor
+    """int64; rows of one group are never each other's negatives."""
+    in_batch: bool
+    """Whether the other rows' positives are negatives (retrieval and bitext)."""
+    source_Q: Tensor | None = None
+    """int64, the source of each row where several are pooled."""
+
+
+def embedding_loss(
+    state_TD: Tensor,
+    examples: Examples,
+    *,
+    temperature: float | Tensor,
+    widths: Sequence[int],
+    weights: Sequence[float],
+    hard_weight: float = 1.0,
+    in_batch_weight: float = 1.0,
+    gather: Literal["with_grad", "query_only"] = "with_grad",
+    mask: Literal["none", "known", "known+score"] = "known",
+    score_margin: float = 0.0,
+    bidirectional: bool = False,
+    teacher_TE: Tensor | None = None,
+    distillation_weight: float = 0.0,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Sum the terms of F2LLM-v2 over one global batch.
+
+    loss = Σ_width weight · (hard_weight · hard + in_batch_weight · in_batch) + distillation_weight · distillation;
+    the distillation term is over the full width only.
+
+    Args:
+        state_TD: raw states of the batch's distinct texts.
+        examples: which text is whose query, positive and negative.
+        temperature: softmax temperature of the contrastive terms.
+        widths: Matryoshka widths (only D: no Matryoshka).
+        weights: weight of each width.
+        hard_weight: weight of the term over a query's own negatives.
+        in_batch_weight: weight of the term over the batch's positives.
+        gather: `with_grad` trains both sides of the in-batch term, `query_only` detaches its candidates (published).
+        mask: in-batch candidates left out: none (published), known positives, or also those above the positive's score.
+        score_margin: cosine margin of `known+score`.
+        bidirectional: add the positive → query direction to the in-batch term.
+        teacher_TE: raw teacher states of the same texts.
+        distillation_weight: weight of the distillation term; needs `teacher_TE` where it is not 0.
+
+    Returns:
+        The loss (scalar), and its terms by name: detached, each contrastive term summed over widths with their weights
+        and without its own.
+
+    Raises:
+        ValueError: distillation is asked for and there is no teacher.
+    """
+    if distillation_weight and teacher_TE is None:
+        raise ValueError("distillation_weight is not 0, and the batch brings no teacher states")
+    state_TD = state_TD if state_TD.dtype == torch.float64 else state_TD.float()
+    terms: dict[str, Tensor] = {}
+    loss = state_TD.new_zeros(()) * state_TD.sum()
+    if hard_weight and examples.negatives_QN.shape[1]:
+        terms["hard"] = _over_widths(_hard, state_TD, examples, widths, weights, temperature=temperature)
+        loss = loss + hard_weight * terms["hard"]
+    if in_batch_weight and examples.in_batch:
+        terms["in_batch"] = _over_widths(
+            _in_batch,
+            state_TD,
+            examples,
+            widths,
+            weights,
+            temperature=temperature,
+            excluded_QQ=_excluded(state_TD, examples, mask, score_margin),
+            detach=gather == "query_only",
+            bidirectional=bidirectional,
+        )
+        loss = loss + in_batch_weight * terms["in_batch"]
+    if distillation_weight and teacher_TE is not None:
+        terms["distillation"] = distillation(state_TD, teacher_TE, examples)
+        loss = loss + distillation_weight * terms["distillation"]
+    return loss, {name: term.detach() for name, term in terms.items()}
+
+
+def distillation(state_TD: Tensor, teacher_TE: Tensor, examples: Examples) -> Tensor:
+    """Sum the mean distances to the teacher over queries, positives and negatives (three means, as published)."""
+    distance_T = mse_to_teacher(state_TD, teacher_TE)
+    total = distance_T[examples.query_Q].mean() + distance_T[examples.positive_Q].mean()
+    negatives = examples.negatives_QN[examples.negatives_QN >= 0]
+    return total + distance_T[negatives].mean() if len(negatives) else total
+
+
+def _over_widths(
+    term: Callable[..., Tensor],
+    state_TD: Tensor,
+    examples: Examples,
+    widths: Sequence[int],
+    weights: Sequence[float],
+    **options: Any,
+) -> Tensor:
+    pairs = zip(widths, weights, strict=True)
+    return torch.stack([weight * term(state_TD[:, :width], examples, **options) for width, weight in pairs]).sum()
+
+
+def _hard(state_TD: Tensor, examples: Examples, *, temperature: float | Tensor) -> Tensor:
+    return hard_negative_loss(
+        state_TD[examples.query_Q],
+        state_TD[examples.positive_Q],
+        state_TD[examples.negatives_QN.clamp_min(0)],
+        temperature=temperature,
+        valid_QN=examples.negatives_QN >= 0,
+    )
+
+
+def _in_batch(
+    state_TD: Tensor,
+    examples: Examples,
+    *,
+    temperature: float | Tensor,
+    excluded_QQ: Tensor | None,
+    detach: bool,
+    bidirectional: bool,
+) -> Tensor:
+    query_QD, positive_QD = state_TD[examples.query_Q], state_TD[examples.positive_Q]
+    own_Q = torch.arange(len(query_QD), device=state_TD.device)
+
+    def one_way(row_QD: Tensor, candidate_QD: Tensor, excluded_QQ: Tensor | None) -> Tensor:
+        candidate_QD = candidate_QD.detach() if detach else candidate_QD
+        return in_batch_loss(row_QD, candidate_QD, own_Q, temperature=temperature, excluded_QP=excluded_QQ)
+
+    loss = one_way(query_QD, positive_QD, excluded_QQ)
+    if bidirectional:
+        loss = loss + one_way(positive_QD, query_QD, None if excluded_QQ is None else excluded_QQ.T)
+    return loss
+
+
+def _excluded(state_TD: Tensor, examples: Examples, mask: str, margin: float) -> Tensor | None:
+    if mask == "none":
+        return None
+    excluded_QQ = known_positives(examples.query_Q, examples.positive_Q, examples.group_Q, examples.source_Q)
+    if mask == "known+score":
+        excluded_QQ |= above_positive(state_TD[examples.query_Q], state_TD[examples.positive_Q], margin)
+    return excluded_QQ
