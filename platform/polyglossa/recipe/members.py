@@ -1,29 +1,12 @@
 """Recipe section `members`: the family. A member starts from a backbone or is pruned from another member."""
 
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
 from polyglossa.recipe.backbone import BackboneConfig, Shape
+from polyglossa.recipe.prune import PruneConfig
 from polyglossa.recipe.strict import Strict
-
-
-class PruneConfig(Strict):
-    """How a member is cut out of another one."""
-
-    from_: str = Field(alias="from")
-    """`<member>@<stage>`: the trained model that is pruned."""
-    hidden: int = Field(ge=8)
-    mlp: int = Field(ge=8)
-    layers: int = Field(ge=1)
-    criterion: Literal["l2", "mean_abs", "variance", "prefix"] = "l2"
-    """Importance of hidden and MLP channels; `prefix` keeps the first hidden coordinates."""
-    depth: Literal["first", "uniform"] = "first"
-    """Which layers stay: the first n (published), or n spread evenly."""
-    calibration_rows: int = Field(512, ge=1)
-    """Examples of the packed corpus that importance is measured on."""
-    seed: int = 0
-    """Seed of the calibration sample."""
 
 
 class Member(Strict):
@@ -59,11 +42,12 @@ class Member(Strict):
             return self.backbone.shape
         if parent is None or self.prune is None:
             return None
+        kv_heads = self.prune.kv_heads or parent.kv_heads
         return Shape(
             hidden=self.prune.hidden,
             mlp=self.prune.mlp,
             layers=self.prune.layers,
-            heads=parent.heads,
-            kv_heads=parent.kv_heads,
+            heads=kv_heads * (parent.heads // parent.kv_heads),
+            kv_heads=kv_heads,
             head_dim=parent.head_dim,
         )
