@@ -1,0 +1,162 @@
+"""Read packed bundles: token ids and examples of a few hundred rows as flat numpy arrays.
+
+A pack's `index.json` names the files of each source; every row group of a file is one bundle. A teacher store holds the
+same files with one state per text instead of tokens. Readers keep file footers open and the last bundles in memory.
+
+Legend: T texts of the bundle, Q examples, M mined negatives.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from polyglossa.artifact import open_storage, read_json
+from polyglossa.errors import ArtifactError
+
+Ints = NDArray[np.int64]
+INDEX = "index.json"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """One bundle; ragged columns are flat values with offsets."""
+
+    tokens: NDArray[np.uint32]
+    token_offsets: Ints
+    """[T + 1]: text t is tokens[offsets[t] : offsets[t + 1]]."""
+    text_ids: NDArray[np.bytes_]
+    """S16 [T]."""
+    query_Q: Ints
+    positive_Q: Ints
+    negatives: Ints
+    negative_offsets: Ints
+    """[Q + 1]."""
+    group_Q: Ints
+    positive_score_Q: NDArray[np.float32]
+    teacher_TE: NDArray[np.float16] | None = None
+    """Raw states of the teacher, full width."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the arrays."""
+        return sum(value.nbytes for value in vars(self).values() if value is not None)
+
+
+class BundleReader:
+    """Random access to the bundles of a pack, with its teacher's states where there is one."""
+
+    def __init__(self, pack_uri: str, teacher_uri: str | None = None, *, part: str = "bundles", cache_bytes: int = 64 << 20):
+        """Open a pack.
+
+        Args:
+            pack_uri: the pack artifact.
+            teacher_uri: the teacher store made from it.
+            part: `bundles` (training) or `validation`.
+            cache_bytes: memory for bundles that were read last.
+        """
+        self._pack_uri, self._teacher_uri = pack_uri, teacher_uri
+        self._locations = {entry["name"]: _locations(entry, part) for entry in read_json(f"{pack_uri}/{INDEX}")["sources"]}
+        self._files: dict[str, pq.ParquetFile] = {}
+        self._cache: OrderedDict[tuple[str, int], Bundle] = OrderedDict()
+        self._room, self._cache_bytes = cache_bytes, cache_bytes
+
+    def bundles(self, source: str) -> int:
+        """How many bundles a source has."""
+        return len(self._locations[source])
+
+    def read(self, source: str, bundle: int) -> Bundle:
+        """Read one bundle."""
+        key = (source, bundle)
+        if key in self._cache:
+            self._cache.move_to_end(key)
+            return self._cache[key]
+        found = self._read(*self._locations[source][bundle])
+        self._cache[key] = found
+        self._room -= found.nbytes
+        while self._room < 0 and len(self._cache) > 1:
+            self._room += self._cache.popitem(last=False)[1].nbytes
+        return found
+
+    def _read(self, path: str, row_group: int) -> Bundle:
+        table = self._open(f"{self._pack_uri}/{path}").read_row_group(row_group, columns=_COLUMNS)
+        if self._teacher_uri is None:
+            return bundle_of(table)
+        states = self._open(f"{self._teacher_uri}/{path}").read_row_group(row_group)
+        return bundle_of(table, states)
+
+    def _open(self, uri: str) -> pq.ParquetFile:
+        if uri not in self._files:
+            filesystem, path = open_storage(uri)
+            self._files[uri] = pq.ParquetFile(path, filesystem=filesystem, memory_map=False)
+        return self._files[uri]
+
+
+def iter_bundles(pack_uri: str, source: str, *, part: str = "bundles") -> Iterator[tuple[str, int, pa.Table]]:
+    """Walk a source's bundles in order: (path inside the pack, row group, one-row TOKEN_BUNDLE table)."""
+    entry = next(entry for entry in read_json(f"{pack_uri}/{INDEX}")["sources"] if entry["name"] == source)
+    for path, row_group in _locations(entry, part):
+        filesystem, full = open_storage(f"{pack_uri}/{path}")
+        yield path, row_group, pq.ParquetFile(full, filesystem=filesystem).read_row_group(row_group)
+
+
+def bundle_of(table: pa.Table, states: pa.Table | None = None) -> Bundle:
+    """Turn a one-row TOKEN_BUNDLE table (and its TEACHER_BUNDLE) into arrays.
+
+    Raises:
+        ArtifactError: the teacher's texts are not the bundle's.
+    """
+    tokens = _only(table, "tokens")
+    negatives = _only(table, "negatives")
+    text_ids = _ids(table)
+    return Bundle(
+        tokens=_values(tokens.flatten()),
+        token_offsets=_offsets(tokens),
+        text_ids=text_ids,
+        query_Q=_values(_only(table, "query")).astype(np.int64),
+        positive_Q=_values(_only(table, "positive")).astype(np.int64),
+        negatives=_values(negatives.flatten()).astype(np.int64),
+        negative_offsets=_offsets(negatives),
+        group_Q=_values(_only(table, "group")),
+        positive_score_Q=_values(_only(table, "positive_score")),
+        teacher_TE=None if states is None else _teacher(states, text_ids),
+    )
+
+
+_COLUMNS = ["tokens", "text_ids", "query", "positive", "negatives", "group", "positive_score"]
+
+
+def _locations(entry: Mapping[str, Any], part: str) -> list[tuple[str, int]]:
+    files = entry["files" if part == "bundles" else "validation_files"]
+    return [(file["path"], group) for file in files for group in range(file["bundles"])]
+
+
+def _only(table: pa.Table, column: str) -> Any:
+    return table.column(column).chunk(0).flatten()
+
+
+def _values(array: pa.Array) -> Any:
+    return array.to_numpy(zero_copy_only=False)
+
+
+def _offsets(array: pa.ListArray) -> Ints:
+    offsets = _values(array.offsets).astype(np.int64)
+    return offsets - offsets[0]
+
+
+def _ids(table: pa.Table) -> NDArray[np.bytes_]:
+    column = _only(table, "text_ids")
+    start = column.offset * 16
+    return np.frombuffer(column.buffers()[1], dtype="S16")[start // 16 : start // 16 + len(column)]
+
+
+def _teacher(states: pa.Table, text_ids: NDArray[np.bytes_]) -> NDArray[np.float16]:
+    if not np.array_equal(_ids(states), text_ids):
+        raise ArtifactError("the teacher store was made from another pack: its texts differ. Run distill again.")
+    values = _values(_only(states, "states").flatten())
+    return values.reshape(len(text_ids), -1)

@@ -1,0 +1,252 @@
+"""From the examples of a step to what each rank receives.
+
+`gather_examples` reads the step's rows out of their bundles, keeps each distinct text once and chooses the step's
+negatives; `rank_payloads` lays the texts out for a number of ranks and packs each rank's part as plain arrays
+(safetensors bytes: no pickle); `unpack` turns one back into a `RankBatch`.
+
+Legend: T distinct texts in table order, Q examples, N chosen negatives, E teacher width used, S chunk slots of a rank.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load, save
+
+from polyglossa.engine.batch import Chunk, RankBatch
+from polyglossa.engine.bundles import Bundle, BundleReader
+from polyglossa.engine.layout import DUMMY, Ints, chunk_texts, deal
+from polyglossa.engine.plan import Plan, StepPlan, hash63, permutation
+
+
+@dataclass(frozen=True)
+class GlobalBatch:
+    """The examples of one step, free of ranks. Indices address the texts."""
+
+    plan: StepPlan
+    tokens: NDArray[np.uint32]
+    """Token ids of the texts, one after another."""
+    length_T: Ints
+    query_Q: Ints
+    positive_Q: Ints
+    negatives_QN: Ints
+    group_Q: Ints
+    source_Q: Ints
+    positive_score_Q: NDArray[np.float32]
+    teacher_TE: NDArray[np.float16] | None
+
+
+@dataclass(frozen=True)
+class _Slice:
+    """The rows taken from one bundle, and the texts they use."""
+
+    bundle: Bundle
+    source: int
+    rows: Ints
+    text: Ints
+    """Bundle texts in use, ascending."""
+    query_Q: Ints
+    positive_Q: Ints
+    negatives_QN: Ints
+
+
+def gather_examples(plan: Plan, step: StepPlan, reader: BundleReader, teacher_width: int | None = None) -> GlobalBatch:
+    """Read a step's examples: each distinct text once, negatives chosen.
+
+    Args:
+        plan: names the sources.
+        step: the step's rows.
+        reader: where bundles are read.
+        teacher_width: first coordinates of the teacher's states that are kept, where the reader has a teacher.
+    """
+    bundles = [reader.read(plan.sources[part.source].name, part.bundle) for part in step.parts]
+    chosen = _choose_negatives(step, bundles)
+    slices = [
+        _slice(part.source, part.rows, bundle, negatives)
+        for part, bundle, negatives in zip(step.parts, bundles, chosen, strict=True)
+    ]
+    _, first_T, text_of = np.unique(
+        np.concatenate([s.bundle.text_ids[s.text] for s in slices]), return_index=True, return_inverse=True
+    )
+    # Table numbers follow first appearance, so they do not depend on how text ids sort.
+    order = np.argsort(first_T, kind="stable")
+    number = np.empty_like(order)
+    number[order] = np.arange(len(order))
+    text_of, first_T = number[text_of], first_T[order]
+    tokens, length = _tokens(slices, first_T)
+    offsets = np.cumsum([0] + [len(s.text) for s in slices])
+    tables = [text_of[start:stop] for start, stop in zip(offsets[:-1], offsets[1:], strict=True)]
+    return GlobalBatch(
+        plan=step,
+        tokens=tokens,
+        length_T=length,
+        query_Q=np.concatenate([t[s.query_Q] for t, s in zip(tables, slices, strict=True)]),
+        positive_Q=np.concatenate([t[s.positive_Q] for t, s in zip(tables, slices, strict=True)]),
+        negatives_QN=np.concatenate(
+            [np.where(s.negatives_QN < 0, -1, t[s.negatives_QN]) for t, s in zip(tables, slices, strict=True)]
+        ),
+        group_Q=np.concatenate([s.bundle.group_Q[s.rows] for s in slices]),
+        source_Q=np.concatenate([np.full(len(s.rows), s.source) for s in slices]),
+        positive_score_Q=np.concatenate([s.bundle.positive_score_Q[s.rows] for s in slices]),
+        teacher_TE=_teacher(slices, first_T, teacher_width),
+    )
+
+
+def rank_payloads(batch: GlobalBatch, world: int, chunk_tokens: int) -> list[bytes]:
+    """Lay a global batch out for `world` ranks; item r is what rank r receives."""
+    chunks = chunk_texts(batch.length_T, chunk_tokens)
+    dealt = deal(chunks, world)
+    table_of = np.empty_like(chunks.order_T)
+    table_of[chunks.order_T] = np.arange(len(chunks.order_T))
+    length_T = batch.length_T[chunks.order_T]
+    start_T = (np.cumsum(batch.length_T) - batch.length_T)[chunks.order_T]
+    shared = {
+        "texts": np.array([batch.plan.step, world, len(length_T), dealt.rows_per_rank], dtype=np.int64),
+        "sizes": np.array([batch.length_T.sum(), chunks.padded_tokens, batch.plan.in_batch], dtype=np.int64),
+        "source": np.frombuffer(batch.plan.source.encode(), dtype=np.uint8),
+        "task": np.frombuffer(batch.plan.task.encode(), dtype=np.uint8),
+        "gather": dealt.gather_T.astype(np.int32),
+        "query": table_of[batch.query_Q].astype(np.int32),
+        "positive": table_of[batch.positive_Q].astype(np.int32),
+        "negatives": np.where(batch.negatives_QN < 0, -1, table_of[batch.negatives_QN]).astype(np.int32),
+        "group": batch.group_Q,
+        "example_source": batch.source_Q.astype(np.int32),
+        "positive_score": batch.positive_score_Q,
+    }
+    if batch.teacher_TE is not None:
+        shared["teacher"] = batch.teacher_TE[chunks.order_T]
+    payloads = []
+    for rank in range(world):
+        own = [_chunk_rows(chunks.bounds_C1, chunk) for chunk in dealt.chunk_WS[rank]]
+        rows = np.concatenate(own)
+        payload = shared | {
+            "rank": np.array([rank], dtype=np.int64),
+            "chunks": dealt.chunk_WS[rank].astype(np.int32),
+            "chunk_texts": np.array([len(r) for r in own], dtype=np.int32),
+            "own": rows.astype(np.int32),
+            "lengths": length_T[rows].astype(np.int32),
+            "tokens": _ragged(batch.tokens, start_T[rows], length_T[rows]),
+        }
+        payloads.append(save({name: np.ascontiguousarray(value) for name, value in payload.items()}))
+    return payloads
+
+
+def unpack(payload: bytes, seed: int) -> RankBatch:
+    """Rebuild a rank's batch.
+
+    Args:
+        payload: an item of `rank_payloads`.
+        seed: the stage's seed, from which dropout seeds of chunks derive.
+    """
+    data = load(payload)
+    step, world, texts, rows_per_rank = map(int, data["texts"])
+    tokens, padded_tokens, in_batch = map(int, data["sizes"])
+    return RankBatch(
+        step=step,
+        rank=int(data["rank"][0]),
+        world=world,
+        source=data["source"].tobytes().decode(),
+        task=data["task"].tobytes().decode(),
+        in_batch=bool(in_batch),
+        chunks=tuple(_chunks(data, step, seed)),
+        texts=texts,
+        rows_per_rank=rows_per_rank,
+        gather_T=_tensor(data["gather"]),
+        own_R=_tensor(data["own"]),
+        query_Q=_tensor(data["query"]),
+        positive_Q=_tensor(data["positive"]),
+        negatives_QN=_tensor(data["negatives"]),
+        group_Q=_tensor(data["group"]),
+        source_Q=_tensor(data["example_source"]),
+        positive_score_Q=torch.from_numpy(data["positive_score"].copy()),
+        teacher_TE=torch.from_numpy(data["teacher"].copy()) if "teacher" in data else None,
+        tokens=tokens,
+        padded_tokens=padded_tokens,
+    )
+
+
+def _choose_negatives(step: StepPlan, bundles: list[Bundle]) -> list[Ints]:
+    """Each part's negatives as [rows, N] bundle indices, -1 where a row has no more.
+
+    One random order of the mined ranks holds for the whole batch (as published): a row takes the first N ranks of that
+    order that it has, so rows with fewer negatives still use all they can.
+    """
+    counts = [np.diff(b.negative_offsets)[p.rows] for p, b in zip(step.parts, bundles, strict=True)]
+    most = max(int(count.max(initial=0)) for count in counts)
+    taken = min(step.negatives, most)
+    order = permutation(most, step.seed, "negatives")
+    return [
+        _take(bundle, part.rows, count, order, taken)
+        for part, bundle, count in zip(step.parts, bundles, counts, strict=True)
+    ]
+
+
+def _take(bundle: Bundle, rows: Ints, count_Q: Ints, order: Ints, taken: int) -> Ints:
+    if not taken:
+        return np.empty((len(rows), 0), dtype=np.int64)
+    absent_QM = order[None, :] >= count_Q[:, None]
+    first_QN = np.argsort(absent_QM, axis=1, kind="stable")[:, :taken]
+    rank_QN = order[first_QN]
+    there_QN = rank_QN < count_Q[:, None]
+    at_QN = np.where(there_QN, bundle.negative_offsets[rows][:, None] + rank_QN, 0)
+    return np.where(there_QN, bundle.negatives[at_QN] if len(bundle.negatives) else -1, -1)
+
+
+def _slice(source: int, rows: Ints, bundle: Bundle, negatives_QN: Ints) -> _Slice:
+    query, positive = bundle.query_Q[rows], bundle.positive_Q[rows]
+    used = np.zeros(len(bundle.text_ids), dtype=bool)
+    used[query] = used[positive] = True
+    used[negatives_QN[negatives_QN >= 0]] = True
+    text = np.flatnonzero(used)
+    local = np.cumsum(used) - 1
+    negatives = np.where(negatives_QN < 0, -1, local[negatives_QN])
+    return _Slice(bundle, source, rows, text, local[query], local[positive], negatives)
+
+
+def _tokens(slices: list[_Slice], first_T: Ints) -> tuple[NDArray[np.uint32], Ints]:
+    """Token ids and lengths of the distinct texts, in table order."""
+    parts, lengths = [], []
+    for piece in slices:
+        offsets = piece.bundle.token_offsets
+        length = offsets[piece.text + 1] - offsets[piece.text]
+        parts.append(_ragged(piece.bundle.tokens, offsets[piece.text], length))
+        lengths.append(length)
+    length = np.concatenate(lengths)
+    starts = np.cumsum(length) - length
+    return _ragged(np.concatenate(parts), starts[first_T], length[first_T]), length[first_T]
+
+
+def _teacher(slices: list[_Slice], first_T: Ints, width: int | None) -> NDArray[np.float16] | None:
+    states = [s.bundle.teacher_TE[s.text, :width] for s in slices if s.bundle.teacher_TE is not None]
+    return np.concatenate(states)[first_T] if states else None
+
+
+def _ragged(values: NDArray[Any], starts: Ints, lengths: Ints) -> NDArray[Any]:
+    """Concatenate values[start : start + length] of many ranges at once."""
+    before = np.cumsum(lengths) - lengths
+    return values[np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))]
+
+
+def _chunk_rows(bounds_C1: Ints, chunk: int) -> Ints:
+    return np.arange(0) if chunk == DUMMY else np.arange(bounds_C1[chunk], bounds_C1[chunk + 1])
+
+
+def _chunks(data: dict[str, NDArray[Any]], step: int, seed: int) -> Iterator[Chunk]:
+    tokens, lengths = _tensor(data["tokens"]), _tensor(data["lengths"])
+    own, row, token = data["own"], 0, 0
+    for number, texts in zip(data["chunks"].tolist(), data["chunk_texts"].tolist(), strict=True):
+        chunk_seed = hash63(seed, "chunk", step, number)
+        if number == DUMMY:
+            yield Chunk(torch.zeros(1, dtype=torch.int64), torch.ones(1, dtype=torch.int64), -1, chunk_seed, True)
+            continue
+        lengths_B = lengths[row : row + texts]
+        stop = token + int(lengths_B.sum())
+        yield Chunk(tokens[token:stop], lengths_B, int(own[row]), chunk_seed, False)
+        row, token = row + texts, stop
+
+
+def _tensor(array: NDArray[Any]) -> torch.Tensor:
+    return torch.from_numpy(array.astype(np.int64))
