@@ -17,7 +17,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.fs as pafs
+import pyarrow.parquet as pq
 
 from polyglossa import __version__
 from polyglossa.errors import ArtifactError
@@ -128,6 +130,12 @@ def write_json(uri: str, value: Any) -> None:
     filesystem, path = open_storage(uri)
     with filesystem.open_output_stream(path) as stream:
         stream.write(json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True).encode())
+
+
+def read_table(uri: str) -> pa.Table:
+    """Read one Parquet file from any storage."""
+    filesystem, path = open_storage(uri)
+    return pq.read_table(path, filesystem=filesystem)
 
 
 def exists(uri: str) -> bool:

@@ -190,9 +190,3 @@ def stage_of(member: Member, stage: StageConfig) -> StageConfig:
     """A stage's settings with a member's own learning rate, epochs and steps in their place."""
     own = {name: value for name in ("learning_rate", "epochs", "steps") if (value := getattr(member, name)) is not None}
     return StageConfig.model_validate({**stage.model_dump(), **own})
-
-
-def served_models(recipe: Recipe) -> dict[str, str]:
-    """Name of each served member → the node whose artifact holds its model."""
-    serve = build(recipe).nodes["serve"]
-    return {role.removeprefix("model:"): node for role, node in serve.inputs.items() if role.startswith("model:")}

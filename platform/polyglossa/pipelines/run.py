@@ -3,7 +3,6 @@
 `walk` is the pure part: it takes what runs a group of nodes as an argument, so tests walk the graph without training.
 """
 
-import json
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 
 from polyglossa import artifact, progress
 from polyglossa.artifact import Artifact, ArtifactKey, Draft
+from polyglossa.errors import ArtifactError
 from polyglossa.pipelines.graph import Node, build
 from polyglossa.pipelines.memory import watch_memory
 from polyglossa.recipe import Profile, Recipe, StagePlacement
@@ -192,6 +192,28 @@ def describe(recipe: Recipe) -> str:
     return "\n".join(lines)
 
 
-def results_of(recipe: Recipe) -> dict[str, Any]:
-    """Read the results of a finished run."""
-    return dict(json.loads(Path(recipe.root, "results.json").read_text()))
+def finished(recipe: Recipe) -> dict[str, Artifact]:
+    """Find the artifacts of a recipe that were made; a node whose inputs are not there is left out."""
+    artifacts: dict[str, Artifact] = {}
+    for node in build(recipe).nodes.values():
+        if all(name in artifacts for name in node.inputs.values()):
+            inputs = {role: artifacts[name] for role, name in node.inputs.items()}
+            found = artifact.find(_absolute(recipe.root), _key(node, inputs))
+            if found is not None:
+                artifacts[node.name] = found
+    return artifacts
+
+
+def served_models(recipe: Recipe) -> dict[str, str]:
+    """Model directory of each member that the recipe serves, in the recipe's order.
+
+    Raises:
+        ArtifactError: a member is not trained yet.
+    """
+    there = finished(recipe)
+    roles = build(recipe).nodes["serve"].inputs
+    models = {role.removeprefix("model:"): node for role, node in roles.items() if role.startswith("model:")}
+    missing = [member for member, node in models.items() if node not in there]
+    if missing:
+        raise ArtifactError(f"{recipe.name}: {', '.join(missing)} not trained yet; run `polyglossa run RECIPE` first.")
+    return {member: there[node].at("model") for member, node in models.items()}

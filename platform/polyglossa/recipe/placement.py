@@ -52,4 +52,4 @@ class Profile(Strict):
     prune: StagePlacement = StagePlacement(threads=2)
     distill: StagePlacement = StagePlacement(workers=2)
     evaluate: StagePlacement = StagePlacement(workers=2)
-    serve: StagePlacement = StagePlacement(workers=1)
+    serve: StagePlacement = StagePlacement(cpus=0.5)

@@ -1,0 +1,157 @@
+"""The last stage of a run: start the endpoint, ask it real questions with a real client, and stop it again.
+
+The check fails the run where the HTTP answer, the encoder and sentence-transformers (reading the same directory) do not
+agree. Its artifact holds the figures and one cross-lingual search; `jobs/serve.py` keeps the endpoint up.
+"""
+
+import importlib
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openai
+import polars as pl
+import pyarrow.fs as pafs
+
+import polyglossa
+from polyglossa.artifact import Artifact, Draft, open_storage, read_table
+from polyglossa.errors import PolyglossaError
+from polyglossa.model.encoder import Encoder, render
+from polyglossa.progress import track
+from polyglossa.recipe import StagePlacement
+from polyglossa.recipe.serve import ServeConfig
+
+STAGE = "serve"
+REVISION = 1
+
+_PARITY_TEXTS = 24
+_SHOWN_QUERIES = 8
+_LEAST_COSINE = {"float32": 0.9999, "bfloat16": 0.999}
+
+
+def run(config: ServeConfig, inputs: Mapping[str, Artifact], draft: Draft, placement: StagePlacement) -> None:
+    """Check the endpoint of a family.
+
+    Args:
+        config: the recipe's `serve` section.
+        inputs: `model:<member>` for each served member; `corpus` for the texts that are asked.
+        draft: gets `check.json` (cosines, seconds, `shown`: a cross-lingual search as text).
+        placement: CPUs and threads of each member's replica.
+
+    Raises:
+        PolyglossaError: the endpoint answers with other vectors than the encoder or sentence-transformers.
+    """
+    models = {role.partition(":")[2]: model.at("model") for role, model in inputs.items() if role.startswith("model:")}
+    questions = _Questions.read(inputs["corpus"])
+    settings = application_settings(config, models, placement)
+    started = time.monotonic()
+    with track("serve", total=len(models), unit="members") as bar, _running()(settings, port=_free_port()) as url:
+        start_seconds = time.monotonic() - started
+        client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+        cosines = {}
+        for member, path in models.items():
+            cosines[member] = _check_parity(client, member, path, questions.queries[:_PARITY_TEXTS], config)
+            bar.advance()
+        shown = _search(client, next(iter(models)), questions)
+    draft.write_json({"least_cosine": cosines, "start_seconds": start_seconds, "shown": shown}, "check.json")
+    draft.count(members=len(models), least_cosine=min(cosines.values()))
+
+
+def application_settings(config: ServeConfig, models: Mapping[str, str], placement: StagePlacement) -> dict[str, Any]:
+    """Arguments of `serve.app:build` for a family: `models` maps a member's name to its model directory."""
+    common = {
+        "dtype": config.dtype, "threads": placement.threads, "cpus": placement.cpus, "gpus": placement.gpus,
+    }  # fmt: skip
+    members = [{"name": name, "path": path, **common} for name, path in models.items()]
+    return {"members": members, "aliases": dict(config.aliases)}
+
+
+def _running() -> Any:
+    """Import the application from the repository that this package lies in (or from the job's working directory)."""
+    root = Path(polyglossa.__file__).resolve().parents[2]
+    if (root / "serve" / "app.py").exists() and str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    return importlib.import_module("serve.running").running
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class _Questions:
+    """Held-out queries, one script after another, and the documents among which each has its answer."""
+
+    queries: list[str]
+    languages: list[str]
+    documents: list[str]
+    instruction: str | None
+
+    @classmethod
+    def read(cls, corpus: Artifact) -> "_Questions":
+        """Read the corpus's first held-out set; where it has none, its documents ask for themselves."""
+        tasks = corpus.at("heldout", "*", "task.json")
+        filesystem, folder = open_storage(corpus.at("heldout"))
+        found = filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
+        names = sorted(entry.base_name for entry in found if entry.type == pafs.FileType.Directory)
+        if not names:
+            raise PolyglossaError(f"{tasks}: the corpus holds nothing out, so there is nothing to ask the endpoint.")
+        queries = pl.from_arrow(read_table(corpus.at("heldout", names[0], "queries.parquet")))
+        documents = read_table(corpus.at("heldout", names[0], "corpus.parquet"))["text"].to_pylist()
+        assert isinstance(queries, pl.DataFrame)
+        spread = (
+            queries.filter(~pl.col("same_as_english").fill_null(False))
+            .with_columns(turn=pl.int_range(pl.len()).over("script"))
+            .sort("turn", "script", "query_id")
+        )
+        instruction = corpus.read_json("heldout", names[0], "task.json")["instruction"]
+        return cls(spread["query"].to_list(), spread["language"].to_list(), documents, instruction)
+
+
+def _check_parity(client: openai.OpenAI, member: str, path: str, texts: Sequence[str], config: ServeConfig) -> float:
+    """Return the least cosine of HTTP answers to our encoder and sentence-transformers, at full and half width."""
+    from sentence_transformers import SentenceTransformer
+
+    encoder = Encoder.load(path, dtype=config.dtype)
+    least = 1.0
+    for width in (encoder.width, encoder.width // 2):
+        answered = _embed(client, member, texts, width)
+        independent = SentenceTransformer(path, device="cpu", truncate_dim=width).encode(
+            list(texts), normalize_embeddings=True, show_progress_bar=False
+        )
+        for other in (encoder.encode(texts, width=width), independent):
+            least = min(least, float((answered * other).sum(axis=1).min()))
+    if least < _LEAST_COSINE[config.dtype]:
+        raise PolyglossaError(
+            f"serve: {member} answers with vectors of cosine {least:.6f} to those of its directory {path}; "
+            f"at least {_LEAST_COSINE[config.dtype]} is promised. The endpoint and the directory disagree."
+        )
+    return least
+
+
+def _embed(client: openai.OpenAI, member: str, texts: Sequence[str], width: int) -> np.ndarray:
+    answer = client.embeddings.create(model=member, input=list(texts), dimensions=width)
+    return np.array([item.embedding for item in answer.data], dtype=np.float32)
+
+
+def _search(client: openai.OpenAI, member: str, questions: _Questions) -> str:
+    """Search the held-out documents for a few queries, all through the endpoint, and lay the answers out as text."""
+    asked = questions.queries[:_SHOWN_QUERIES]
+    width = len(client.embeddings.create(model=member, input=asked[0]).data[0].embedding)
+    document_DW = _embed(client, member, questions.documents, width)
+    query_QW = _embed(client, member, [render(query, questions.instruction) for query in asked], width)
+    score_QD = query_QW @ document_DW.T
+    lines = [
+        f"Cross-lingual search over {len(questions.documents)} held-out texts, answered by the endpoint ({member}):"
+    ]
+    for query, language, score_D in zip(asked, questions.languages, score_QD, strict=False):
+        best = int(score_D.argmax())
+        lines.append(f"  {language:<10} {query[:40]:<40} → {questions.documents[best][:40]:<40} {score_D[best]:.2f}")
+    return "\n".join(lines)
