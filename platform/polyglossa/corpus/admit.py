@@ -58,7 +58,9 @@ def admit(candidates: Sequence[pa.Table], config: CorpusConfig) -> Admission:
         for row in _rows(table):
             _admit_row(row, secret, config, collected)
     return Admission(
-        pairs=_pairs_by_source(collected.pairs, sorted({s for t in candidates for s in t["source"].unique().to_pylist()})),
+        pairs=_pairs_by_source(
+            collected.pairs, sorted({s for t in candidates for s in t["source"].unique().to_pylist()})
+        ),
         documents=_document_table(collected.documents),
         heldout_documents=_document_table(collected.heldout_documents),
         rejects=_reject_table(collected.rejects),
@@ -67,7 +69,7 @@ def admit(candidates: Sequence[pa.Table], config: CorpusConfig) -> Admission:
 
 def _admit_row(row: Row, secret: frozenset[str], config: CorpusConfig, collected: _Collected) -> None:
     reason = reason_to_drop(row, secret, config.max_characters)
-    pair_id = row_id(row["task"], row["query"] or "", *(row["positives"] or ()))
+    pair_id = row_id(row["task"], row["query"] or "", *(text or "" for text in row["positives"] or ()))
     if reason is None and pair_id in collected.pairs:
         reason = "duplicate"
     if reason is not None:
@@ -173,4 +175,6 @@ def _reject_table(rejects: Sequence[tuple[str, str, str, str]]) -> pa.Table:
 
 def _from_tuples(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
-    return pa.table([pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema)
+    return pa.table(
+        [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema
+    )

@@ -77,7 +77,11 @@ def _names_of(identifier: str) -> Iterable[Name]:
     for kind, section in _SECTIONS.items():
         for code, name in data.get(section, {}).items():
             text = normalise_text(name) if isinstance(name, str) else ""
-            if text and fold(text).replace("-", "_") != code.casefold() and inherited.get(section, {}).get(code) != name:
+            if (
+                text
+                and fold(text).replace("-", "_") != code.casefold()
+                and inherited.get(section, {}).get(code) != name
+            ):
                 yield Name(f"{kind}/{code}", language, script, text)
 
 
@@ -179,7 +183,7 @@ def _partners(place: int, names: Sequence[Name], count: int, seed: int) -> list[
 def kind_candidates(names: Sequence[Name], heldout: frozenset[str], *, source: str) -> pa.Table:
     """Pair each distinct name with the word for its kind (task `classification`).
 
-    Names that stand for two kinds (Thai is a language and a script) have no one answer and are left out.
+    Names that stand for two kinds (Georgian is a language and a script) have no one answer and are left out.
     """
     kinds: defaultdict[str, set[str]] = defaultdict(set)
     for name in names:

@@ -94,6 +94,4 @@ def _heldout_set(
     ]
     documents = [{"doc_id": text_id(text).hex(), "text": text} for text in corpus]
     columns = {field.name: [row[field.name] for row in rows] for field in QUERY}
-    return HeldoutSet(
-        name, task_type, metric, pa.table(columns, schema=QUERY), pa.Table.from_pylist(documents, CORPUS)
-    )
+    return HeldoutSet(name, task_type, metric, pa.table(columns, schema=QUERY), pa.Table.from_pylist(documents, CORPUS))

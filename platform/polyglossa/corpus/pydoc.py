@@ -89,7 +89,9 @@ def source_without_docstring(node: ast.FunctionDef | ast.AsyncFunctionDef, lines
 
 def heldout_modules(functions: Sequence[Function], share: float, seed: int) -> frozenset[str]:
     """Choose the modules to hold out: in the order of their hash, until `share` of all modules is reached."""
-    modules = sorted({function.module for function in functions}, key=lambda m: xxhash.xxh3_64_intdigest(m.encode(), seed=seed))
+    modules = sorted(
+        {function.module for function in functions}, key=lambda m: xxhash.xxh3_64_intdigest(m.encode(), seed=seed)
+    )
     return frozenset(modules[: round(share * len(modules))])
 
 

@@ -1,4 +1,4 @@
-"""The corpus stage: read every source on the cluster, judge all rows, write pairs, documents, rejects and held-out sets.
+"""The corpus stage: read every source on the cluster, judge all rows, write pairs, documents, rejects, held-out sets.
 
     run(recipe.corpus, {}, draft, profile.corpus)
 
