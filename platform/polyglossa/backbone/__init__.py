@@ -1,0 +1,1 @@
+"""Stage `backbone`: the model and tokenizer that a member starts from, new or loaded by name."""
