@@ -41,7 +41,7 @@ def gather_rows_without_gradient(own_RD: Tensor) -> Tensor:
     if world == 1:
         return own_RD
     gathered = own_RD.new_empty(world * own_RD.shape[0], *own_RD.shape[1:])
-    dist.all_gather_into_tensor(gathered, own_RD)
+    dist.all_gather_single(gathered, own_RD)
     return gathered
 
 

@@ -1,0 +1,69 @@
+"""Promise 1: the number of processes and the ZeRO stage change nothing; nor do cached gradients."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from engine.worlds import Case, run_case, run_cases
+from safetensors.torch import load_file
+from torch import Tensor
+
+PUBLISHED = json.dumps({"matryoshka": "published", "gather": "query_only", "mask": "none"})
+FULL = json.dumps({"matryoshka": "uniform", "bidirectional": True, "mask": "known"})
+VARIANTS = [
+    Case("plain_objective"),
+    Case("cached", resident_chunks=2, objective=PUBLISHED),
+    Case("cached_one_by_one_dropout", resident_chunks=1, dropout=0.2, objective=FULL),
+    Case("dropout", dropout=0.2, objective=FULL, teacher=True),
+    Case("updates", objective=FULL, updates=3, resident_chunks=3),
+]
+BACKENDS = ["plain", "zero0", "zero1", "zero2", "zero3"]
+
+
+def of(variant: Case, backend: str) -> Case:
+    return dataclasses.replace(variant, name=f"{variant.name}-{backend}", backend=backend)
+
+
+def worst(found: dict[str, Tensor], expected: dict[str, Tensor], kind: str) -> float:
+    """Largest error of any tensor of a kind, relative to that tensor's largest value."""
+    names = [name for name in expected if name.startswith(kind)]
+    assert names
+    assert set(names) == {name for name in found if name.startswith(kind)}
+    return max(float((found[n] - expected[n]).abs().max() / expected[n].abs().max().clamp_min(1e-12)) for n in names)
+
+
+def check(folder: Path, world: int) -> None:
+    cases = [of(variant, backend) for variant in VARIANTS for backend in BACKENDS]
+    cases.append(Case("reference", dtype="float64", dropout=0.2, objective=FULL, resident_chunks=1))
+    run_cases(cases, world, folder)
+    for variant in VARIANTS:
+        expected = run_case(dataclasses.replace(variant, resident_chunks=64), 0, 1)
+        for backend in BACKENDS:
+            found = load_file(folder / f"{variant.name}-{backend}.safetensors")
+            assert float(found["loss"]) == pytest.approx(float(expected["loss"]), rel=1e-6), backend
+            assert worst(found, expected, "gradient/") < 1e-5, (variant.name, backend)
+            torch.testing.assert_close(found["norms"], expected["norms"], rtol=1e-5, atol=0)
+            if variant.updates:
+                assert worst(found, expected, "weight/") < 1e-4, (variant.name, backend)
+    expected = run_case(dataclasses.replace(cases[-1], resident_chunks=64), 0, 1)
+    found = load_file(folder / "reference.safetensors")
+    assert worst(found, expected, "gradient/") < 1e-12
+
+
+def test_two_processes_compute_what_one_does_under_every_zero_stage(tmp_path: Path) -> None:
+    check(tmp_path, 2)
+
+
+@pytest.mark.slow
+def test_four_processes_compute_what_one_does_under_every_zero_stage(tmp_path: Path) -> None:
+    check(tmp_path, 4)
+
+
+def test_cached_gradients_equal_one_backward_in_float64() -> None:
+    whole = Case("whole", dtype="float64", dropout=0.3, objective=FULL)
+    expected = run_case(whole, 0, 1)
+    for resident in (1, 2, 5):
+        found = run_case(dataclasses.replace(whole, resident_chunks=resident), 0, 1)
+        assert worst(found, expected, "gradient/") < 1e-12
