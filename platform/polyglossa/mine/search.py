@@ -1,0 +1,218 @@
+"""Exact top-k by blocked matrix products. Pure: arrays in, arrays out; knows no store, no rule and no Ray.
+
+Legend: Q = queries, N = documents, D = width, K = kept per query, G = columns per group.
+
+A tile of scores is read once: the largest score of every group of columns is compared with what the query's K-th best
+is so far, and only the groups that beat it are looked into. On one core that costs 0.3 ns per score beside the 7 ns of
+the product (D = 384), where `torch.topk` costs 4 to 8 ns.
+
+Ranks are those of exact arithmetic, ties by document number: scores closer than a float32 product can tell apart are
+computed again in float64. So the answer depends neither on the tiles nor on the threads.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+TILE_QUERIES = 512
+TILE_DOCUMENTS = 4096
+READ_DOCUMENTS = 65_536
+_GROUP = 16
+_RESCORE_PAIRS = 16_384
+
+
+class Documents(Protocol):
+    """The candidates of a search, in blocks: unit vectors, float32."""
+
+    def __len__(self) -> int:
+        """Number of documents, N."""
+        ...
+
+    def block(self, start: int, stop: int) -> Floats:
+        """Vectors of documents start … stop − 1, [stop − start, D]."""
+        ...
+
+    def take(self, documents: Ints) -> Floats:
+        """Vectors of the documents of these numbers, [len(documents), D]."""
+        ...
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """Documents that are one array, [N, D]."""
+
+    vectors: Floats
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def block(self, start: int, stop: int) -> Floats:
+        """See `Documents`."""
+        return self.vectors[start:stop]
+
+    def take(self, documents: Ints) -> Floats:
+        """See `Documents`."""
+        return self.vectors[documents]
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """The best documents of every query, best first; ties by document number."""
+
+    document_QK: Ints
+    """Document numbers; −1 where a query has fewer than K candidates."""
+    score_QK: Floats
+    """Dot products; −inf where there is no document."""
+
+
+def search(query_QD: Floats, documents: Documents, k: int, *, dtype: str = "float32", device: str = "cpu") -> Ranked:
+    """Find the k documents of the largest dot product for every query.
+
+    Args:
+        query_QD: query vectors, unit length.
+        documents: candidates, unit length; each block is read once.
+        k: documents kept per query.
+        dtype: precision of the products. With `bfloat16` whatever comes within its rounding of the k best is scored
+            again in float32, so only a document that bfloat16 puts far below its place can be missed.
+        device: torch device of the products.
+
+    Returns:
+        Ranks as exact arithmetic gives them on the float32 vectors (within `dtype`'s promise above).
+
+    Raises:
+        ValueError: k is not positive.
+    """
+    if k < 1:
+        raise ValueError(f"k: {k} is not ≥ 1")
+    precision = {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
+    slack = _slack(query_QD.shape[1], precision)
+    tiles = [
+        (slice(start, start + TILE_QUERIES), _Best(min(TILE_QUERIES, len(query_QD) - start), k, slack))
+        for start in range(0, len(query_QD), TILE_QUERIES)
+    ]
+    query = torch.from_numpy(query_QD).to(device, precision)
+    for first, block_BD in _blocks(documents, precision, device):
+        for rows, best in tiles:
+            best.offer(query[rows], block_BD, first)
+    answers = [best.ranked(query_QD[rows], documents, everything=dtype != "float32") for rows, best in tiles]
+    if not answers:
+        return Ranked(np.empty((0, k), np.int64), np.empty((0, k), np.float32))
+    return Ranked(
+        np.concatenate([answer.document_QK for answer in answers]),
+        np.concatenate([answer.score_QK for answer in answers]),
+    )
+
+
+def _slack(width: int, precision: torch.dtype) -> float:
+    """Largest difference of two computed scores whose true order may be the other one, for unit vectors.
+
+    float32: 2·D·u, the rounding bound of a dot product (Higham, Accuracy and Stability, §3.1), u = 2⁻²⁴.
+    bfloat16: one unit of a score in [0.5, 1); the errors of its factors largely cancel over D terms.
+    """
+    return 2 * width * 2.0**-24 if precision == torch.float32 else 2.0**-8
+
+
+def _blocks(documents: Documents, precision: torch.dtype, device: str) -> Iterator[tuple[int, Tensor]]:
+    for start in range(0, len(documents), READ_DOCUMENTS):
+        stop = min(start + READ_DOCUMENTS, len(documents))
+        block = torch.from_numpy(np.ascontiguousarray(documents.block(start, stop))).to(device, precision)
+        for first in range(0, len(block), TILE_DOCUMENTS):
+            yield start + first, block[first : first + TILE_DOCUMENTS]
+
+
+class _Best:
+    """What a tile of queries has found so far: a flat heap of (query, score, document), and a bar for newcomers."""
+
+    def __init__(self, queries: int, k: int, slack: float) -> None:
+        self.queries, self.k, self.slack = queries, k, slack
+        self.bar_Q = np.full(queries, -np.inf, np.float32)
+        self.pending = 0
+        self.parts: list[tuple[Ints, Floats, Ints]] = []
+
+    def offer(self, query_QD: Tensor, block_BD: Tensor, first: int) -> None:
+        """Score a block of documents, the first of which has number `first`, and keep what beats the bar."""
+        score_QB = _score(query_QD, block_BD)
+        group_QGg = score_QB.view(self.queries, _GROUP, -1)  # a group is every (B / G)-th column: the maximum is SIMD
+        largest_Qg = group_QGg.amax(dim=1).float()
+        if not self.parts and largest_Qg.shape[1] >= self.k:
+            # The k-th largest of the groups' maxima is at most the k-th largest score: a first bar for free.
+            self.bar_Q = largest_Qg.topk(self.k, dim=1).values[:, -1].cpu().numpy() - np.float32(self.slack)
+        bar_Q1 = torch.from_numpy(self.bar_Q).to(largest_Qg.device)[:, None]
+        row_H, group_H = (largest_Qg >= bar_Q1).nonzero(as_tuple=True)
+        score_HG = group_QGg[row_H, :, group_H].float()
+        hit, lane = (score_HG >= bar_Q1[row_H]).nonzero(as_tuple=True)
+        column = lane * group_QGg.shape[2] + group_H[hit]
+        real = column < len(block_BD)  # the rest is padding
+        hit, lane, column = hit[real], lane[real], column[real]
+        self.parts.append(
+            (row_H[hit].cpu().numpy(), score_HG[hit, lane].cpu().numpy(), (column + first).cpu().numpy())
+        )
+        self.pending += len(hit)
+        if self.pending > self.queries * self.k:
+            self._merge()
+
+    def _merge(self) -> tuple[Ints, Floats, Ints, Ints]:
+        """Sort what was found, raise the bar, forget what is below; returns query, score, document, rank."""
+        row, score, document = (np.concatenate(column) for column in zip(*self.parts, strict=True))
+        order = np.argsort(_sort_key(row, score), kind="stable")
+        row, score, document = row[order], score[order], document[order]
+        start_Q = np.searchsorted(row, np.arange(self.queries))
+        rank = np.arange(len(row)) - start_Q[row]
+        kth = rank == self.k - 1
+        self.bar_Q[row[kth]] = np.maximum(self.bar_Q[row[kth]], score[kth] - np.float32(self.slack))
+        keep = score >= self.bar_Q[row]
+        row, score, document, rank = row[keep], score[keep], document[keep], rank[keep]
+        self.parts, self.pending = [(row, score, document)], 0
+        return row, score, document, rank
+
+    def ranked(self, query_QD: Floats, documents: Documents, everything: bool) -> Ranked:
+        """Settle the order of what cannot be told apart (or of everything) in float64 and lay it out by rank."""
+        answer = Ranked(
+            np.full((self.queries, self.k), -1, np.int64), np.full((self.queries, self.k), -np.inf, np.float32)
+        )
+        if not self.parts:
+            return answer
+        row, score, document, _ = self._merge()
+        exact = score.astype(np.float64)
+        close = np.append((np.diff(row) == 0) & (-np.diff(exact) <= self.slack), False)
+        run = np.cumsum(~np.append(False, close[:-1]))  # neighbours that are too close share a run
+        unsettled = np.ones(len(row), bool) if everything else close | np.append(False, close[:-1])
+        _rescore(exact, np.flatnonzero(unsettled), row, document, query_QD, documents)
+        order = np.lexsort((document, -exact, row if everything else run))
+        row, document, exact = row[order], document[order], exact[order]
+        rank = np.arange(len(row)) - np.searchsorted(row, np.arange(self.queries))[row]
+        top = rank < self.k
+        answer.document_QK[row[top], rank[top]] = document[top]
+        answer.score_QK[row[top], rank[top]] = exact[top]
+        return answer
+
+
+def _score(query_QD: Tensor, block_BD: Tensor) -> Tensor:
+    """Dot products of a tile, [Q, B] with B padded to whole groups by −inf."""
+    score_QB = query_QD @ block_BD.T
+    missing = -len(block_BD) % _GROUP
+    return torch.nn.functional.pad(score_QB, (0, missing), value=-torch.inf) if missing else score_QB
+
+
+def _sort_key(row: Ints, score: Floats) -> npt.NDArray[np.uint64]:
+    """One integer that orders by query, then by score from high to low."""
+    bits = (score + np.float32(0)).view(np.int32).astype(np.int64)  # + 0 makes −0 and 0 one number
+    ascending = np.where(bits < 0, ~bits & 0xFFFFFFFF, bits | 0x80000000)
+    return (row.astype(np.uint64) << np.uint64(32)) | (0xFFFFFFFF - ascending).astype(np.uint64)
+
+
+def _rescore(
+    exact: npt.NDArray[np.float64], which: Ints, row: Ints, document: Ints, query_QD: Floats, documents: Documents
+) -> None:
+    for start in range(0, len(which), _RESCORE_PAIRS):
+        pairs = which[start : start + _RESCORE_PAIRS]
+        left, right = query_QD[row[pairs]].astype(np.float64), documents.take(document[pairs]).astype(np.float64)
+        exact[pairs] = np.einsum("nd,nd->n", left, right)
