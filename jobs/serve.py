@@ -1,6 +1,7 @@
-"""Serve model directories until Ctrl-C.
+"""Serve a recipe's finished members, or any model directories, until Ctrl-C.
 
-python jobs/serve.py --model small=runs/…/model [--model …] [--port 8000]
+python jobs/serve.py jobs/recipes/quickstart.yaml
+python jobs/serve.py --model small=path/of/model [--model …] [--port 8000]
 """
 
 import argparse
@@ -11,49 +12,65 @@ from pathlib import Path
 # This folder holds a module of the application's name; the application is imported from the repository's root.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from polyglossa.errors import UserError
+from polyglossa.pipelines.command import errors_in_one_line, load_profile
+from polyglossa.recipe import load_recipe
+from polyglossa.recipe.serve import ServeConfig
 
-def main(argv: list[str] | None = None) -> int:
+
+def main(argv: list[str] | None = None) -> None:
     """Start the endpoint and wait."""
-    from polyglossa.errors import UserError
-    from polyglossa.pipelines.session import ray_session
-    from polyglossa.recipe import Profile
-    from serve.running import running
-
     options = _options(argv)
-    try:
-        members = [_member(text, options.dtype) for text in options.model]
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    with ray_session(Profile()), running({"members": members}, host=options.host, port=options.port) as url:
-        print(f"{url}/v1 answers for {', '.join(str(member['name']) for member in members)}. Ctrl-C stops it.")
-        _wait()
-    return 0
+    with errors_in_one_line("serve.py"):
+        config, models = _what(options)
+        profile = load_profile(options.profile)
+        from polyglossa.pipelines.serving import application_settings
+        from polyglossa.pipelines.session import ray_session
+        from serve.running import running
+
+        host, port = options.host or config.host, options.port or config.port
+        settings = application_settings(config, models, profile.serve)
+        with ray_session(profile), running(settings, host=host, port=port) as url:
+            print(f"{url}/v1 answers for {', '.join(models)}. Ctrl-C stops it.", flush=True)
+            _wait()
 
 
 def _options(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", action="append", required=True, metavar="NAME=PATH", help="a model directory")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--host", default="127.0.0.1", help="address to bind (default: loopback only)")
-    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("recipe", type=Path, nargs="?", help="recipe file whose finished members are served")
+    parser.add_argument("--set", action="append", default=[], metavar="A.B.C=VALUE", help="override one value")
+    parser.add_argument("--profile", type=Path, help="placement profile (YAML); default: local")
+    parser.add_argument("--model", action="append", default=[], metavar="NAME=PATH", help="a model directory")
+    parser.add_argument("--host", help="address to bind (default: the recipe's, or loopback)")
+    parser.add_argument("--port", type=int, help="port (default: the recipe's, or 8000)")
     return parser.parse_args(argv)
 
 
-def _member(text: str, dtype: str) -> dict[str, object]:
-    from polyglossa.errors import UserError
+def _what(options: argparse.Namespace) -> tuple[ServeConfig, dict[str, str]]:
+    """Settle what is served: a recipe's members, model directories, or both."""
+    models = dict(_directory(text) for text in options.model)
+    if options.recipe is None:
+        if not models:
+            raise UserError("nothing to serve: give a recipe, or --model NAME=PATH.")
+        return ServeConfig(), models
+    from polyglossa.pipelines.run import served_models
 
+    recipe = load_recipe(options.recipe, options.set)
+    return recipe.serve, {**served_models(recipe), **models}
+
+
+def _directory(text: str) -> tuple[str, str]:
     name, _, path = text.partition("=")
     if not (Path(path) / "config.json").is_file():
         raise UserError(f"--model {text}: write NAME=PATH, where PATH is a model directory (it holds config.json).")
-    return {"name": name, "path": str(Path(path).resolve()), "dtype": dtype}
+    return name, str(Path(path).resolve())
 
 
 def _wait() -> None:
-    with_signals = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, with_signals)
-    signal.sigwait(with_signals)
+    stops = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, stops)
+    signal.sigwait(stops)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
