@@ -6,11 +6,7 @@ python jobs/serve.py --model small=path/of/model [--model …] [--port 8000]
 
 import argparse
 import signal
-import sys
 from pathlib import Path
-
-# This folder holds a module of the application's name; the application is imported from the repository's root.
-sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from polyglossa.errors import UserError
 from polyglossa.pipelines.command import errors_in_one_line, load_profile
@@ -24,13 +20,12 @@ def main(argv: list[str] | None = None) -> None:
     with errors_in_one_line("serve.py"):
         config, models = _what(options)
         profile = load_profile(options.profile)
-        from polyglossa.pipelines.serving import application_settings
+        from polyglossa.pipelines.serving import application_settings, running_application
         from polyglossa.pipelines.session import ray_session
-        from serve.running import running
 
         host, port = options.host or config.host, options.port or config.port
         settings = application_settings(config, models, profile.serve)
-        with ray_session(profile), running(settings, host=host, port=port) as url:
+        with ray_session(profile), running_application(settings, host=host, port=port) as url:
             print(f"{url}/v1 answers for {', '.join(models)}. Ctrl-C stops it.", flush=True)
             _wait()
 

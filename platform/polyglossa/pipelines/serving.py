@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,10 @@ def run(config: ServeConfig, inputs: Mapping[str, Artifact], draft: Draft, place
     questions = _Questions.read(inputs["corpus"])
     settings = application_settings(config, models, placement)
     started = time.monotonic()
-    with track("serve", total=len(models), unit="members") as bar, _running()(settings, port=_free_port()) as url:
+    with (
+        track("serve", total=len(models), unit="members") as bar,
+        running_application(settings, port=_free_port()) as url,
+    ):
         start_seconds = time.monotonic() - started
         client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
         cosines = {}
@@ -71,12 +75,21 @@ def application_settings(config: ServeConfig, models: Mapping[str, str], placeme
     return {"members": members, "aliases": dict(config.aliases)}
 
 
-def _running() -> Any:
-    """Import the application from the repository that this package lies in (or from the job's working directory)."""
+def running_application(
+    settings: Mapping[str, Any], *, host: str = "127.0.0.1", port: int
+) -> AbstractContextManager[str]:
+    """Have the application of the repository's `serve/` up for the time of a block, in the Ray that is connected.
+
+    The application is imported from the repository that this package lies in, else from the job's working directory;
+    a folder that holds a module of the same name (`jobs/`, when one of its files is run) must not come first.
+    """
     root = Path(polyglossa.__file__).resolve().parents[2]
-    if (root / "serve" / "app.py").exists() and str(root) not in sys.path:
+    if (root / "serve" / "app.py").exists() and sys.path[0] != str(root):
         sys.path.insert(0, str(root))
-    return importlib.import_module("serve.running").running
+    application: AbstractContextManager[str] = importlib.import_module("serve.running").running(
+        dict(settings), host=host, port=port
+    )
+    return application
 
 
 def _free_port() -> int:
