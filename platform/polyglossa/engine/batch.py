@@ -82,8 +82,6 @@ class RankBatch:
     def to(self, device: torch.device | str) -> "RankBatch":
         """Move every tensor that the step reads to a device."""
         moved = {
-            name: value.to(device, non_blocking=True)
-            for name, value in vars(self).items()
-            if isinstance(value, Tensor)
+            name: value.to(device, non_blocking=True) for name, value in vars(self).items() if isinstance(value, Tensor)
         }
         return replace(self, chunks=tuple(chunk.to(device) for chunk in self.chunks), **moved)

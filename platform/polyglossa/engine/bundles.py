@@ -51,7 +51,9 @@ class Bundle:
 class BundleReader:
     """Random access to the bundles of a pack, with its teacher's states where there is one."""
 
-    def __init__(self, pack_uri: str, teacher_uri: str | None = None, *, part: str = "bundles", cache_bytes: int = 64 << 20):
+    def __init__(
+        self, pack_uri: str, teacher_uri: str | None = None, *, part: str = "bundles", cache_bytes: int = 64 << 20
+    ):
         """Open a pack.
 
         Args:
@@ -61,7 +63,9 @@ class BundleReader:
             cache_bytes: memory for bundles that were read last.
         """
         self._pack_uri, self._teacher_uri = pack_uri, teacher_uri
-        self._locations = {entry["name"]: _locations(entry, part) for entry in read_json(f"{pack_uri}/{INDEX}")["sources"]}
+        self._locations = {
+            entry["name"]: _locations(entry, part) for entry in read_json(f"{pack_uri}/{INDEX}")["sources"]
+        }
         self._files: dict[str, pq.ParquetFile] = {}
         self._cache: OrderedDict[tuple[str, int], Bundle] = OrderedDict()
         self._room, self._cache_bytes = cache_bytes, cache_bytes

@@ -7,8 +7,9 @@ negatives; `rank_payloads` lays the texts out for a number of ranks and packs ea
 Legend: T distinct texts in table order, Q examples, N chosen negatives, E teacher width used, S chunk slots of a rank.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,7 @@ def gather_examples(plan: Plan, step: StepPlan, reader: BundleReader, teacher_wi
     text_of, first_T = number[text_of], first_T[order]
     tokens, length = _tokens(slices, first_T)
     offsets = np.cumsum([0] + [len(s.text) for s in slices])
-    tables = [text_of[start:stop] for start, stop in zip(offsets[:-1], offsets[1:], strict=True)]
+    tables = [text_of[start:stop] for start, stop in pairwise(offsets)]
     return GlobalBatch(
         plan=step,
         tokens=tokens,
@@ -95,8 +96,15 @@ def gather_examples(plan: Plan, step: StepPlan, reader: BundleReader, teacher_wi
     )
 
 
-def rank_payloads(batch: GlobalBatch, world: int, chunk_tokens: int) -> list[bytes]:
-    """Lay a global batch out for `world` ranks; item r is what rank r receives."""
+def rank_payloads(batch: GlobalBatch, ranks: Sequence[int], world: int, chunk_tokens: int) -> list[bytes]:
+    """Lay a global batch out for `world` ranks and pack what each of `ranks` receives.
+
+    Args:
+        batch: the step's examples.
+        ranks: which ranks are packed.
+        world: number of ranks.
+        chunk_tokens: token budget of one forward pass.
+    """
     chunks = chunk_texts(batch.length_T, chunk_tokens)
     dealt = deal(chunks, world)
     table_of = np.empty_like(chunks.order_T)
@@ -104,7 +112,8 @@ def rank_payloads(batch: GlobalBatch, world: int, chunk_tokens: int) -> list[byt
     length_T = batch.length_T[chunks.order_T]
     start_T = (np.cumsum(batch.length_T) - batch.length_T)[chunks.order_T]
     shared = {
-        "texts": np.array([batch.plan.step, world, len(length_T), dealt.rows_per_rank], dtype=np.int64),
+        "step": np.array([batch.plan.step, world, batch.plan.seed], dtype=np.int64),
+        "texts": np.array([len(length_T), dealt.rows_per_rank], dtype=np.int64),
         "sizes": np.array([batch.length_T.sum(), chunks.padded_tokens, batch.plan.in_batch], dtype=np.int64),
         "source": np.frombuffer(batch.plan.source.encode(), dtype=np.uint8),
         "task": np.frombuffer(batch.plan.task.encode(), dtype=np.uint8),
@@ -119,7 +128,7 @@ def rank_payloads(batch: GlobalBatch, world: int, chunk_tokens: int) -> list[byt
     if batch.teacher_TE is not None:
         shared["teacher"] = batch.teacher_TE[chunks.order_T]
     payloads = []
-    for rank in range(world):
+    for rank in ranks:
         own = [_chunk_rows(chunks.bounds_C1, chunk) for chunk in dealt.chunk_WS[rank]]
         rows = np.concatenate(own)
         payload = shared | {
@@ -134,15 +143,11 @@ def rank_payloads(batch: GlobalBatch, world: int, chunk_tokens: int) -> list[byt
     return payloads
 
 
-def unpack(payload: bytes, seed: int) -> RankBatch:
-    """Rebuild a rank's batch.
-
-    Args:
-        payload: an item of `rank_payloads`.
-        seed: the stage's seed, from which dropout seeds of chunks derive.
-    """
+def unpack(payload: bytes) -> RankBatch:
+    """Rebuild a rank's batch from an item of `rank_payloads`."""
     data = load(payload)
-    step, world, texts, rows_per_rank = map(int, data["texts"])
+    step, world, seed = map(int, data["step"])
+    texts, rows_per_rank = map(int, data["texts"])
     tokens, padded_tokens, in_batch = map(int, data["sizes"])
     return RankBatch(
         step=step,
@@ -151,7 +156,7 @@ def unpack(payload: bytes, seed: int) -> RankBatch:
         source=data["source"].tobytes().decode(),
         task=data["task"].tobytes().decode(),
         in_batch=bool(in_batch),
-        chunks=tuple(_chunks(data, step, seed)),
+        chunks=tuple(_chunks(data, seed)),
         texts=texts,
         rows_per_rank=rows_per_rank,
         gather_T=_tensor(data["gather"]),
@@ -234,11 +239,11 @@ def _chunk_rows(bounds_C1: Ints, chunk: int) -> Ints:
     return np.arange(0) if chunk == DUMMY else np.arange(bounds_C1[chunk], bounds_C1[chunk + 1])
 
 
-def _chunks(data: dict[str, NDArray[Any]], step: int, seed: int) -> Iterator[Chunk]:
+def _chunks(data: dict[str, NDArray[Any]], seed: int) -> Iterator[Chunk]:
     tokens, lengths = _tensor(data["tokens"]), _tensor(data["lengths"])
     own, row, token = data["own"], 0, 0
     for number, texts in zip(data["chunks"].tolist(), data["chunk_texts"].tolist(), strict=True):
-        chunk_seed = hash63(seed, "chunk", step, number)
+        chunk_seed = hash63(seed, "chunk", number)
         if number == DUMMY:
             yield Chunk(torch.zeros(1, dtype=torch.int64), torch.ones(1, dtype=torch.int64), -1, chunk_seed, True)
             continue

@@ -50,12 +50,12 @@ class PlanSettings:
     """Examples per step over all workers."""
     negatives: int = 0
     """Negatives per query and step; 0 trains in-batch only."""
-    task_negatives: Mapping[str, int] = field(default_factory=dict)
+    task_negatives: Mapping[str, int] = field(default_factory=dict, hash=False)
     """Negatives per query of single tasks, where they differ from `negatives`."""
     epochs: float = 1.0
     steps: int | None = None
     """Number of steps; None derives it from `epochs`."""
-    source_weights: Mapping[str, float] | None = None
+    source_weights: Mapping[str, float] | None = field(default=None, hash=False)
     """Relative share of steps per source; None is proportional to rows."""
     seed: int = 0
     slices: int = 2
@@ -210,7 +210,7 @@ class Plan:
         return pieces, self._completion(stream, queue, missing)
 
     def _completion(self, stream: _Stream, queue: list[_Piece], missing: int) -> list[_Piece]:
-        """Rows that fill a pool's last batch: the pool's first ones, or a large source's where the pool is too small."""
+        """Rows that fill a pool's last batch: the pool's first, or a large source's where the pool is too small."""
         size = self.settings.global_batch
         if missing <= 0:
             return []

@@ -1,0 +1,200 @@
+"""The pack stage: every source's training and validation rows as token bundles, packed in parallel on Ray.
+
+    run(PackConfig.of(stage), {"corpus": …, "backbone": …, "mine": …}, draft, profile.pack)
+
+Layout: `bundles/<source>.parquet` and `validation/<source>.parquet`, one row group per bundle (a source of more than
+half a million pairs goes on in `<source>.00001.parquet` …), and `index.json` with every bundle's size, so that a plan
+is made without reading data.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+import ray
+
+from polyglossa.artifact import Artifact, Draft, open_storage
+from polyglossa.errors import DataError
+from polyglossa.model.encoder import tokenizer_fingerprint
+from polyglossa.model.tokenizer import load_tokenizer
+from polyglossa.pack.bundling import Packed, pack_bundles, shuffled_examples
+from polyglossa.pack.documents import Documents
+from polyglossa.progress import track
+from polyglossa.recipe.pack import PackConfig
+from polyglossa.recipe.placement import StagePlacement
+
+STAGE = "pack"
+REVISION = 1
+
+_PARTS = {"bundles": "train", "validation": "validation"}
+_IN_BATCH_TASKS = ("retrieval", "bitext")
+_FILE_PAIRS = 524_288  # a Parquet footer grows with its row groups: about 2,000 bundles a file
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one task packs into one file."""
+
+    source: str
+    task: str
+    part: str
+    """`bundles` or `validation`."""
+    pairs_uri: str
+    shard: int
+    shards: int
+
+    @property
+    def path(self) -> str:
+        """Where the file lies inside the artifact."""
+        number = f".{self.shard:05d}" if self.shard else ""
+        return f"{self.part}/{self.source}{number}.parquet"
+
+
+def run(config: PackConfig, inputs: Mapping[str, Artifact], draft: Draft, placement: StagePlacement) -> None:
+    """Make the pack artifact.
+
+    Args:
+        config: which rows, how they are rendered and cut.
+        inputs: `corpus` (documents, pairs), `backbone` (tokenizer) and, for mined negatives, `mine` (pairs).
+        draft: where it is written.
+        placement: CPUs of a task.
+    """
+    jobs = _jobs(config, inputs)
+    for job in jobs:
+        draft.at(job.path)
+    documents = ray.put(Documents.of(_documents(inputs["corpus"])).table)
+    model_uri = inputs["backbone"].at("model")
+    task = ray.remote(num_cpus=placement.cpus)(pack_file)
+    pending = [task.remote(job, config, documents, model_uri, draft.at(job.path)) for job in jobs]
+    number = {reference: i for i, reference in enumerate(pending)}
+    results: list[dict[str, Any]] = [{} for _ in jobs]
+    with track("pack", total=len(jobs), unit="files") as bar:
+        while pending:
+            (ready,), pending = ray.wait(pending)
+            results[number[ready]] = ray.get(ready)
+            bar.advance(1)
+    _write_index(config, jobs, results, model_uri, draft)
+
+
+def pack_file(job: Job, config: PackConfig, documents: pa.Table, model_uri: str, uri: str) -> dict[str, Any]:
+    """Pack one shard of one source into one file; returns its figures for the index."""
+    pairs = _read(job.pairs_uri, _PARTS[job.part])
+    examples = shuffled_examples(
+        pairs,
+        source=job.source,
+        negatives=config.hard_negatives,
+        instructions=config.instructions,
+        seed=config.seed,
+    )
+    bundles = -(-len(examples) // config.bundle_rows)
+    first, last = (bundles * (job.shard + i) // job.shards for i in (0, 1))
+    packed = pack_bundles(
+        examples.slice(first * config.bundle_rows, last * config.bundle_rows),
+        Documents(documents),
+        load_tokenizer(model_uri).backend_tokenizer,
+        source=job.source,
+        task=job.task,
+        max_tokens=config.max_tokens,
+        bundle_rows=config.bundle_rows,
+        first_bundle=first,
+    )
+    without_positive = int(np.sum(np.diff(pairs["positive_ids"].combine_chunks().offsets) == 0)) if len(pairs) else 0
+    return _write_bundles(packed, uri) | {"pairs": len(pairs), "pairs_without_positive": without_positive}
+
+
+def _write_bundles(bundles: Iterable[Packed], uri: str) -> dict[str, Any]:
+    filesystem, path = open_storage(uri)
+    sizes: list[dict[str, int]] = []
+    totals = {"negatives": 0, "tokens_cut": 0, "texts_cut": 0}
+    writer = None
+    for bundle in bundles:
+        if writer is None:
+            writer = pq.ParquetWriter(
+                path, bundle.table.schema, filesystem=filesystem, compression="zstd", use_dictionary=False
+            )
+        writer.write_table(bundle.table)
+        sizes.append({"examples": bundle.examples, "texts": bundle.texts, "tokens": bundle.tokens})
+        for name in totals:
+            totals[name] += getattr(bundle, name)
+    if writer is not None:
+        writer.close()
+    return {"bundles": sizes, **totals}
+
+
+def _jobs(config: PackConfig, inputs: Mapping[str, Artifact]) -> list[Job]:
+    described = inputs["corpus"].read_json("sources.json")
+    pairs = inputs["mine"] if config.hard_negatives and "mine" in inputs else inputs["corpus"]
+    jobs = []
+    for name in _selected(config.sources, described):
+        rows = described[name]["rows"]
+        for part, split in _PARTS.items():
+            shards = max(1, -(-rows.get(split, 0) // _FILE_PAIRS)) if rows.get(split) else 0
+            uri = pairs.at("pairs", name)
+            jobs += [Job(name, described[name]["task"], part, uri, shard, shards) for shard in range(shards)]
+    if not jobs:
+        raise DataError("pack: the chosen sources hold no training row. Choose others under `sources`.")
+    return jobs
+
+
+def _selected(names: Sequence[str] | None, described: Mapping[str, Any]) -> list[str]:
+    for name in names or ():
+        if name not in described:
+            raise DataError(f"sources: {name!r} is not in the corpus; it has {', '.join(described)}.")
+    return [name for name in sorted(described) if names is None or name in names]
+
+
+def _write_index(
+    config: PackConfig, jobs: Sequence[Job], results: Sequence[Mapping[str, Any]], model_uri: str, draft: Draft
+) -> None:
+    sources: dict[str, dict[str, Any]] = {}
+    for job, result in zip(jobs, results, strict=True):
+        entry = sources.setdefault(job.source, _empty_entry(job))
+        entry[job.part] += result["bundles"]
+        files = entry["files" if job.part == "bundles" else "validation_files"]
+        files.append({"path": job.path, "bundles": len(result["bundles"])})
+        if job.part == "bundles":
+            entry["examples"] += sum(bundle["examples"] for bundle in result["bundles"])
+            entry["negatives"] += result["negatives"]
+    sizes = [bundle for result in results for bundle in result["bundles"]]
+    totals = {name: sum(size[name] for size in sizes) for name in ("examples", "texts", "tokens")}
+    lost = {name: sum(result[name] for result in results) for name in ("tokens_cut", "texts_cut")}
+    share = lost["tokens_cut"] / max(1, totals["tokens"] + lost["tokens_cut"])
+    index = {
+        "sources": list(sources.values()),
+        "max_tokens": config.max_tokens,
+        "tokenizer": tokenizer_fingerprint(load_tokenizer(model_uri)),
+        "truncated_share": share,
+    }
+    draft.write_json(index, "index.json")
+    first = [result for job, result in zip(jobs, results, strict=True) if job.shard == 0]
+    pairs = {name: sum(result[name] for result in first) for name in ("pairs", "pairs_without_positive")}
+    draft.count(**pairs, **totals, **lost, bundles=len(sizes), truncated_share=share)
+
+
+def _empty_entry(job: Job) -> dict[str, Any]:
+    return {
+        "name": job.source,
+        "task": job.task,
+        "in_batch": job.task in _IN_BATCH_TASKS,
+        "examples": 0,
+        "negatives": 0,
+        "files": [],
+        "bundles": [],
+        "validation_files": [],
+        "validation": [],
+    }
+
+
+def _read(uri: str, split: str) -> pa.Table:
+    filesystem, path = open_storage(uri)
+    rows = pads.dataset(path, filesystem=filesystem, format="parquet")
+    return rows.to_table(filter=pads.field("split") == split)
+
+
+def _documents(corpus: Artifact) -> pa.Table:
+    filesystem, path = open_storage(corpus.at("documents"))
+    return pads.dataset(path, filesystem=filesystem, format="parquet").to_table(columns=["doc_id", "text"])
