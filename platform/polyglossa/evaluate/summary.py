@@ -1,0 +1,56 @@
+"""From mteb's results to the figures that the report and the gate read. Plain data, no mteb."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+SPLIT = "test"
+DISTINCT = "hit_rate_at_1_distinct"
+"""Score without the queries that equal their English name; absent where a language has no other."""
+
+
+def join_results(shares: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Join the shares of one task into one mteb result, subsets in order.
+
+    Args:
+        shares: mteb's task results as plain data, each with other subsets of the same task.
+    """
+    joined = dict(shares[0])
+    rows = [row for share in shares for row in share["scores"][SPLIT]]
+    joined["scores"] = {SPLIT: sorted(rows, key=lambda row: row["hf_subset"])}
+    joined["evaluation_time"] = sum(share["evaluation_time"] or 0.0 for share in shares)
+    joined["evaluation_phases"] = None
+    return joined
+
+
+def summarise(
+    metric: str,
+    result: Mapping[str, Any],
+    widths: Mapping[int, Mapping[str, float]],
+    dim: int,
+) -> dict[str, Any]:
+    """Sum one task up.
+
+    Args:
+        metric: name of the main score, as the recipe says it.
+        result: mteb's result of the whole task.
+        widths: main score by width and language, below the full width.
+        dim: the full width.
+
+    Returns:
+        {"metric", "mean", "mean_distinct" where there is one, "by_language", "widths"}.
+    """
+    rows = result["scores"][SPLIT]
+    by_language = {row["hf_subset"]: row["main_score"] for row in rows}
+    summary: dict[str, Any] = {
+        "metric": metric,
+        "mean": fmean(by_language.values()),
+        "by_language": by_language,
+        "widths": {str(width): fmean(scores.values()) for width, scores in sorted(widths.items())},
+    }
+    summary["widths"][str(dim)] = summary["mean"]
+    apart = {row["hf_subset"]: row[DISTINCT] for row in rows if DISTINCT in row}
+    if apart:
+        summary["mean_distinct"] = fmean(apart.values())
+        summary["by_language_distinct"] = apart
+    return summary

@@ -1,0 +1,24 @@
+"""What the report stage is told: which evaluation belongs to which member. Derived from `members`, never written."""
+
+from pydantic import Field
+
+from polyglossa.recipe.strict import Strict
+
+
+class ReportedMember(Strict):
+    """One member of the family and the labels of its evaluations."""
+
+    name: str
+    """Member; also the label of its final model's evaluation."""
+    untrained: str | None = None
+    """Label of the evaluation of the model that the member started from, where it was not pruned."""
+    without_distillation: str | None = None
+    """Label of the evaluation of the member trained without its teacher."""
+    teacher: str | None = None
+    """Member that taught this one."""
+
+
+class ReportConfig(Strict):
+    """Rows of the family report, in order."""
+
+    members: tuple[ReportedMember, ...] = Field(min_length=1)
