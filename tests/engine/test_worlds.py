@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from engine.worlds import Case, run_case, run_cases
 from safetensors.torch import load_file
 from torch import Tensor
+
+from engine.worlds import Case, run_case, run_cases
 
 PUBLISHED = json.dumps({"matryoshka": "published", "gather": "query_only", "mask": "none"})
 FULL = json.dumps({"matryoshka": "uniform", "bidirectional": True, "mask": "known"})

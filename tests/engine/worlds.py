@@ -1,6 +1,6 @@
 """Runs cases of one training step in real processes that meet over gloo; started by the tests, once per world size.
 
-    python -m engine.worlds RANK WORLD FOLDER      # FOLDER/cases.json → FOLDER/<case>.safetensors (rank 0 writes)
+python -m engine.worlds RANK WORLD FOLDER      # FOLDER/cases.json → FOLDER/<case>.safetensors (rank 0 writes)
 """
 
 import json

@@ -1,0 +1,1 @@
+"""Stage `distill`: the teacher store, one vector of the teacher for every text of a pack."""

@@ -1,0 +1,134 @@
+"""Stage `distill`: a frozen teacher embeds every text of a pack once; students read the vectors instead of running it.
+
+Inputs `model` (the teacher) and `pack`. One store serves every student and every trial of that teacher. Files and row
+groups are the pack's; text ids travel along and are checked by whoever reads them.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+import torch
+from numpy.typing import NDArray
+
+from polyglossa.artifact import Artifact, Draft, open_storage
+from polyglossa.distill.store import Halves, Remembered, teacher_bundles
+from polyglossa.engine.bundles import INDEX
+from polyglossa.errors import DataError
+from polyglossa.folders import local_folder
+from polyglossa.model.encoder import Encoder
+from polyglossa.progress import Bar, track
+from polyglossa.recipe.placement import StagePlacement
+from polyglossa.recipe.teacher import TeacherConfig
+from polyglossa.records import TEACHER_BUNDLE
+
+STAGE = "distill"
+REVISION = 1
+
+_BLOCK_TEXTS = 2048
+_WINDOW_TEXTS = 65_536
+_REMEMBERED_BYTES = 256 << 20
+
+
+@ray.remote
+class Teacher:
+    """A teacher in a process of its own."""
+
+    def __init__(self, model_uri: str, config: TeacherConfig, threads: int, gpu: bool) -> None:
+        torch.set_num_threads(threads)
+        with local_folder(model_uri) as path:
+            self._encoder = Encoder.load(path, dtype=config.dtype, device="cuda" if gpu else "cpu")
+        self._config = config
+        self._embedded = 0
+
+    def states(self, texts: Sequence[NDArray[np.uint32]]) -> Halves:
+        """Embed token ids: raw states [N, width] in float16."""
+        states_ND = self._encoder.states([text.tolist() for text in texts], chunk_tokens=self._config.chunk_tokens)
+        self._embedded += len(texts)
+        return states_ND[:, : self._config.width].to(torch.float16).cpu().numpy()
+
+    def embedded(self) -> int:
+        """Texts embedded so far."""
+        return self._embedded
+
+
+def run(config: TeacherConfig, inputs: Mapping[str, Artifact], draft: Draft, placement: StagePlacement) -> None:
+    """Write the teacher store of a pack."""
+    pack = inputs["pack"]
+    files = [file["path"] for source in pack.read_json(INDEX)["sources"] for file in source["files"]]
+    texts = sum(row["texts"] for source in pack.read_json(INDEX)["sources"] for row in source["bundles"])
+    options = {"num_cpus": placement.cpus, "num_gpus": placement.gpus, "label_selector": placement.labels or None}
+    model = inputs["model"].at("model")
+    teachers = [
+        Teacher.options(**options).remote(model, config, placement.threads, placement.gpus > 0)  # type: ignore[attr-defined] # made by ray.remote
+        for _ in range(placement.workers)
+    ]
+    pending = [_write.remote(pack.at(path), draft.at(path), teachers) for path in files]
+    written = []
+    with track("distill", total=texts, unit="texts") as bar:
+        while pending:
+            ready, pending = ray.wait(pending, timeout=1.0)
+            written += ray.get(ready)
+            _show(bar, teachers)
+    embedded = sum(ray.get([teacher.embedded.remote() for teacher in teachers]))
+    for teacher in teachers:
+        ray.kill(teacher)
+    width = {width for _, width in written}
+    if len(width) > 1:
+        raise DataError(f"teacher states of widths {sorted(width)} in one store")
+    draft.count(texts=sum(count for count, _ in written), embedded=embedded, width=width.pop())
+
+
+@ray.remote(num_cpus=0)
+def _write(pack_file: str, store_file: str, teachers: Sequence[Any]) -> tuple[int, int]:
+    """Write the store's file for one file of the pack; returns texts and width."""
+    texts, width = 0, 0
+    filesystem, path = open_storage(store_file)
+    with pq.ParquetWriter(path, TEACHER_BUNDLE, filesystem=filesystem, compression="zstd") as writer:
+        rows = teacher_bundles(
+            _bundles(pack_file),
+            lambda batch: _embed(batch, teachers),
+            remembered=Remembered(_REMEMBERED_BYTES),
+            window_texts=_WINDOW_TEXTS,
+        )
+        for row in rows:
+            writer.write_table(row)
+            states = row.column("states").chunk(0).flatten()
+            texts += len(states)
+            width = len(states[0])
+    return texts, width
+
+
+def _bundles(pack_file: str) -> Iterator[pa.Table]:
+    filesystem, path = open_storage(pack_file)
+    with pq.ParquetFile(path, filesystem=filesystem) as file:
+        for group in range(file.num_row_groups):
+            yield file.read_row_group(group, columns=["source", "bundle", "text_ids", "tokens"])
+
+
+def _embed(texts: Sequence[NDArray[np.uint32]], teachers: Sequence[Any]) -> Halves:
+    """Deal texts to the teachers in blocks of like length, a few ahead; states come back in the texts' order."""
+    order = sorted(range(len(texts)), key=lambda text: -len(texts[text]))
+    blocks = [order[start : start + _BLOCK_TEXTS] for start in range(0, len(order), _BLOCK_TEXTS)]
+    idle, running = list(teachers), dict[Any, tuple[Any, list[int]]]()
+    states: Halves | None = None
+    while blocks or running:
+        while idle and blocks:
+            teacher, block = idle.pop(), blocks.pop(0)
+            running[teacher.states.remote([texts[text] for text in block])] = (teacher, block)
+        (done,), _ = ray.wait(list(running))
+        teacher, block = running.pop(done)
+        idle.append(teacher)
+        found = ray.get(done)
+        states = np.empty((len(texts), found.shape[1]), np.float16) if states is None else states
+        states[block] = found
+    assert states is not None
+    return states
+
+
+def _show(bar: Bar, teachers: Sequence[Any]) -> None:
+    embedded = sum(ray.get([teacher.embedded.remote() for teacher in teachers]))
+    bar.advance(embedded - bar.done)

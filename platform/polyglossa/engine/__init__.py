@@ -1,0 +1,1 @@
+"""The training engine: plan, layout, feed, step, backends, loop and launch."""

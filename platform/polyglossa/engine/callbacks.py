@@ -1,0 +1,113 @@
+"""What happens around a step: guards, the metrics log, checkpoints and progress. None of it knows of Ray."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from polyglossa.engine import checkpoint
+from polyglossa.engine.batch import RankBatch
+from polyglossa.engine.loop import StepRecord
+from polyglossa.engine.step import StepResult
+from polyglossa.errors import TrainingError
+
+
+class DivergedError(TrainingError):
+    """The run cannot go on: raised on every rank at the same step, and the same again if it is repeated."""
+
+
+class Guard:
+    """Stops a run whose loss is not finite or whose embeddings have collapsed to a point."""
+
+    def __init__(self, *, smallest_spread: float = 1e-5, patience: int = 20) -> None:
+        """Set the limits.
+
+        Args:
+            smallest_spread: mean cosine distance of two texts below which embeddings count as collapsed.
+            patience: consecutive steps of it that are borne.
+        """
+        self._smallest_spread, self._patience, self._collapsed = smallest_spread, patience, 0
+
+    def before_update(self, batch: RankBatch, result: StepResult) -> None:
+        """Refuse a loss that would spoil the weights."""
+        where = f"step {batch.step}, source {batch.source}"
+        if not math.isfinite(result.loss):
+            terms = ", ".join(f"{name} {value:g}" for name, value in result.terms.items())
+            raise DivergedError(f"{where}: the loss is {result.loss} ({terms}). Lower training.*.learning_rate.")
+        self._collapsed = self._collapsed + 1 if result.spread < self._smallest_spread else 0
+        if self._collapsed > self._patience:
+            raise DivergedError(
+                f"{where}: embeddings have collapsed, all texts of {self._collapsed} batches lie within a cosine "
+                f"distance of {result.spread:.1e}. Lower training.*.learning_rate or check the data."
+            )
+
+    def after_step(self, record: StepRecord) -> None:
+        """Refuse to go on from weights that an infinite gradient has spoiled."""
+        if not math.isfinite(record.grad_norm):
+            raise DivergedError(
+                f"step {record.step}, source {record.source}: the gradient's norm is {record.grad_norm}. "
+                "Lower training.*.learning_rate."
+            )
+
+
+class _AfterStep:
+    """A callback that has nothing to say before the update."""
+
+    def before_update(self, batch: RankBatch, result: StepResult) -> None:
+        """Let the update happen."""
+
+
+class MetricsLog(_AfterStep):
+    """Keeps every step's figures until `flush` writes them beside the checkpoints."""
+
+    def __init__(self, root: str, *, writes: bool) -> None:
+        """Set where segments go; only one rank `writes`."""
+        self._root, self._writes, self._records = root, writes, list[dict[str, Any]]()
+
+    def after_step(self, record: StepRecord) -> None:
+        """Remember the figures."""
+        if self._writes:
+            self._records.append(record.plain())
+
+    def flush(self) -> None:
+        """Write what has gathered as one segment."""
+        if self._records:
+            checkpoint.write_metrics(self._root, self._records[0]["step"], self._records)
+            self._records.clear()
+
+
+class Checkpoints(_AfterStep):
+    """Saves every so many steps, except after the last one: the finished model follows at once."""
+
+    def __init__(
+        self,
+        root: str,
+        backend: checkpoint.Checkpointed,
+        log: MetricsLog,
+        *,
+        every: int,
+        total_steps: int,
+        keep: int = 2,
+    ) -> None:
+        self._root, self._backend, self._log = root, backend, log
+        self._every, self._total, self._keep = every, total_steps, keep
+
+    def after_step(self, record: StepRecord) -> None:
+        """Save when it is time."""
+        done = record.step + 1
+        if done % self._every == 0 and done < self._total:
+            self._log.flush()
+            checkpoint.save(self._root, done, self._backend, keep=self._keep)
+
+
+class Progress(_AfterStep):
+    """Tells someone how far the run is."""
+
+    def __init__(self, tell: Callable[[int, str], None]) -> None:
+        """Set whom to tell: (steps done, short text)."""
+        self._tell = tell
+        self._loss = math.nan
+
+    def after_step(self, record: StepRecord) -> None:
+        """Tell the steps done and a smoothed loss."""
+        self._loss = record.loss if math.isnan(self._loss) else 0.9 * self._loss + 0.1 * record.loss
+        self._tell(record.step + 1, f"loss {self._loss:.3f}  {record.tokens / max(record.seconds, 1e-9):,.0f} tokens/s")

@@ -1,0 +1,186 @@
+"""Run training on a Ray Train worker group: the one engine file, with feed.py, that knows Ray.
+
+    fit([run_a, run_b], placement, storage)
+
+One worker group trains consecutive runs, because starting a group costs about 20 seconds. A group that loses a worker
+is started anew (Ray Train's failure policy) and each run goes on from its own last checkpoint; a run that diverged is
+not tried again, for it would diverge again.
+"""
+
+import posixpath
+import threading
+import uuid
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import ray
+import ray.train
+import torch
+from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
+
+from polyglossa.artifact import clear
+from polyglossa.engine.callbacks import DivergedError
+from polyglossa.engine.checkpoint import LatestSteps
+from polyglossa.engine.feed import StepDataConfig, placeholder_datasets, rank_batches
+from polyglossa.engine.worker import Compute, TrainRun, train
+from polyglossa.errors import PolyglossaError, TrainingError
+from polyglossa.progress import Bar, track
+from polyglossa.recipe.placement import TrainPlacement
+
+_POLL_SECONDS = 0.5
+
+
+@ray.remote(num_cpus=0)
+class Board:
+    """Where workers tell how far they are; the driver looks now and then."""
+
+    def __init__(self) -> None:
+        self._progress: dict[str, tuple[int, str]] = {}
+        self._stopped: str | None = None
+
+    def tell(self, name: str, done: int, note: str) -> None:
+        """Note a run's finished steps and a short text."""
+        self._progress[name] = (done, note)
+
+    def stop(self, reason: str) -> None:
+        """Note why a run must not be tried again."""
+        self._stopped = reason
+
+    def read(self) -> tuple[dict[str, tuple[int, str]], str | None]:
+        """Return progress by run, and the reason of a stop."""
+        return self._progress, self._stopped
+
+
+def fit(runs: Sequence[TrainRun], placement: TrainPlacement, storage: str) -> None:
+    """Train runs one after another in one worker group; Ray is initialised.
+
+    Args:
+        runs: what is trained; results lie under each run's `output_uri`.
+        placement: workers, ZeRO stage, memory and failure settings.
+        storage: folder for Ray Train's own notes, shared by all nodes; cleared afterwards.
+
+    Raises:
+        TrainingError: a run diverged, or the worker group failed more often than allowed.
+    """
+    board = Board.remote()
+    notes = posixpath.join(storage, f"ray-train-{uuid.uuid4().hex[:8]}")
+    trainer = _trainer(runs, placement, notes, board)
+    failure: list[BaseException] = []
+    # In a thread of its own Ray Train leaves SIGINT alone: Ctrl-C reaches the driver, which takes Ray down with it.
+    fitting = threading.Thread(target=_fit, args=(trainer, failure), daemon=True)
+    fitting.start()
+    try:
+        _watch(runs, board, fitting)
+        stopped = ray.get(board.read.remote())[1]
+    finally:
+        ray.kill(board)
+        clear(notes)
+    if stopped:
+        raise TrainingError(stopped)
+    if failure:
+        raise _explained(failure[0])
+    unfinished = [run.name for run in runs if not run.finished]
+    if unfinished:
+        raise TrainingError(f"{', '.join(unfinished)}: training was aborted. Start again: it resumes by itself.")
+
+
+def _trainer(runs: Sequence[TrainRun], placement: TrainPlacement, notes: str, board: Any) -> TorchTrainer:
+    gpu = placement.gpus > 0
+    resources = {"CPU": placement.cpus} | ({"GPU": placement.gpus} if gpu else {})
+    return TorchTrainer(
+        _work,
+        train_loop_config={"runs": list(runs), "placement": placement, "board": board},
+        torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=placement.workers,
+            use_gpu=gpu,
+            resources_per_worker=resources,
+            label_selector=placement.labels or None,
+        ),
+        run_config=RunConfig(
+            name=posixpath.basename(notes),
+            storage_path=posixpath.dirname(notes),
+            failure_config=FailureConfig(max_failures=placement.max_failures),
+            logging_config=LoggingConfig(log_level="WARNING"),
+        ),
+        datasets=placeholder_datasets([run.name for run in runs]),
+        dataset_config=StepDataConfig(
+            {run.name: run.feed() for run in runs}, LatestSteps({run.name: run.checkpoint_uri for run in runs})
+        ),
+    )
+
+
+def _work(config: dict[str, Any]) -> None:
+    """What each worker runs."""
+    placement: TrainPlacement = config["placement"]
+    board = config["board"]
+    torch.set_num_threads(placement.threads)
+    context = ray.train.get_context()
+    place, world = context.get_world_rank(), context.get_world_size()
+    compute = Compute(
+        zero=placement.zero,
+        resident_tokens=placement.resident_tokens,
+        checkpoint_steps=placement.checkpoint_steps,
+        device=str(get_device()),
+    )
+    for run in config["runs"]:
+        tell = partial(_tell, board, run.name) if place == 0 else _silent
+        try:
+            train(run, compute, partial(_receive, run.name, place, world), tell)
+        except DivergedError as error:
+            # Every rank meets it at the same step; returning keeps the failure policy from trying again.
+            if place == 0:
+                ray.get(board.stop.remote(f"{run.name}: {error}"))
+            return
+
+
+def _receive(name: str, place: int, world: int, start: int) -> Any:
+    return rank_batches(ray.train.get_dataset_shard(name), rank=place, world=world, start=start)
+
+
+def _tell(board: Any, name: str, done: int, note: str) -> None:
+    board.tell.remote(name, done, note)
+
+
+def _silent(done: int, note: str) -> None:
+    """Only rank 0 speaks."""
+
+
+def _fit(trainer: TorchTrainer, failure: list[BaseException]) -> None:
+    try:
+        trainer.fit()
+    except BaseException as error:
+        failure.append(error)
+
+
+def _watch(runs: Sequence[TrainRun], board: Any, fitting: threading.Thread) -> None:
+    """Show each run's progress until the worker group is done."""
+    for run in runs:
+        with track(run.name, total=run.total_steps, unit="steps") as bar:
+            _follow(run, board, fitting, bar)
+    fitting.join()
+
+
+def _follow(run: TrainRun, board: Any, fitting: threading.Thread, bar: Bar) -> None:
+    seen = 0
+    while fitting.is_alive() and not run.finished:
+        fitting.join(_POLL_SECONDS)
+        done, note = ray.get(board.read.remote())[0].get(run.name, (0, ""))
+        bar.advance(done - seen)
+        bar.note(note)
+        seen = done
+
+
+def _explained(error: BaseException) -> BaseException:
+    """Turn Ray Train's error into one line that names the cause."""
+    failures = getattr(error, "worker_failures", None) or {}
+    cause: BaseException = next(iter(failures.values()), error)
+    while cause.__cause__ is not None and not isinstance(cause, PolyglossaError):
+        cause = cause.__cause__
+    found = getattr(cause, "cause", None) or cause
+    if isinstance(found, PolyglossaError):
+        return type(found)(str(found))
+    lines = str(found).strip().splitlines() or [""]
+    return TrainingError(f"training failed: {type(found).__name__}: {lines[-1][:300]}. The log has the whole story.")

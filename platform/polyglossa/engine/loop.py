@@ -1,0 +1,92 @@
+"""The training loop: batches in, updates out. What varies is passed in (objective, backend, callbacks)."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from polyglossa.engine.batch import RankBatch
+from polyglossa.engine.step import Backend, Objective, StepResult, run_step
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """Figures of one finished step; those of time are this rank's, the others the whole batch's."""
+
+    step: int
+    source: str
+    loss: float
+    terms: dict[str, float]
+    learning_rate: float
+    grad_norm: float
+    """Global norm before clipping."""
+    spread: float
+    """Mean cosine distance of two texts of the batch."""
+    examples: int
+    tokens: int
+    padding: float
+    """Share of the chunks' slots that hold padding."""
+    seconds: float
+    """From the end of the step before to the end of this one."""
+    data_wait: float
+    """Seconds of them spent waiting for the batch."""
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+
+class Callback(Protocol):
+    """Something that happens around a step, in the order of the list, on every rank."""
+
+    def before_update(self, batch: RankBatch, result: StepResult) -> None:
+        """The gradient is there, the weights are still the old ones."""
+
+    def after_step(self, record: StepRecord) -> None:
+        """The weights are updated."""
+
+
+def run_loop(
+    backend: Backend,
+    batches: Iterable[RankBatch],
+    objective: Objective,
+    *,
+    rate: Callable[[int], float],
+    resident_chunks: int,
+    callbacks: Sequence[Callback] = (),
+) -> None:
+    """Train on every batch in turn.
+
+    Args:
+        backend: model and optimizer of this rank.
+        batches: this rank's batches, in the order of their steps.
+        objective: loss of the whole batch.
+        rate: step → learning rate.
+        resident_chunks: chunks whose graphs are kept (see `run_step`).
+        callbacks: called in order.
+    """
+    began = time.perf_counter()
+    for batch in batches:
+        result = run_step(backend, batch, objective, resident_chunks=resident_chunks)
+        for callback in callbacks:
+            callback.before_update(batch, result)
+        learning_rate = rate(batch.step)
+        norm = backend.update(learning_rate)
+        now = time.perf_counter()
+        record = StepRecord(
+            step=batch.step,
+            source=batch.source,
+            loss=result.loss,
+            terms=result.terms,
+            learning_rate=learning_rate,
+            grad_norm=norm,
+            spread=result.spread,
+            examples=len(batch.query_Q),
+            tokens=batch.tokens,
+            padding=1.0 - batch.tokens / max(1, batch.padded_tokens),
+            seconds=now - began,
+            data_wait=batch.wait_seconds,
+        )
+        for callback in callbacks:
+            callback.after_step(record)
+        began = now

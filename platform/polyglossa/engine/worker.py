@@ -1,0 +1,196 @@
+"""One rank's part of one training run, from model directory to model directory. No Ray: batches come from a callable.
+
+A run resumes by itself: it looks for the last committed checkpoint and asks for the batches from that step on.
+"""
+
+import json
+import posixpath
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from polyglossa.artifact import exists, open_storage, read_json, write_json
+from polyglossa.collectives import barrier, rank
+from polyglossa.engine import checkpoint
+from polyglossa.engine.backend_plain import OptimizerSettings, PlainBackend
+from polyglossa.engine.batch import RankBatch
+from polyglossa.engine.callbacks import Checkpoints, Guard, MetricsLog, Progress
+from polyglossa.engine.loop import Callback, run_loop
+from polyglossa.engine.objective import build_objective
+from polyglossa.engine.schedule import learning_rate
+from polyglossa.engine.stream import FeedSpec
+from polyglossa.folders import local_folder, written_folder
+from polyglossa.model.directory import load_backbone, read_prompts, save_model_directory
+from polyglossa.model.tokenizer import load_tokenizer
+from polyglossa.objectives.matryoshka import widths
+
+SUMMARY = "trained.json"
+
+
+@dataclass(frozen=True)
+class TrainRun:
+    """What one run trains on and where its results go. Plain values: it travels to workers."""
+
+    name: str
+    model_uri: str
+    """A model directory."""
+    pack_uri: str
+    output_uri: str
+    """Gets `model/`, `metrics.jsonl` and, last of all, `trained.json`."""
+    checkpoint_uri: str
+    stage: Mapping[str, Any]
+    """`StageConfig.model_dump()`."""
+    total_steps: int
+    width: int
+    """Width of the model."""
+    teacher_uri: str | None = None
+    distillation_weight: float = 0.0
+
+    def feed(self) -> FeedSpec:
+        """What the feed reads for this run."""
+        return FeedSpec.of_stage(self.stage, self.pack_uri, self.teacher_uri, self.width if self.teacher_uri else None)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the results are written."""
+        return exists(posixpath.join(self.output_uri, SUMMARY))
+
+
+@dataclass(frozen=True)
+class Compute:
+    """How a rank computes; changes memory and time, never the numbers."""
+
+    zero: int | None
+    """DeepSpeed ZeRO stage; None is the plain torch backend."""
+    resident_tokens: int
+    checkpoint_steps: int
+    device: str = "cpu"
+
+
+def train(
+    run: TrainRun,
+    compute: Compute,
+    batches_from: Callable[[int], Iterator[RankBatch]],
+    tell: Callable[[int, str], None],
+) -> None:
+    """Train one run on this rank, resuming where its last checkpoint is; rank 0 writes the results.
+
+    Args:
+        run: what is trained.
+        compute: how.
+        batches_from: first step → this rank's batches from there to the end.
+        tell: gets (steps done, short text) after each step.
+
+    Raises:
+        DivergedError: the run cannot go on.
+    """
+    if run.finished:
+        return
+    start = checkpoint.latest(run.checkpoint_uri)
+    with local_folder(run.model_uri) as path:
+        backend = _backend(path, run, compute)
+    try:
+        if start:
+            checkpoint.load(run.checkpoint_uri, start, backend)
+        log = MetricsLog(run.checkpoint_uri, writes=rank() == 0)
+        tell(start, "")
+        batches = (batch.to(compute.device) for batch in batches_from(start))
+        began = time.monotonic()
+        run_loop(
+            backend,
+            batches,
+            build_objective(run.stage["objective"], width=run.width, distillation_weight=run.distillation_weight),
+            rate=_rate(run),
+            resident_chunks=max(1, compute.resident_tokens // run.stage["chunk_tokens"]),
+            callbacks=_callbacks(run, compute, backend, log, tell),
+        )
+        log.flush()
+        _export(run, backend, {"seconds": round(time.monotonic() - began, 3), "resumed_at": start})
+    finally:
+        backend.close()
+    barrier()
+
+
+def _backend(path: str, run: TrainRun, compute: Compute) -> Any:
+    stage = run.stage
+    settings = OptimizerSettings(
+        betas=tuple(stage["betas"]),
+        epsilon=stage["epsilon"],
+        weight_decay=stage["weight_decay"],
+        clip=stage["clip"],
+    )
+    backbone = load_backbone(path, "float32", device=compute.device)
+    if compute.zero is None or stage["dtype"] == "float64":
+        return PlainBackend(backbone, dtype=stage["dtype"], settings=settings)
+    from polyglossa.engine.deepspeed import DeepSpeedBackend
+
+    return DeepSpeedBackend(backbone, dtype=stage["dtype"], settings=settings, zero=compute.zero)
+
+
+def _rate(run: TrainRun) -> Callable[[int], float]:
+    return partial(
+        learning_rate,
+        peak=run.stage["learning_rate"],
+        floor=min(run.stage["min_learning_rate"], run.stage["learning_rate"]),
+        warmup_steps=run.stage["warmup_steps"],
+        total_steps=run.total_steps,
+    )
+
+
+def _callbacks(
+    run: TrainRun, compute: Compute, backend: Any, log: MetricsLog, tell: Callable[[int, str], None]
+) -> list[Callback]:
+    saves = Checkpoints(run.checkpoint_uri, backend, log, every=compute.checkpoint_steps, total_steps=run.total_steps)
+    return [Guard(), log, saves, Progress(tell)]
+
+
+def _export(run: TrainRun, backend: Any, figures: Mapping[str, Any]) -> None:
+    """Write the model directory, the metrics of every step, and last the summary that says it is done."""
+    writes = rank() == 0
+    # Under ZeRO 3 every rank takes part in gathering each weight, and only the one that writes keeps it.
+    weights = {name: value.float().cpu() if writes else None for name, value in backend.weights()}
+    if not writes:
+        return
+    model = posixpath.join(run.output_uri, "model")
+    with local_folder(run.model_uri) as source, written_folder(model) as folder:
+        backbone = load_backbone(source)
+        backbone.load_state_dict(weights)
+        config = backbone.config
+        full = run.stage["objective"]["matryoshka"] == "none"
+        save_model_directory(
+            folder,
+            backbone,
+            (tokenizer := load_tokenizer(source)),
+            max_tokens=tokenizer.model_max_length,
+            prompts=read_prompts(source),
+            matryoshka_widths=getattr(config, "matryoshka_dimensions", (run.width,)) if full else widths(run.width),
+        )
+    records = checkpoint.read_metrics(run.checkpoint_uri)
+    _write_lines(posixpath.join(run.output_uri, "metrics.jsonl"), records)
+    write_json(posixpath.join(run.output_uri, SUMMARY), {**_summary(records), **figures})
+
+
+def _summary(records: list[dict[str, Any]]) -> dict[str, Any]:
+    seconds = sum(record["seconds"] for record in records)
+    last = records[-max(1, len(records) // 10) :]
+    return {
+        "steps": len(records),
+        "examples": sum(record["examples"] for record in records),
+        "tokens": sum(record["tokens"] for record in records),
+        "loss": round(sum(record["loss"] for record in last) / max(1, len(last)), 6),
+        "step_seconds": round(seconds / max(1, len(records)), 4),
+        "data_wait_share": round(sum(record["data_wait"] for record in records) / max(seconds, 1e-9), 4),
+    }
+
+
+def _write_lines(uri: str, records: list[dict[str, Any]]) -> None:
+    filesystem, path = open_storage(uri)
+    with filesystem.open_output_stream(path) as stream:
+        stream.write("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode())
+
+
+def width_of(model_uri: str) -> int:
+    """Read a model's width from its directory."""
+    return int(read_json(posixpath.join(model_uri, "config.json"))["hidden_size"])

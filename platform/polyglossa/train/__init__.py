@@ -1,0 +1,1 @@
+"""Stage `train`: one member's model through one training stage."""

@@ -1,0 +1,64 @@
+"""Stage `train`: hand runs to the engine. Inputs `model`, `pack` and, for a distilled member, `teacher`.
+
+Checkpoints lie at `<root>/checkpoints/<stage>-<hash>/`, outside the draft, so an interrupted run goes on where it
+stopped when the same artifact is asked for again.
+"""
+
+import posixpath
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from polyglossa.artifact import Artifact, Draft, clear, read_json
+from polyglossa.engine.launch import fit
+from polyglossa.engine.stream import FeedSpec, open_plan
+from polyglossa.engine.worker import SUMMARY, TrainRun, width_of
+from polyglossa.recipe.placement import TrainPlacement
+from polyglossa.recipe.train import TrainConfig
+
+STAGE = "train"
+REVISION = 1
+
+Job = tuple[TrainConfig, Mapping[str, Artifact], Draft]
+
+
+def run(config: TrainConfig, inputs: Mapping[str, Artifact], draft: Draft, placement: TrainPlacement) -> None:
+    """Train one model."""
+    run_many([(config, inputs, draft)], placement)
+
+
+def run_many(jobs: Sequence[Job], placement: TrainPlacement) -> None:
+    """Train models that do not need each other, one after another in one worker group.
+
+    Raises:
+        DataError: a source of the recipe is not in the pack, or nothing can be trained on.
+        TrainingError: a run diverged or its workers kept failing.
+    """
+    runs = [_plan(*job) for job in jobs]
+    fit(runs, placement, posixpath.dirname(runs[0].checkpoint_uri))
+    for planned, (_, _, draft) in zip(runs, jobs, strict=True):
+        draft.count(**read_json(posixpath.join(planned.output_uri, SUMMARY)), world=placement.workers)
+        clear(planned.checkpoint_uri)
+
+
+def _plan(config: TrainConfig, inputs: Mapping[str, Artifact], draft: Draft) -> TrainRun:
+    output = _anywhere(draft.uri)
+    root, _, place = output.rpartition("/artifacts/")
+    model, pack = _anywhere(inputs["model"].at("model")), _anywhere(inputs["pack"].uri)
+    stage = config.stage.model_dump(mode="json")
+    return TrainRun(
+        name=PurePosixPath(place).name.rpartition("-")[0],
+        model_uri=model,
+        pack_uri=pack,
+        output_uri=output,
+        checkpoint_uri=posixpath.join(root, "checkpoints", place.replace("/", "-")),
+        stage=stage,
+        total_steps=open_plan(FeedSpec.of_stage(stage, pack)).total_steps,
+        width=width_of(model),
+        teacher_uri=_anywhere(inputs["teacher"].uri) if "teacher" in inputs else None,
+        distillation_weight=config.distillation_weight,
+    )
+
+
+def _anywhere(uri: str) -> str:
+    """Make a local path absolute: workers run in folders of their own."""
+    return uri if "://" in uri else str(Path(uri).absolute())
