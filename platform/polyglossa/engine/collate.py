@@ -114,7 +114,7 @@ def rank_payloads(batch: GlobalBatch, ranks: Sequence[int], world: int, chunk_to
     shared = {
         "step": np.array([batch.plan.step, world, batch.plan.seed], dtype=np.int64),
         "texts": np.array([len(length_T), dealt.rows_per_rank], dtype=np.int64),
-        "sizes": np.array([batch.length_T.sum(), chunks.padded_tokens, batch.plan.in_batch], dtype=np.int64),
+        "sizes": np.array([batch.length_T.sum(), chunks.padded_C.sum(), batch.plan.in_batch], dtype=np.int64),
         "source": np.frombuffer(batch.plan.source.encode(), dtype=np.uint8),
         "task": np.frombuffer(batch.plan.task.encode(), dtype=np.uint8),
         "gather": dealt.gather_T.astype(np.int32),
@@ -129,7 +129,7 @@ def rank_payloads(batch: GlobalBatch, ranks: Sequence[int], world: int, chunk_to
         shared["teacher"] = batch.teacher_TE[chunks.order_T]
     payloads = []
     for rank in ranks:
-        own = [_chunk_rows(chunks.bounds_C1, chunk) for chunk in dealt.chunk_WS[rank]]
+        own = [chunks.rows(chunk) for chunk in dealt.chunk_WS[rank]]
         rows = np.concatenate(own)
         payload = shared | {
             "rank": np.array([rank], dtype=np.int64),
@@ -233,10 +233,6 @@ def _ragged(values: NDArray[Any], starts: Ints, lengths: Ints) -> NDArray[Any]:
     """Concatenate values[start : start + length] of many ranges at once."""
     before = np.cumsum(lengths) - lengths
     return values[np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))]
-
-
-def _chunk_rows(bounds_C1: Ints, chunk: int) -> Ints:
-    return np.arange(0) if chunk == DUMMY else np.arange(bounds_C1[chunk], bounds_C1[chunk + 1])
 
 
 def _chunks(data: dict[str, NDArray[Any]], seed: int) -> Iterator[Chunk]:

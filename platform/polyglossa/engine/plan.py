@@ -58,7 +58,7 @@ class PlanSettings:
     source_weights: Mapping[str, float] | None = field(default=None, hash=False)
     """Relative share of steps per source; None is proportional to rows."""
     seed: int = 0
-    slices: int = 2
+    slices: int = 4
     """Pieces that a bundle's rows are dealt into anew each epoch, so that batches mix more bundles."""
 
     def negatives_of(self, task: str) -> int:
