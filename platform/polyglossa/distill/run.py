@@ -33,7 +33,6 @@ _WINDOW_TEXTS = 65_536
 _REMEMBERED_BYTES = 256 << 20
 
 
-@ray.remote
 class Teacher:
     """A teacher in a process of its own."""
 
@@ -62,8 +61,9 @@ def run(config: TeacherConfig, inputs: Mapping[str, Artifact], draft: Draft, pla
     texts = sum(row["texts"] for source in pack.read_json(INDEX)["sources"] for row in source["bundles"])
     options = {"num_cpus": placement.cpus, "num_gpus": placement.gpus, "label_selector": placement.labels or None}
     model = inputs["model"].at("model")
+    actor: Any = ray.remote(Teacher)
     teachers = [
-        Teacher.options(**options).remote(model, config, placement.threads, placement.gpus > 0)  # type: ignore[attr-defined] # made by ray.remote
+        actor.options(**options).remote(model, config, placement.threads, placement.gpus > 0)
         for _ in range(placement.workers)
     ]
     pending = [_write.remote(pack.at(path), draft.at(path), teachers) for path in files]

@@ -12,7 +12,7 @@ import threading
 import uuid
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import ray
 import ray.train
@@ -32,7 +32,6 @@ from polyglossa.recipe.placement import TrainPlacement
 _POLL_SECONDS = 0.5
 
 
-@ray.remote(num_cpus=0)
 class Board:
     """Where workers tell how far they are; the driver looks now and then."""
 
@@ -64,7 +63,7 @@ def fit(runs: Sequence[TrainRun], placement: TrainPlacement, storage: str) -> No
     Raises:
         TrainingError: a run diverged, or the worker group failed more often than allowed.
     """
-    board = Board.remote()
+    board = cast(Any, ray.remote(num_cpus=0)(Board)).remote()
     notes = posixpath.join(storage, f"ray-train-{uuid.uuid4().hex[:8]}")
     trainer = _trainer(runs, placement, notes, board)
     failure: list[BaseException] = []
