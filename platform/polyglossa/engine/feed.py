@@ -143,7 +143,7 @@ def rank_batches(shard: DataIterator, *, rank: int, world: int, start: int) -> I
     step, began = start, time.perf_counter()
     for block in shard.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2):
         for payload in block.column("steps").chunk(0).flatten():
-            batch = unpack(payload.as_buffer())
+            batch = unpack(payload.as_py())
             if (batch.step, batch.rank, batch.world) != (step, rank, world):
                 raise TrainingError(
                     f"the feed gave rank {rank} of {world} the batch of step {batch.step}, rank {batch.rank} of "
