@@ -17,7 +17,7 @@ from polyglossa.prune import run as stage
 from polyglossa.prune.calibration import calibration_texts, share_out
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.prune import PruneConfig, PruneStage
-from polyglossa.records import TOKEN_BUNDLE, text_id
+from polyglossa.records import DOCUMENT, TOKEN_BUNDLE, text_id
 
 STAGE = PruneStage(hidden=16, mlp=24, layers=2, calibration_rows=70)
 
@@ -56,6 +56,17 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
             pq.write_table(table, draft.at("bundles", f"{name}.parquet"), row_group_size=1)
 
     return produce(str(tmp_path_factory.mktemp("run")), ArtifactKey("pack", "pack", 1, {}), make)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """One document."""
+
+    def make(draft: Draft) -> None:
+        row = {"doc_id": text_id("x"), "text": "a few words of text", "language": "eng", "source": "s"}
+        pq.write_table(pa.Table.from_pylist([row], schema=DOCUMENT), draft.at("documents", "part-0.parquet"))
+
+    return produce(str(tmp_path_factory.mktemp("run")), ArtifactKey("corpus", "corpus", 1, {}), make)
 
 
 def bundle(source: str, number: int, examples: int) -> dict[str, object]:
@@ -108,6 +119,39 @@ def test_the_number_of_workers_changes_nothing(
     assert one.read_json("plan.json") == two.read_json("plan.json")
     weights = [Path(pruned.at("model", "model.safetensors")).read_bytes() for pruned in (one, two)]
     assert weights[0] == weights[1]
+
+
+def test_a_smaller_vocabulary_goes_with_the_model(
+    ray_local: None, tmp_path: Path, model: Artifact, pack: Artifact, corpus: Artifact
+) -> None:
+    config = PruneStage(**{**STAGE.model_dump(), "vocabulary": {"tokens": 262, "max_growth": 9.0}})
+    inputs = {"model": model, "pack": pack, "corpus": corpus}
+    key = ArtifactKey("prune", "small", stage.REVISION, config.model_dump(mode="json"), inputs)
+    placement = StagePlacement(workers=1, cpus=1)
+    pruned = produce(str(tmp_path), key, lambda draft: stage.run(config, inputs, draft, placement))
+    encoder = Encoder.load(pruned.at("model"))
+    assert len(encoder.tokenizer) == encoder.backbone.config.vocab_size == 262
+    assert encoder.tokenize(["a few words"])[0][-1] == encoder.tokenizer.eos_token_id
+    assert pruned.counts["tokens_after"] == 262
+    report = pruned.read_json("vocabulary.json")
+    assert report["languages"]["eng"]["growth"] == pruned.counts["largest_growth"]
+
+
+def test_a_smaller_vocabulary_without_a_corpus_is_refused(tmp_path: Path, model: Artifact, pack: Artifact) -> None:
+    config = PruneStage(**{**STAGE.model_dump(), "vocabulary": {"tokens": 262}})
+    with pytest.raises(DataError, match=r"prune.vocabulary: needs the corpus"):
+        prune(tmp_path, model, pack, config)
+
+
+def test_a_guard_that_cannot_hold_is_refused_in_one_line(
+    ray_local: None, tmp_path: Path, model: Artifact, pack: Artifact, corpus: Artifact
+) -> None:
+    config = PruneStage(**{**STAGE.model_dump(), "vocabulary": {"tokens": 262, "max_growth": 0.01}})
+    draft, inputs = Draft(str(tmp_path)), {"model": model, "pack": pack, "corpus": corpus}
+    with pytest.raises(UserError) as raised:
+        stage.run(config, inputs, draft, StagePlacement(workers=1, cpus=1))
+    assert str(raised.value).startswith("prune.vocabulary: with 262 tokens 'eng' still grows by")
+    assert "\n" not in str(raised.value)
 
 
 def test_a_target_wider_than_the_parent_is_refused_before_any_work(

@@ -1,7 +1,8 @@
 """Anatomy of the backbones that can be pruned: what each dimension of each tensor counts, and where to listen.
 
 Pruning knows models only through this table. A dimension counts channels of the residual stream ("hidden"), of the
-MLP ("mlp"), of the query heads ("query") or of the key/value heads ("key"); a tensor that is not listed is kept whole.
+MLP ("mlp"), of the query heads ("query") or of the key/value heads ("key"), or rows of the token table
+("vocabulary"); a tensor that is not listed is kept whole.
 """
 
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import Literal
 
 from polyglossa.errors import UserError
 
-Axis = Literal["hidden", "mlp", "query", "key"]
+Axis = Literal["vocabulary", "hidden", "mlp", "query", "key"]
 Axes = tuple[Axis | None, ...]
 
 
@@ -38,7 +39,7 @@ class Anatomy:
 
 QWEN3 = Anatomy(
     layers="layers",
-    tensors={"embed_tokens.weight": (None, "hidden"), "norm.weight": ("hidden",)},
+    tensors={"embed_tokens.weight": ("vocabulary", "hidden"), "norm.weight": ("hidden",)},
     layer_tensors={
         "input_layernorm.weight": ("hidden",),
         "self_attn.q_proj.weight": ("query", "hidden"),
@@ -67,7 +68,7 @@ QWEN3 = Anatomy(
 # LayerNorm subtracts the mean over all channels, so removing zero channels changes the rest: the width stays.
 BERT = Anatomy(
     layers="encoder.layer",
-    tensors={},
+    tensors={"embeddings.word_embeddings.weight": ("vocabulary", None)},
     layer_tensors={
         "intermediate.dense.weight": ("mlp", None),
         "intermediate.dense.bias": ("mlp",),

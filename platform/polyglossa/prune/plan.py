@@ -49,16 +49,20 @@ class PrunePlan:
         kept_hidden: student channel → residual channel of the parent.
         kept_mlp: per kept layer, MLP channels; equally many in each.
         kept_kv_heads: per kept layer, key/value heads; their query heads stay with them.
+        kept_tokens: student token id → token id of the parent; None keeps the table as it is.
     """
 
     kept_layers: Indices
     kept_hidden: Indices
     kept_mlp: tuple[Indices, ...]
     kept_kv_heads: tuple[Indices, ...]
+    kept_tokens: Indices | None = None
 
     def __post_init__(self) -> None:
         for name, kept in (("kept_layers", self.kept_layers), ("kept_hidden", self.kept_hidden)):
             _check_indices(name, kept)
+        if self.kept_tokens is not None:
+            _check_indices("kept_tokens", self.kept_tokens)
         for name, groups in (("kept_mlp", self.kept_mlp), ("kept_kv_heads", self.kept_kv_heads)):
             if len(groups) != len(self.kept_layers):
                 raise UserError(f"prune plan: {name} lists {len(groups)} layers, kept_layers {len(self.kept_layers)}.")
@@ -85,6 +89,7 @@ class PrunePlan:
             tuple(data["kept_hidden"]),
             tuple(map(tuple, data["kept_mlp"])),
             tuple(map(tuple, data["kept_kv_heads"])),
+            None if data["kept_tokens"] is None else tuple(data["kept_tokens"]),
         )
 
     @classmethod

@@ -6,25 +6,24 @@ the number of workers changes neither the sums nor the plan, and a lost worker c
     python jobs/prune.py RECIPE            # as part of a recipe's run
 """
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any
 
-import pyarrow.fs as pafs
 import ray
 import torch
 from transformers import AutoConfig
 
-from polyglossa.artifact import Artifact, Draft, open_storage, read_json
-from polyglossa.errors import DataError
-from polyglossa.model.directory import save_model_directory
+from polyglossa.artifact import Artifact, Draft, read_json
+from polyglossa.errors import DataError, PolyglossaError
+from polyglossa.folders import local_folder, written_folder
 from polyglossa.model.encoder import Encoder
 from polyglossa.progress import track
 from polyglossa.prune.calibration import calibration_texts
-from polyglossa.prune.importance import ActivationSums, measure, score
-from polyglossa.prune.plan import Sizes, check_target, make_plan
-from polyglossa.prune.surgery import count_parameters, prune_model, sizes_of
+from polyglossa.prune.importance import ActivationSums, measure
+from polyglossa.prune.language_texts import Sample, corpus_files, sample_texts
+from polyglossa.prune.plan import Sizes, check_target
+from polyglossa.prune.student import cut_student, save_student, target_of
+from polyglossa.prune.surgery import sizes_of
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.prune import PruneStage
 
@@ -34,32 +33,54 @@ SLICE_TEXTS = 64
 
 
 def run(config: PruneStage, inputs: Mapping[str, Artifact], draft: Draft, placement: StagePlacement) -> None:
-    """Prune `inputs["model"]` as the recipe says, calibrated on `inputs["pack"]`.
+    """Prune a model.
 
-    Writes `model/` (a stock model directory) and `plan.json`, which says what of the parent stayed.
+    Writes `model/` (a stock model directory), `plan.json` (what of the parent stayed) and, where the vocabulary
+    shrinks, `vocabulary.json` (what that costs each language).
+
+    Args:
+        config: sizes and rules.
+        inputs: "model" (the parent), "pack" (calibration) and, for a smaller vocabulary, "corpus".
+        draft: where it is written.
+        placement: workers of the pass and their resources.
 
     Raises:
         UserError: the target is larger than the parent, or nothing is left of it.
     """
     parent = inputs["model"].at("model")
-    check_target(_sizes(parent), _target(config, _sizes(parent)))
+    sizes = _sizes(parent)
+    check_target(sizes, target_of(config, sizes))
     texts = calibration_texts(inputs["pack"], config.calibration_rows, config.seed)
     options = {
         "num_cpus": placement.cpus,
         "num_gpus": placement.gpus,
         "label_selector": dict(placement.labels) or None,
     }
+    samples = _sample_languages(config, inputs, placement)
     sums = _measure_all(parent, texts, placement, options)
     cut = ray.remote(_cut).options(**options)
-    figures: dict[str, Any] = ray.get(cut.remote(parent, sums, config, draft.at("model"), placement.threads))
-    draft.write_json(figures.pop("plan"), "plan.json")
+    account = _result(cut.remote(parent, sums, config, draft.at("model"), placement.threads, *samples))
+    for name, content in account["files"].items():
+        draft.write_json(content, name)
     draft.count(
         calibration_texts=len(texts),
         calibration_tokens=sums.tokens,
         criterion=config.criterion,
         depth=config.depth,
-        **figures,
+        **account["figures"],
     )
+
+
+def _sample_languages(
+    config: PruneStage, inputs: Mapping[str, Artifact], placement: StagePlacement
+) -> list["ray.ObjectRef[Sample]"]:
+    if config.vocabulary is None:
+        return []
+    if "corpus" not in inputs:
+        raise DataError("prune.vocabulary: needs the corpus, whose texts say which tokens are needed.")
+    sample = ray.remote(sample_texts).options(num_cpus=placement.cpus)
+    limit = config.vocabulary.texts_per_language
+    return [sample.remote(uri, limit, config.seed) for uri in corpus_files(inputs["corpus"])]
 
 
 def _measure_all(
@@ -79,37 +100,40 @@ def _measure_all(
 
 def _listen(parent: str, slices: Sequence[Sequence[Sequence[int]]], threads: int) -> Iterator[ActivationSums]:
     """Measure slices on a worker, one result each."""
-    torch.set_num_threads(threads)
-    with _local(parent) as folder:
-        backbone = Encoder.load(folder, device=_device()).backbone
+    backbone = _load(parent, threads, "cuda" if torch.cuda.is_available() else "cpu").backbone
     for texts in slices:
         yield measure(backbone, texts)
 
 
-def _cut(parent: str, sums: ActivationSums, config: PruneStage, target: str, threads: int) -> dict[str, Any]:
-    """Plan and cut on a worker; return the plan and the figures of the manifest."""
+def _cut(
+    parent_uri: str, sums: ActivationSums, config: PruneStage, target: str, threads: int, *samples: Sample
+) -> dict[str, Any]:
+    """Plan, cut and write on a worker; return what goes into the artifact's own files and its manifest."""
+    parent = _load(parent_uri, threads, "cpu")
+    student = cut_student(parent, sums, config, samples)
+    with written_folder(target) as folder:
+        save_student(student, parent, folder)
+    files: dict[str, Any] = {"plan.json": student.plan.to_json()}
+    if student.vocabulary is not None:
+        files["vocabulary.json"] = student.vocabulary
+    return {"files": files, "figures": student.figures}
+
+
+def _load(uri: str, threads: int, device: str) -> Encoder:
     torch.set_num_threads(threads)
-    with _local(parent) as folder:
-        encoder = Encoder.load(folder)
-    sizes = sizes_of(encoder.backbone.config)
-    scores = score(encoder.backbone, sums, config.criterion, config.seed)
-    plan = make_plan(sizes, _target(config, sizes), scores, config.depth)
-    student = prune_model(encoder.backbone, plan)
-    trained_widths = getattr(student.config, "matryoshka_dimensions", None) or []
-    with _written(target) as folder:
-        save_model_directory(
-            folder,
-            student,
-            encoder.tokenizer,
-            max_tokens=encoder.max_tokens,
-            prompts=encoder.prompts,
-            matryoshka_widths=[*(width for width in trained_widths if width < config.hidden), config.hidden],
-        )
-    return {
-        "plan": plan.to_json(),
-        "parent_parameters": count_parameters(encoder.backbone.config),
-        "parameters": count_parameters(student.config),
-    }
+    with local_folder(uri) as folder:
+        return Encoder.load(folder, device=device)
+
+
+def _result(reference: "ray.ObjectRef[dict[str, Any]]") -> dict[str, Any]:
+    """Wait for a task; an error that was raised on purpose comes out as itself, without the worker's stack."""
+    try:
+        result: dict[str, Any] = ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, PolyglossaError):
+            raise error.cause from None
+        raise
+    return result
 
 
 def _sizes(parent: str) -> Sizes:
@@ -117,35 +141,3 @@ def _sizes(parent: str) -> Sizes:
         return sizes_of(AutoConfig.for_model(**read_json(f"{parent}/config.json")))
     except FileNotFoundError:
         raise DataError(f"{parent}: holds no model (config.json is missing).") from None
-
-
-def _target(config: PruneStage, parent: Sizes) -> Sizes:
-    return Sizes(config.hidden, config.mlp, config.layers, config.kv_heads or parent.kv_heads)
-
-
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-@contextmanager
-def _local(uri: str) -> Iterator[str]:
-    """Give the folder behind a URI as a local path, fetched where it is remote."""
-    filesystem, path = open_storage(uri)
-    if isinstance(filesystem, pafs.LocalFileSystem):
-        yield path
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        pafs.copy_files(path, folder, source_filesystem=filesystem, destination_filesystem=pafs.LocalFileSystem())
-        yield folder
-
-
-@contextmanager
-def _written(uri: str) -> Iterator[str]:
-    """Give a local folder to write to; it reaches the URI when the block ends without an error."""
-    filesystem, path = open_storage(uri)
-    if isinstance(filesystem, pafs.LocalFileSystem):
-        yield path
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        yield folder
-        pafs.copy_files(folder, path, source_filesystem=pafs.LocalFileSystem(), destination_filesystem=filesystem)

@@ -2,19 +2,19 @@
 
 RMSNorm divides by the root of the *mean* square over D channels. With d channels left the mean is taken over d, so
 every gain is multiplied by √(D/d): a model whose removed channels are zero then gives the same output (exactly at
-eps 0). Norms inside heads, rotary tables and the vocabulary are untouched.
+eps 0). Norms inside heads and rotary tables are untouched.
 """
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 from transformers import AutoModel, PretrainedConfig, PreTrainedModel
 
 from polyglossa.errors import UserError
-from polyglossa.prune.anatomy import Anatomy, Axes, anatomy_of
+from polyglossa.prune.anatomy import Anatomy, Axes, Axis, anatomy_of
 from polyglossa.prune.plan import PrunePlan, Sizes
 
 
@@ -36,7 +36,7 @@ def prune_model(parent: PreTrainedModel, plan: PrunePlan) -> PreTrainedModel:
         UserError: the plan names parts that the parent lacks, or that this family of models cannot lose.
     """
     anatomy = anatomy_of(parent.config.model_type)
-    _check_plan(plan, sizes_of(parent.config), anatomy, parent.config.model_type)
+    _check_plan(plan, sizes_of(parent.config), anatomy, parent.config)
     cuts = _Cuts(plan, parent.config)
     state: dict[str, Tensor] = {}
     for name, tensor in parent.state_dict().items():
@@ -52,12 +52,25 @@ def prune_config(config: PretrainedConfig, plan: PrunePlan) -> PretrainedConfig:
     pruned.hidden_size = sizes.hidden
     pruned.intermediate_size = sizes.mlp
     pruned.num_hidden_layers = sizes.layers
+    if plan.kept_tokens is not None:
+        _renumber_tokens(pruned, plan.kept_tokens)
     if getattr(config, "num_key_value_heads", None):
         pruned.num_attention_heads = sizes.kv_heads * (config.num_attention_heads // config.num_key_value_heads)
         pruned.num_key_value_heads = sizes.kv_heads
     if getattr(config, "layer_types", None):
         pruned.layer_types = [config.layer_types[layer] for layer in plan.kept_layers]
     return pruned
+
+
+def _renumber_tokens(config: PretrainedConfig, kept: Sequence[int]) -> None:
+    """Set the table's size and the ids of special tokens; one that is gone becomes None."""
+    new_ids = {old: new for new, old in enumerate(kept)}
+    config.vocab_size = len(kept)
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        old = getattr(config, name, None)
+        if old is not None:
+            ids = [new_ids[one] for one in (old if isinstance(old, list) else [old]) if one in new_ids]
+            setattr(config, name, ids if isinstance(old, list) else next(iter(ids), None))
 
 
 def count_parameters(config: PretrainedConfig) -> int:
@@ -77,18 +90,20 @@ class _Cuts:
         layer, local = _split(name, anatomy)
         table: Mapping[str, Axes] = anatomy.tensors if layer is None else anatomy.layer_tensors
         for dimension, axis in enumerate(table.get(local, ())):
-            if axis is not None:
-                kept = torch.tensor(self._indices(axis, layer), device=tensor.device)
-                tensor = tensor.index_select(dimension, kept)
+            kept = self._indices(axis, layer) if axis is not None else None
+            if kept is not None:
+                tensor = tensor.index_select(dimension, torch.tensor(kept, device=tensor.device))
         return tensor * self._gain if local in anatomy.gains else tensor.clone()
 
-    def _indices(self, axis: str, layer: int | None) -> list[int]:
+    def _indices(self, axis: Axis, layer: int | None) -> Sequence[int] | None:
         if axis == "hidden":
-            return list(self._plan.kept_hidden)
-        assert layer is not None, "only the residual stream reaches outside the layers"
+            return self._plan.kept_hidden
+        if axis == "vocabulary":
+            return self._plan.kept_tokens
+        assert layer is not None, "inside the layers alone are there heads and MLPs"
         place = self._plan.kept_layers.index(layer)
         if axis == "mlp":
-            return list(self._plan.kept_mlp[place])
+            return self._plan.kept_mlp[place]
         heads_per_group = self._config.num_attention_heads // self._config.num_key_value_heads
         width = self._config.head_dim * (heads_per_group if axis == "query" else 1)
         return [group * width + i for group in self._plan.kept_kv_heads[place] for i in range(width)]
@@ -123,7 +138,7 @@ def _assemble(parent: PreTrainedModel, config: PretrainedConfig, state: Mapping[
     return student.train(parent.training)
 
 
-def _check_plan(plan: PrunePlan, parent: Sizes, anatomy: Anatomy, model_type: str) -> None:
+def _check_plan(plan: PrunePlan, parent: Sizes, anatomy: Anatomy, config: PretrainedConfig) -> None:
     highest = {
         "hidden": max(plan.kept_hidden),
         "mlp": max(map(max, plan.kept_mlp)),
@@ -133,11 +148,14 @@ def _check_plan(plan: PrunePlan, parent: Sizes, anatomy: Anatomy, model_type: st
     for name, index in highest.items():
         if index >= getattr(parent, name):
             raise UserError(f"prune plan: keeps {name} {index}, but the parent has only {getattr(parent, name)}.")
+    last_token = max(plan.kept_tokens or (0,))
+    if last_token >= config.vocab_size:
+        raise UserError(f"prune plan: keeps token {last_token}, but the table has only {config.vocab_size} rows.")
     if anatomy.readers:
         return
     for name in ("hidden", "kv_heads"):
         if getattr(plan.sizes, name) != getattr(parent, name):
             raise UserError(
-                f"prune.{name}: models of type {model_type!r} keep all {getattr(parent, name)}; "
+                f"prune.{name}: models of type {config.model_type!r} keep all {getattr(parent, name)}; "
                 "cut their mlp and layers instead."
             )

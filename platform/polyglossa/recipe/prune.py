@@ -7,6 +7,17 @@ from pydantic import Field
 from polyglossa.recipe.strict import Strict
 
 
+class VocabularyConfig(Strict):
+    """A smaller token table: the tokens that the corpus needs; bytes and special tokens always stay."""
+
+    tokens: int = Field(ge=260)
+    """Rows of the student's table, special tokens included."""
+    max_growth: float = Field(0.1, ge=0)
+    """Most that any language's tokens per character may grow, relative to the parent's tokenizer."""
+    texts_per_language: int = Field(2000, ge=1)
+    """Texts of the corpus that a language's needs are measured on, at most."""
+
+
 class PruneStage(Strict):
     """What shapes a pruned model, its parent and the calibration corpus apart."""
 
@@ -23,10 +34,12 @@ class PruneStage(Strict):
     for the rest; `random` is the control of an ablation."""
     depth: Literal["first", "uniform", "block_influence"] = "first"
     """Which layers stay: the first n (published), n spread evenly, or the n that turn the residual stream most."""
+    vocabulary: VocabularyConfig | None = None
+    """Smaller token table; None keeps the parent's tokenizer, as published."""
     calibration_rows: int = Field(512, ge=1)
     """Examples of the packed corpus that importance is measured on (query and positive of each)."""
     seed: int = 0
-    """Seed of the calibration sample and of `random`."""
+    """Seed of the samples and of `random`."""
 
     @classmethod
     def of(cls, config: "PruneConfig") -> Self:
