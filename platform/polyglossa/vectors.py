@@ -23,7 +23,6 @@ import xxhash
 from polyglossa.artifact import open_storage
 from polyglossa.errors import ArtifactError
 
-Ids = Sequence[bytes] | pa.Array | pa.ChunkedArray
 Floats = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
 
@@ -31,7 +30,7 @@ _SUFFIX = ".arrow"
 _READ_ROWS = 65_536  # rows truncated and normalised at once: the temporary copies stay small
 
 
-def as_keys(ids: Ids) -> npt.NDArray[np.uint64]:
+def as_keys(ids: Sequence[bytes] | pa.Array | pa.ChunkedArray) -> npt.NDArray[np.uint64]:
     """Turn 16-byte ids into [N, 2] unsigned integers whose order is the order of the bytes."""
     if isinstance(ids, pa.ChunkedArray):
         ids = ids.combine_chunks()
@@ -64,20 +63,19 @@ class VectorStore:
         self._open: dict[int, npt.NDArray[np.floating]] = {}
         self._keys = np.empty((0, 2), np.uint64)
         self._places = np.empty((0, 2), np.int64)  # shard, row
-        self.refresh()
+        self._stale = True
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._index())
 
     def refresh(self) -> None:
-        """Take in the shards that were added since.
+        """Take in the shards that were added since the last look.
 
         Raises:
             ArtifactError: shards of two widths lie under the fingerprint.
         """
-        selector = pafs.FileSelector(self._path, allow_not_found=True)
-        names = {info.base_name for info in self._filesystem.get_file_info(selector)}
-        new = sorted(name for name in names if name.endswith(_SUFFIX) and name not in self._shards)
+        self._stale = False
+        new = [name for name in self._names() if name not in self._shards]
         keys, places = [self._keys], [self._places]
         for name in new:
             table = self._load(name)
@@ -90,7 +88,7 @@ class VectorStore:
             order = np.lexsort((joined[:, 1], joined[:, 0]))  # stable: of equal ids the earlier shard comes first
             self._keys, self._places = joined[order], np.concatenate(places)[order]
 
-    def holds(self, ids: Ids) -> Flags:
+    def holds(self, ids: Sequence[bytes] | pa.Array | pa.ChunkedArray) -> Flags:
         """Tell for every id whether its state is stored."""
         return self._find(as_keys(ids)) >= 0
 
@@ -110,15 +108,20 @@ class VectorStore:
         states = np.ascontiguousarray(states, dtype=np.float32)
         if len(ids) != len(states):
             raise ArtifactError(f"{self.uri}: {len(ids)} ids came with {len(states)} states; one state per id.")
+        if self.width is None:
+            for name in self._names()[:1]:
+                self.width = self._load(name).schema.field("state").type.list_size
         self._check_width(states.shape[1], "the new states")
         refused = ~np.isfinite(states).all(axis=1) | ~states.any(axis=1)
         usable = np.flatnonzero(~refused)
         if len(usable):
-            self._write([ids[row] for row in usable], states[usable] if refused.any() else states)
-            self.refresh()
+            self._write([ids[row] for row in usable.tolist()], states[usable] if refused.any() else states)
+            self._stale = True
         return refused
 
-    def read(self, ids: Ids, *, width: int | None = None, normalise: bool = True) -> Floats:
+    def read(
+        self, ids: Sequence[bytes] | pa.Array | pa.ChunkedArray, *, width: int | None = None, normalise: bool = True
+    ) -> Floats:
         """Return the vectors of N ids as [N, width] float32, truncated, then normalised.
 
         Raises:
@@ -137,11 +140,24 @@ class VectorStore:
                 vectors[out] = finish(states[self._places[found[out], 1]], width, normalise)
         return vectors
 
+    def _index(self) -> npt.NDArray[np.uint64]:
+        """Sorted keys of all that is stored, shards added through this object included."""
+        if self._stale:
+            self.refresh()
+        return self._keys
+
+    def _names(self) -> list[str]:
+        """File names of the committed shards."""
+        selector = pafs.FileSelector(self._path, allow_not_found=True)
+        names = (info.base_name for info in self._filesystem.get_file_info(selector))
+        return sorted(name for name in names if name.endswith(_SUFFIX))
+
     def _find(self, keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         """Position of every key in the sorted index, −1 where it is not there."""
-        if not len(self._keys):
+        index = self._index()
+        if not len(index):
             return np.full(len(keys), -1)
-        high, low = self._keys[:, 0], self._keys[:, 1]
+        high, low = index[:, 0], index[:, 1]
         at = np.searchsorted(high, keys[:, 0]).clip(max=len(high) - 1)
         while True:  # two ids that share their first 8 bytes: about one pair in a store of 6 · 10⁹ texts
             step = (high[at] == keys[:, 0]) & (low[at] < keys[:, 1]) & (at + 1 < len(high))

@@ -40,8 +40,8 @@ def test_readers_truncate_first_and_normalise_then(tmp_path, states):
 
 def test_another_process_sees_what_was_added(tmp_path, states):
     writer, reader = VectorStore(str(tmp_path), "abc"), VectorStore(str(tmp_path), "abc")
-    writer.append(ids_of(50), states)
     assert len(reader) == 0
+    writer.append(ids_of(50), states)
     reader.refresh()
     assert len(reader) == 50
     assert reader.width == 8

@@ -129,7 +129,7 @@ def relative_bar(positive_Q: Floats, margin: float | None) -> Floats:
     """
     if margin is None:
         return np.full_like(positive_Q, np.inf)
-    return positive_Q - np.float32(1 - margin) * np.abs(positive_Q)
+    return (positive_Q - np.float32(1 - margin) * np.abs(positive_Q)).astype(np.float32)
 
 
 def inconsistent(
@@ -174,7 +174,9 @@ def fill(
         if not len(short):
             break
         place = (filled_QN[short] < 0).argmax(axis=1)
-        document = (_mix(key_Q[short] ^ _mix(np.uint64(seed) + np.uint64(draw << 32))) % np.uint64(pool)).astype(np.int64)
+        document = (_mix(key_Q[short] ^ _mix(np.uint64(seed) + np.uint64(draw << 32))) % np.uint64(pool)).astype(
+            np.int64
+        )
         taken = (filled_QN[short] == document[:, None]).any(axis=1) | contains(excluded, short * pool + document)
         filled_QN[short[~taken], place[~taken]] = document[~taken]
         new_QN[short[~taken], place[~taken]] = True

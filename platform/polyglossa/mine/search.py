@@ -152,9 +152,7 @@ class _Best:
         column = lane * group_QGg.shape[2] + group_H[hit]
         real = column < len(block_BD)  # the rest is padding
         hit, lane, column = hit[real], lane[real], column[real]
-        self.parts.append(
-            (row_H[hit].cpu().numpy(), score_HG[hit, lane].cpu().numpy(), (column + first).cpu().numpy())
-        )
+        self.parts.append((row_H[hit].cpu().numpy(), score_HG[hit, lane].cpu().numpy(), (column + first).cpu().numpy()))
         self.pending += len(hit)
         if self.pending > self.queries * self.k:
             self._merge()

@@ -1,0 +1,278 @@
+"""The `mine` stage: embed every distinct text once on a Ray Data actor pool, search each pool, choose, write, audit.
+
+Two things outlive a killed run, both outside the draft: the vector store, and the finished tasks under
+`<root>/progress/`. A run that starts again does only what is missing, in the same batches, and ends the same.
+"""
+
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pads
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+import ray
+import torch
+
+from polyglossa.artifact import Artifact, Draft, clear, exists, open_storage
+from polyglossa.errors import DataError
+from polyglossa.mine.audit import audit
+from polyglossa.mine.embed import Embedder, open_encoder, plan_chunks
+from polyglossa.mine.near import sketch
+from polyglossa.mine.pools import Ragged, Rows, Unit, exclusions, mined_rows, sort_documents, units
+from polyglossa.mine.texts import Texts, collect, unusable_documents, unusable_rows
+from polyglossa.mine.unit import FOUND, Pool, Work, mine_unit
+from polyglossa.mine.write import document_rejects, mined_pairs, reconcile, row_rejects
+from polyglossa.progress import track
+from polyglossa.recipe import StagePlacement
+from polyglossa.recipe.mine import MineConfig
+from polyglossa.records import DOCUMENT, PAIR
+from polyglossa.vectors import VectorStore, as_keys
+
+STAGE = "mine"
+REVISION = 1
+
+Ints = npt.NDArray[np.int64]
+
+_ROWS_PER_TASK = 4096
+_TASKS_IN_FLIGHT_PER_WORKER = 2
+
+
+def run(config: MineConfig, inputs: Mapping[str, Artifact], draft: Draft, placement: StagePlacement) -> None:
+    """Mine hard negatives.
+
+    Args:
+        config: settings of the recipe.
+        inputs: `corpus`, and `model` unless `config.model` names a model outside the recipe.
+        draft: receives `pairs/<source>/*.parquet` (`records.MINED_PAIR`), `rejects/`, `audit.json`.
+        placement: actors, and what each of them may use.
+    """
+    corpus = inputs["corpus"]
+    documents = sort_documents(_read(corpus.at("documents"), DOCUMENT))
+    rows = Rows.read(_read_pairs(corpus), documents)
+    mined = mined_rows(rows, config)
+    plan = list(units(rows, mined, documents, config))
+    root = draft.uri.rpartition("/artifacts/")[0]
+    model = inputs["model"].at("model") if "model" in inputs else config.model
+    encoder = open_encoder(model, dtype=config.dtype, device="cpu", max_tokens=config.max_tokens)
+    texts = collect(rows, mined, plan, documents, config, encoder.prompts)
+    job = _Job(config, placement, root, encoder.fingerprint, model)
+    store = VectorStore(root, encoder.fingerprint)
+    figures = _embed(job, texts.wanted(), store)
+    spoilt = unusable_documents(texts, store)
+    reasons = {
+        int(row): reason
+        for row, reason in zip(texts.mined, unusable_rows(texts, rows, spoilt, store), strict=True)
+        if reason is not None
+    }
+    progress = posixpath.join(root, "progress", STAGE, posixpath.basename(draft.uri))
+    found = _mine(job, _Prepared(rows, documents, texts, spoilt, reasons, config), plan, progress)
+    _write(draft, config, rows, documents, found, spoilt, reasons, figures)
+    clear(progress)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What every worker is told."""
+
+    config: MineConfig
+    placement: StagePlacement
+    root: str
+    fingerprint: str
+    model: str
+
+    @property
+    def device(self) -> str:
+        return "cuda" if self.placement.gpus else "cpu"
+
+    @property
+    def resources(self) -> dict[str, Any]:
+        labels = {"label_selector": self.placement.labels} if self.placement.labels else {}
+        return {"num_cpus": self.placement.cpus, "num_gpus": self.placement.gpus, **labels}
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """The run's tables, from which the work of a unit is cut."""
+
+    rows: Rows
+    documents: pa.Table
+    texts: Texts
+    spoilt: npt.NDArray[np.object_]
+    reasons: Mapping[int, str]
+    config: MineConfig
+
+    def pool(self, unit: Unit) -> Pool:
+        number = unit.candidates[self.spoilt[unit.candidates] == np.array(None)]
+        sketches = None if self.config.near_copy is None else self.sketches(number)
+        return Pool(number, self.texts.document_ids.take(pa.array(number)), sketches)
+
+    def work(self, unit: Unit, pool: Pool) -> Work:
+        row = np.array([row for row in unit.row.tolist() if row not in self.reasons], np.int64)
+        place = np.searchsorted(self.texts.mined, row)
+        query, document = self.rows.positives.take(row)
+        used, slot = np.unique(document, return_inverse=True)
+        usable = Unit(unit.source, unit.pool, row, pool.document)
+        excluded, rule = exclusions(self.rows, usable, self.texts.query_document[place])
+        return Work(
+            row=row,
+            text_ids=self.texts.query_ids.take(pa.array(place)),
+            key=as_keys(self.rows.table.column("pair_id").take(pa.array(row)))[:, 1],
+            positives=Ragged(np.searchsorted(query, np.arange(len(row) + 1)), slot),
+            positive_ids=self.texts.document_ids.take(pa.array(used)),
+            positive_sketches=None if self.config.near_copy is None else self.sketches(used),
+            excluded=excluded,
+            excluded_rule=rule,
+        )
+
+    def sketches(self, number: Ints) -> npt.NDArray[np.uint16]:
+        return sketch(self.documents.column("text").take(pa.array(number)))
+
+
+def _embed(job: _Job, wanted: pa.Table, store: VectorStore) -> dict[str, int]:
+    """Embed what the store does not hold yet."""
+    chunks = plan_chunks(wanted, store.holds(wanted.column("text_id")))
+    missing, refused = sum(len(chunk) for chunk in chunks), 0
+    if chunks:
+        arguments = (job.model, job.config.dtype, job.device, job.config.max_tokens, job.placement.threads)
+        workers = min(job.placement.workers, len(chunks))
+        done = ray.data.from_arrow(chunks).map_batches(
+            Embedder,
+            fn_constructor_args=(*arguments, job.root, job.fingerprint),
+            batch_size=None,
+            batch_format="pyarrow",
+            compute=ray.data.ActorPoolStrategy(size=workers),
+            **job.resources,
+        )
+        with track("mine: embed", total=missing, unit="texts") as bar:
+            for row in done.iter_rows():
+                bar.advance(row["texts"])
+                refused += row["refused"]
+        store.refresh()
+    return {"texts": len(wanted), "texts_embedded": missing - refused, "texts_refused": refused}
+
+
+def _mine(job: _Job, prepared: _Prepared, plan: Sequence[Unit], progress: str) -> pa.Table:
+    """Search and choose on the cluster; what a task finds is kept until the stage is done."""
+    total = sum(len(unit.row) for unit in plan)
+    task = ray.remote(max_retries=-1, **job.resources)(_mine_units)
+    waiting: list[Any] = []
+    finished: list[str] = []
+    with track("mine: search", total=total, unit="rows") as bar:
+        for number, batch in enumerate(_tasks(plan)):
+            uri = posixpath.join(progress, f"{number:06d}.parquet")
+            finished.append(uri)
+            if exists(uri):
+                bar.advance(sum(len(unit.row) for unit in batch))
+                continue
+            pools = [prepared.pool(unit) for unit in batch]
+            works = [prepared.work(unit, pool) for unit, pool in zip(batch, pools, strict=True)]
+            waiting.append(task.remote(works, pools, job, uri))
+            while len(waiting) >= job.placement.workers * _TASKS_IN_FLIGHT_PER_WORKER:
+                waiting = _collect(waiting, bar)
+        while waiting:
+            waiting = _collect(waiting, bar)
+    return pa.concat_tables([FOUND.empty_table(), *(_read_table(uri) for uri in finished)]).combine_chunks()
+
+
+def _tasks(plan: Sequence[Unit]) -> Iterator[list[Unit]]:
+    """Put small units together: a task is worth starting a worker for."""
+    batch: list[Unit] = []
+    for unit in plan:
+        batch.append(unit)
+        if sum(len(unit.row) for unit in batch) >= _ROWS_PER_TASK:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _mine_units(works: Sequence[Work], pools: Sequence[Pool], job: _Job, uri: str) -> int:
+    """Mine a task's units on a worker and keep the result; returns the rows done."""
+    torch.set_num_threads(job.placement.threads)
+    store = _open_store(job.root, job.fingerprint)
+    found = [mine_unit(work, pool, store, job.config, job.device) for work, pool in zip(works, pools, strict=True)]
+    _write_table(pa.concat_tables([FOUND.empty_table(), *found]), uri)
+    return sum(len(work.row) for work in works)
+
+
+@lru_cache(maxsize=1)
+def _open_store(root: str, fingerprint: str) -> VectorStore:
+    """A worker reads the store's index once for all its tasks; the store is complete by then."""
+    return VectorStore(root, fingerprint)
+
+
+def _collect(waiting: list[Any], bar: Any) -> list[Any]:
+    ready, rest = ray.wait(waiting, num_returns=1)
+    for done in ray.get(ready):
+        bar.advance(done)
+    return rest
+
+
+def _write(
+    draft: Draft,
+    config: MineConfig,
+    rows: Rows,
+    documents: pa.Table,
+    found: pa.Table,
+    spoilt: npt.NDArray[np.object_],
+    reasons: dict[int, str],
+    figures: Mapping[str, int],
+) -> None:
+    named = found.filter(pc.is_valid(found.column("reason")))
+    reasons |= dict(zip(named.column("row").to_pylist(), named.column("reason").to_pylist(), strict=True))
+    pairs = mined_pairs(rows, found, documents)
+    stays = np.ones(len(pairs), bool)
+    stays[list(reasons)] = False
+    kept = {
+        source: pairs.slice(start, stop - start).filter(pa.array(stays[start:stop]))
+        for source, (start, stop) in rows.source_offsets.items()
+    }
+    for source, table in kept.items():
+        _write_table(table, draft.at("pairs", source, "part-00000.parquet"))
+    rejects = pa.concat_tables([row_rejects(pairs, reasons), document_rejects(documents, spoilt)])
+    _write_table(rejects, draft.at("rejects", "part-00000.parquet"))
+    draft.write_json(audit(rows, documents, found, config.negatives), "audit.json")
+    draft.count(
+        **reconcile(pairs, kept, reasons),
+        mined=len(found),
+        documents_refused=int((spoilt != np.array(None)).sum()),
+        **figures,
+    )
+
+
+def _read_pairs(corpus: Artifact) -> dict[str, pa.Table]:
+    """Training and validation pairs by source; what is held out stays out of mining."""
+    filesystem, path = open_storage(corpus.at("pairs"))
+    sources = sorted(info.base_name for info in filesystem.get_file_info(pafs.FileSelector(path)))
+    pairs = {}
+    for source in sources:
+        table = _read(corpus.at("pairs", source), PAIR)
+        pairs[source] = table.filter(pc.is_in(table.column("split"), value_set=pa.array(["train", "validation"])))
+    if not pairs:
+        raise DataError(f"{corpus.uri}: the corpus has no pairs to mine.")
+    return pairs
+
+
+def _read(uri: str, schema: pa.Schema) -> pa.Table:
+    filesystem, path = open_storage(uri)
+    return pads.dataset(path, schema=schema, filesystem=filesystem, format="parquet").to_table()
+
+
+def _read_table(uri: str) -> pa.Table:
+    filesystem, path = open_storage(uri)
+    return pq.read_table(path, filesystem=filesystem, schema=FOUND)
+
+
+def _write_table(table: pa.Table, uri: str) -> None:
+    """Write one Parquet file under its final name only when it is whole."""
+    filesystem, path = open_storage(uri)
+    filesystem.create_dir(posixpath.dirname(path), recursive=True)
+    pq.write_table(table, f"{path}.part", compression="zstd", filesystem=filesystem)
+    filesystem.move(f"{path}.part", path)
