@@ -114,7 +114,7 @@ def rank_payloads(batch: GlobalBatch, ranks: Sequence[int], world: int, chunk_to
     shared = {
         "step": np.array([batch.plan.step, world, batch.plan.seed], dtype=np.int64),
         "texts": np.array([len(length_T), dealt.rows_per_rank], dtype=np.int64),
-        "sizes": np.array([batch.length_T.sum(), chunks.padded_C.sum(), batch.plan.in_batch], dtype=np.int64),
+        "sizes": np.array([batch.length_T.sum(), chunks.padded_tokens, batch.plan.in_batch], dtype=np.int64),
         "source": np.frombuffer(batch.plan.source.encode(), dtype=np.uint8),
         "task": np.frombuffer(batch.plan.task.encode(), dtype=np.uint8),
         "gather": dealt.gather_T.astype(np.int32),

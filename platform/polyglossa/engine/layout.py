@@ -41,6 +41,11 @@ class Chunks:
         """C."""
         return len(self.padded_C)
 
+    @property
+    def padded_tokens(self) -> int:
+        """Tokens of all chunks with their padding."""
+        return int(self.padded_C.sum())
+
     def rows(self, chunk: int) -> Ints:
         """Table rows of a chunk; a dummy has none."""
         return np.arange(0) if chunk == DUMMY else np.arange(self.bounds_C1[chunk], self.bounds_C1[chunk + 1])
