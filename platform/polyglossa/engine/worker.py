@@ -14,6 +14,7 @@ from typing import Any
 from polyglossa.artifact import exists, open_storage, read_json, write_json
 from polyglossa.collectives import barrier, rank
 from polyglossa.engine import checkpoint
+from polyglossa.engine.ahead import BatchesAhead
 from polyglossa.engine.backend_plain import OptimizerSettings, PlainBackend
 from polyglossa.engine.batch import RankBatch
 from polyglossa.engine.callbacks import Checkpoints, Guard, MetricsLog, Progress
@@ -89,18 +90,19 @@ def train(
     if run.finished:
         return
     start = checkpoint.latest(run.checkpoint_uri)
-    with local_folder(run.model_uri) as path:
-        backend = _backend(path, run, compute)
+    batches = BatchesAhead(batches_from(start))
+    backend = None
     try:
+        with local_folder(run.model_uri) as path:
+            backend = _backend(path, run, compute)
         if start:
             checkpoint.load(run.checkpoint_uri, start, backend)
         log = MetricsLog(run.checkpoint_uri, writes=rank() == 0)
         tell(start, "")
-        batches = (batch.to(compute.device) for batch in batches_from(start))
         began = time.monotonic()
         run_loop(
             backend,
-            batches,
+            (batch.to(compute.device) for batch in batches),
             build_objective(run.stage["objective"], width=run.width, distillation_weight=run.distillation_weight),
             rate=_rate(run),
             resident_chunks=max(1, compute.resident_tokens // run.stage["chunk_tokens"]),
@@ -109,7 +111,9 @@ def train(
         log.flush()
         _export(run, backend, {"seconds": round(time.monotonic() - began, 3), "resumed_at": start})
     finally:
-        backend.close()
+        batches.close()
+        if backend is not None:
+            backend.close()
     barrier()
 
 
