@@ -116,12 +116,14 @@ class _Builder:
         config = PackConfig.of(self.recipe.training[stage])
         inputs = {"corpus": "corpus", "backbone": self.roots[member.name]}
         if config.hard_negatives:
-            inputs["mine"] = self._mine()
+            inputs["mine"] = self._mine(stage)
         return self.graph.add(Node(f"pack.{self.roots[member.name].partition('.')[2]}.{stage}", "pack", config, inputs))
 
-    def _mine(self) -> str:
+    def _mine(self, stage: str) -> str:
+        """The negatives of a training stage: mined by the section's model, or anew by the one that `refresh` names."""
         assert self.recipe.mine is not None
-        reference = self.recipe.mine.model
+        settled = self.recipe.mine.for_stage(stage)
+        reference = settled.model
         inputs = {"corpus": "corpus"}
         if "@" in reference:
             if reference not in self.models:
@@ -130,7 +132,8 @@ class _Builder:
                     f"name an earlier model: {', '.join(self.models) or 'none yet'}."
                 )
             inputs["model"] = self.models[reference]
-        return self.graph.add(Node("mine", "mine", self.recipe.mine, inputs))
+        name = f"mine.{stage}" if stage in self.recipe.mine.refresh else "mine"
+        return self.graph.add(Node(name, "mine", settled, inputs))
 
     def _train(self, member: Member, stage: str, model: str, pack: str, teacher: str | None, mark: str = "") -> str:
         inputs = {"model": model, "pack": pack}
