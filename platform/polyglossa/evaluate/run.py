@@ -69,8 +69,8 @@ class _Evaluator:
     def language_names(self, languages: list[str]) -> dict[str, str]:
         return self._worker.language_names(languages)
 
-    def judge(self, heldout: HeldoutSet, texts: list[str], state_ND: Floats, widths: bool) -> Any:
-        return self._worker.judge(heldout, texts, state_ND, widths=widths)
+    def judge(self, heldout: HeldoutSet, texts: list[str], state_ND: Floats, instructed: bool, widths: bool) -> Any:
+        return self._worker.judge(heldout, texts, state_ND, instructed=instructed, widths=widths)
 
 
 def _start(placement: StagePlacement) -> list[Any]:
@@ -85,36 +85,52 @@ def _start(placement: StagePlacement) -> list[Any]:
 
 
 def _judge_model(actors: list[Any], config: EvaluateConfig, inputs: Mapping[str, Artifact], draft: Draft) -> None:
-    corpus, model = inputs["corpus"], inputs["model"]
-    sets = [read_heldout(corpus, name) for name in config.heldout]
+    model = inputs["model"]
+    sets = [read_heldout(inputs["corpus"], name) for name in config.heldout]
     name = f"polyglossa/{model.manifest['name']}"
     path = open_storage(model.at("model"))[1]
-    loading = [actor.load.remote(path, name, model.hash, config.max_tokens) for actor in actors]
-    facts = ray.get(loading)[0]
-    texts = list(dict.fromkeys(text for heldout in sets for text in heldout.texts(instructed=facts.instructed)))
-    shares = [share for heldout in sets for share in _shares(heldout, len(actors) * _SHARES_PER_WORKER)]
+    facts = ray.get([actor.load.remote(path, name, model.hash, config.max_tokens) for actor in actors])[0]
+    instructed = facts.instructed or _learned_instructions(model)
+    texts = list(dict.fromkeys(text for heldout in sets for text in heldout.texts(instructed=instructed)))
     queries = sum(len(heldout.queries) for heldout in sets)
     with track("evaluate", total=len(texts) + queries, unit="texts") as bar:
-        state_ND = _embed(actors, texts, bar)
-        known = ray.put(texts), ray.put(state_ND)
+        known = ray.put(texts), ray.put(_embed(actors, texts, bar)), instructed, config.widths
+        shares = [share for heldout in sets for share in _shares(heldout, len(actors) * _SHARES_PER_WORKER)]
         pool = ActorPool(actors)
-        judged = pool.map_unordered(lambda actor, share: actor.judge.remote(share, *known, config.widths), shares)
+        judged = pool.map_unordered(lambda actor, share: actor.judge.remote(share, *known), shares)
         verdicts = [_counted(verdict, bar) for verdict in judged]
-    folder = ("results", name.replace("/", "__"), model.hash)
-    tasks: dict[str, Any] = {}
-    for heldout in sets:
-        mine = [verdict for verdict in verdicts if verdict.task == heldout.name]
-        result = join_results([verdict.result for verdict in mine])
-        draft.write_json(result, *folder, f"{heldout.name}.json")
-        widths = {width: {k: v for one in mine for k, v in one.widths[width].items()} for width in mine[0].widths}
-        tasks[heldout.name] = summarise(heldout.metric, result, widths, facts.dim)
+    tasks = {heldout.name: _write_task(draft, facts, heldout, verdicts) for heldout in sets}
+    draft.write_json(facts.meta, *_folder(facts), "model_meta.json")
+    summary = {"model": name, "parameters": facts.parameters, "dim": facts.dim, "instructed": instructed}
+    draft.write_json({**summary, "tasks": tasks, "languages": _languages(actors[0], sets)}, "summary.json")
+    draft.count(texts=len(texts), queries=queries, **{task: figures["mean"] for task, figures in tasks.items()})
+
+
+def _learned_instructions(model: Artifact) -> bool:
+    """Whether the training stage behind a model gave its queries their instructions."""
+    return bool(model.manifest["config"].get("stage", {}).get("instructions"))
+
+
+def _write_task(draft: Draft, facts: Any, heldout: HeldoutSet, verdicts: Sequence[Any]) -> dict[str, Any]:
+    shares = [verdict for verdict in verdicts if verdict.task == heldout.name]
+    result = join_results([share.result for share in shares])
+    draft.write_json(result, *_folder(facts), f"{heldout.name}.json")
+    widths = {width: {} for width in shares[0].widths}
+    for share in shares:
+        for width, scores in share.widths.items():
+            widths[width] |= scores
+    return summarise(heldout.metric, result, widths, facts.dim)
+
+
+def _folder(facts: Any) -> tuple[str, str, str]:
+    """Where mteb's own loader looks for the results of a model."""
+    return "results", facts.meta["name"].replace("/", "__"), facts.meta["revision"]
+
+
+def _languages(actor: Any, sets: Sequence[HeldoutSet]) -> dict[str, dict[str, str]]:
     scripts = {language: script for heldout in sets for language, script in heldout.scripts.items()}
-    names = ray.get(actors[0].language_names.remote(list(scripts)))
-    languages = {code: {"script": script, "name": names.get(code, code)} for code, script in sorted(scripts.items())}
-    draft.write_json(facts.meta, *folder, "model_meta.json")
-    summary = {"model": name, "parameters": facts.parameters, "dim": facts.dim, "tasks": tasks, "languages": languages}
-    draft.write_json(summary, "summary.json")
-    draft.count(texts=len(texts), queries=queries, **{name: task["mean"] for name, task in tasks.items()})
+    names = ray.get(actor.language_names.remote(sorted(scripts)))
+    return {code: {"script": script, "name": names.get(code, code)} for code, script in sorted(scripts.items())}
 
 
 def _embed(actors: list[Any], texts: list[str], bar: Bar) -> Floats:

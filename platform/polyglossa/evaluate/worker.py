@@ -30,6 +30,7 @@ class ModelFacts:
     dim: int
     widths: tuple[int, ...]
     instructed: bool
+    """Whether the model directory pins prompts."""
     meta: dict[str, Any]
 
 
@@ -59,7 +60,7 @@ class Worker:
             parameters=int(self.meta.n_parameters),
             dim=self.encoder.width,
             widths=matryoshka_widths(self.encoder),
-            instructed=self.instructed,
+            instructed=any(self.encoder.prompts.values()),
             meta=json.loads(json.dumps(self.meta.to_dict(), default=str)),
         )
 
@@ -68,28 +69,26 @@ class Worker:
         names = {language: ISO_TO_LANGUAGE.get(language.partition("_")[0]) for language in languages}
         return {language: name for language, name in names.items() if name}
 
-    @property
-    def instructed(self) -> bool:
-        """Whether the model was made to read instructions: its directory pins prompts then."""
-        return any(self.encoder.prompts.values())
-
     def embed(self, texts: list[str]) -> Floats:
         """Return raw states [N, D] of rendered texts."""
         return embed_texts(self.encoder, texts).numpy()
 
-    def judge(self, heldout: HeldoutSet, texts: list[str], state_ND: Floats, *, widths: bool) -> Verdict:
+    def judge(
+        self, heldout: HeldoutSet, texts: list[str], state_ND: Floats, *, instructed: bool, widths: bool
+    ) -> Verdict:
         """Judge the languages of a held-out set.
 
         Args:
             heldout: the set, restricted to this worker's share.
             texts: rendered texts whose states are known.
             state_ND: their raw states.
+            instructed: whether queries carry the set's instruction.
             widths: also score every Matryoshka width.
         """
         task = SearchTask(heldout)
         task.load_data()
         states = StateTable(self.embed, texts, state_ND)
-        prompts = self.encoder.prompts | heldout_prompts(heldout) if self.instructed else {}
+        prompts = heldout_prompts(heldout) if instructed else {}
         searcher = MtebSearcher(states, prompts, self.meta)
         ran = mteb.evaluate(
             searcher, task, cache=None, co2_tracker=False, encode_kwargs=dict(_ENCODE), show_progress_bar=False
