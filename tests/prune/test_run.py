@@ -49,7 +49,14 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 
     def make(draft: Draft) -> None:
         counts = {"long": [20] * 6, "short": [5]}
-        index = [{"name": name, "bundles": [{"examples": n} for n in sizes]} for name, sizes in counts.items()]
+        index = [
+            {
+                "name": name,
+                "bundles": [{"examples": n} for n in sizes],
+                "files": [{"path": f"bundles/{name}.parquet", "bundles": len(sizes)}],
+            }
+            for name, sizes in counts.items()
+        ]
         draft.write_json({"sources": index}, "index.json")
         for name, sizes in counts.items():
             table = pa.Table.from_pylist([bundle(name, i, n) for i, n in enumerate(sizes)], schema=TOKEN_BUNDLE)

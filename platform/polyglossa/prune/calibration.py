@@ -5,9 +5,8 @@ Bundles are shuffled slices of one source each, so a few rows of many bundles co
 
 from collections.abc import Iterator, Sequence
 
-import pyarrow.parquet as pq
-
-from polyglossa.artifact import Artifact, open_storage
+from polyglossa.artifact import Artifact
+from polyglossa.engine.bundles import INDEX, BundleReader
 from polyglossa.errors import DataError
 from polyglossa.records import row_id
 
@@ -18,14 +17,14 @@ def calibration_texts(pack: Artifact, rows: int, seed: int) -> list[list[int]]:
     """Draw examples and return the token ids of their queries and positives.
 
     Args:
-        pack: packed corpus (`index.json`, `bundles/<source>.parquet` with one row group per bundle).
+        pack: packed corpus.
         rows: examples to draw; all of them where the corpus has fewer.
         seed: which sample.
 
     Raises:
         DataError: the corpus holds no example.
     """
-    sources = pack.read_json("index.json")["sources"]
+    sources = pack.read_json(INDEX)["sources"]
     examples = {
         (source["name"], number): int(bundle["examples"])
         for source in sources
@@ -35,10 +34,11 @@ def calibration_texts(pack: Artifact, rows: int, seed: int) -> list[list[int]]:
         raise DataError(f"{pack.uri}: holds no example to calibrate on. Give the corpus a source with training rows.")
     bundles = sorted(examples, key=lambda bundle: row_id(str(seed), bundle[0], str(bundle[1])))
     shares = share_out([examples[bundle] for bundle in bundles], rows)
+    reader = BundleReader(pack.uri, cache_bytes=0)
     return [
         text
         for (source, number), count in zip(bundles, shares, strict=False)
-        for text in _draw(pack, source, number, count, seed)
+        for text in _draw(reader, source, number, count, seed)
     ]
 
 
@@ -60,12 +60,11 @@ def share_out(examples: Sequence[int], rows: int) -> list[int]:
     return shares
 
 
-def _draw(pack: Artifact, source: str, number: int, count: int, seed: int) -> Iterator[list[int]]:
+def _draw(reader: BundleReader, source: str, number: int, count: int, seed: int) -> Iterator[list[int]]:
     """Yield the texts, as token ids, of the `count` examples of a bundle whose hashes are lowest."""
-    filesystem, path = open_storage(pack.at("bundles", f"{source}.parquet"))
-    columns = ["tokens", "pair_ids", "query", "positive"]
-    with filesystem.open_input_file(path) as stream:
-        bundle = pq.ParquetFile(stream).read_row_group(number, columns=columns).to_pylist()[0]
-    order = sorted(range(len(bundle["query"])), key=lambda row: row_id(str(seed), bundle["pair_ids"][row].hex()))
+    bundle = reader.read(source, number)
+    order = sorted(range(len(bundle.query_Q)), key=lambda row: row_id(str(seed), source, str(number), str(row)))
     for row in order[:count]:
-        yield from (bundle["tokens"][bundle[side][row]] for side in ("query", "positive"))
+        for text in (bundle.query_Q[row], bundle.positive_Q[row]):
+            start, end = bundle.token_offsets[text : text + 2]
+            yield bundle.tokens[start:end].tolist()

@@ -1,0 +1,1 @@
+"""Merging: one model from several of the same shape, by averaging weights, kept only if it is better than each."""

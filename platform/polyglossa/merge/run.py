@@ -1,0 +1,137 @@
+"""The merge stage: judge each model, average, judge the average, keep the better.
+
+Inputs are `model:0`, `model:1` … and `pack`. The models are judged in parallel, one Ray task each. If no average beats
+the best model, the artifact holds that model, and `merge.json` says so.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any, TypeAlias
+
+import ray
+import torch
+
+from polyglossa.artifact import Artifact, Draft
+from polyglossa.errors import PolyglossaError, UserError
+from polyglossa.folders import local_folder, written_folder
+from polyglossa.merge.soup import greedy_soup
+from polyglossa.merge.validation import validation_score
+from polyglossa.merge.weights import average, save
+from polyglossa.model.encoder import Encoder
+from polyglossa.progress import track
+from polyglossa.recipe.merge import MergeConfig
+from polyglossa.recipe.placement import StagePlacement
+
+Score: TypeAlias = "ray.ObjectRef[float]"
+
+STAGE = "merge"
+REVISION = 1
+
+
+def run(config: MergeConfig, inputs: Mapping[str, Artifact], draft: Draft, placement: StagePlacement) -> None:
+    """Merge models and keep the result if it is better on validation retrieval than each of them.
+
+    Writes `model/` and `merge.json` (scores, what was tried, what was kept).
+
+    Raises:
+        UserError: fewer than two models, or models that do not fit each other.
+    """
+    models = [inputs[role].at("model") for role in sorted(_model_roles(inputs), key=lambda role: int(role[6:]))]
+    if len(models) < 2:
+        raise UserError(f"merge: got {len(models)} model; give two or more.")
+    if config.weights is not None and len(config.weights) != len(models):
+        raise UserError(f"merge.weights: got {len(config.weights)} for {len(models)} models; give one each.")
+    work = _Work(config, inputs["pack"].uri, placement)
+    with track(STAGE, total=len(models) + 1, unit="models") as bar:
+        scores: list[float] = _results([work.judge([model], [1.0]) for model in models])
+        bar.advance(len(models))
+        report = _merge(config, models, scores, work)
+        _results([work.judge([models[index] for index in report["kept"]], report["weights"], draft.at("model"))])
+    draft.write_json(report, "merge.json")
+    draft.count(method=config.method, score=report["score"], best_single=max(scores), merged=report["merged"])
+
+
+def _merge(config: MergeConfig, models: Sequence[str], scores: Sequence[float], work: "_Work") -> dict[str, Any]:
+    """Decide what is kept: models, weights and the figures behind it."""
+    best = max(range(len(models)), key=lambda index: scores[index])
+    if config.method == "greedy_soup":
+        soup = greedy_soup(scores, lambda tried: work.score([models[index] for index in tried], [1.0] * len(tried)))
+        chosen, weights, score = soup.ingredients, [1.0] * len(soup.ingredients), soup.score
+        trials = [{"models": list(tried), "score": result} for tried, result in soup.trials]
+    else:
+        chosen, weights = tuple(range(len(models))), list(config.weights or [1.0] * len(models))
+        score = work.score(models, weights)
+        trials = [{"models": list(chosen), "score": score}]
+    merged = len(chosen) > 1 and score > scores[best]
+    if not merged:
+        chosen, weights, score = (best,), [1.0], scores[best]
+    return {
+        "merged": merged,
+        "score": score,
+        "scores": list(scores),
+        "kept": list(chosen),
+        "weights": weights,
+        "trials": trials,
+    }
+
+
+class _Work:
+    """Starts tasks that average and judge."""
+
+    def __init__(self, config: MergeConfig, pack_uri: str, placement: StagePlacement) -> None:
+        options = {
+            "num_cpus": placement.cpus,
+            "num_gpus": placement.gpus,
+            "label_selector": dict(placement.labels) or None,
+        }
+        self._task = ray.remote(_average_and_judge).options(**options)
+        self._method = "linear" if config.method == "greedy_soup" else config.method
+        self._pack_uri, self._queries, self._threads = pack_uri, config.validation_queries, placement.threads
+
+    def judge(
+        self, models: Sequence[str], weights: Sequence[float], target: str | None = None
+    ) -> "ray.ObjectRef[float]":
+        """Score the average of some models (or one model alone), writing it to a folder where one is given."""
+        return self._task.remote(
+            self._method, list(models), list(weights), self._pack_uri, self._queries, self._threads, target
+        )
+
+    def score(self, models: Sequence[str], weights: Sequence[float]) -> float:
+        """Score the average of some models, and wait for it."""
+        return _results([self.judge(models, weights)])[0]
+
+
+def _average_and_judge(
+    method: str,
+    models: Sequence[str],
+    weights: Sequence[float],
+    pack_uri: str,
+    queries: int,
+    threads: int,
+    target: str | None,
+) -> float:
+    torch.set_num_threads(threads)
+    with ExitStack() as stack:
+        folders = [stack.enter_context(local_folder(model)) for model in models]
+        encoder = Encoder.load(folders[0]) if len(folders) == 1 else average(method, folders, weights)
+    if target is not None:
+        with written_folder(target) as folder:
+            save(encoder, folder)
+    if torch.cuda.is_available():
+        encoder.backbone.to("cuda")
+    return validation_score(encoder, pack_uri, queries)
+
+
+def _results(references: Sequence[Score]) -> list[float]:
+    """Wait for tasks; an error that was raised on purpose comes out as itself, without the worker's stack."""
+    try:
+        results: list[float] = ray.get(list(references))
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, PolyglossaError):
+            raise error.cause from None
+        raise
+    return results
+
+
+def _model_roles(inputs: Mapping[str, Artifact]) -> list[str]:
+    return [role for role in inputs if role.startswith("model:")]

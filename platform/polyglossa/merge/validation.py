@@ -1,0 +1,67 @@
+"""Validation retrieval: does a query find its positive among all positives of its source's validation rows?
+
+The score is the mean over sources of nDCG@10 with one relevant text, 1 / log2(1 + rank). Texts of the query's own group
+are other right answers, so they neither count as rivals nor as hits.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from polyglossa.artifact import read_json
+from polyglossa.engine.bundles import INDEX, BundleReader
+from polyglossa.errors import DataError
+from polyglossa.model.encoder import Encoder, finish
+
+_DEPTH = 10
+
+
+def validation_score(encoder: Encoder, pack_uri: str, queries: int) -> float:
+    """Score a model on the validation rows of a pack.
+
+    Args:
+        encoder: the model.
+        pack_uri: pack artifact whose tokenizer is the model's.
+        queries: queries per source, at most; their positives are what is searched.
+
+    Raises:
+        DataError: the pack holds no validation row of a retrieval or bitext source, or is another tokenizer's.
+    """
+    index = read_json(f"{pack_uri}/{INDEX}")
+    if index.get("tokenizer") not in (None, encoder.tokenizer_fingerprint):
+        raise DataError(f"{pack_uri}: was packed with another tokenizer than the model's. Pack with the model's own.")
+    reader = BundleReader(pack_uri, part="validation", cache_bytes=0)
+    scores = [
+        _ndcg(encoder, reader, source["name"], queries)
+        for source in index["sources"]
+        if source["in_batch"] and reader.bundles(source["name"])
+    ]
+    if not scores:
+        raise DataError(f"{pack_uri}: has no validation row to judge by. Set corpus.validation_share above 0.")
+    return float(np.mean(scores))
+
+
+def _ndcg(encoder: Encoder, reader: BundleReader, source: str, limit: int) -> float:
+    query_tokens, positive_tokens, groups = [], [], []
+    for query, positive, group in _rows(reader, source):
+        query_tokens.append(query)
+        positive_tokens.append(positive)
+        groups.append(group)
+        if len(groups) == limit:
+            break
+    query_QD, positive_QD = (finish(encoder.states(tokens)) for tokens in (query_tokens, positive_tokens))
+    similarity_QQ = query_QD @ positive_QD.T
+    group_Q = torch.tensor(groups)
+    rival_QQ = group_Q[:, None] != group_Q[None, :]
+    rank_Q = 1 + ((similarity_QQ > similarity_QQ.diagonal()[:, None]) & rival_QQ).sum(1)
+    gain_Q = torch.where(rank_Q <= _DEPTH, 1 / torch.log2(1 + rank_Q), 0.0)
+    return float(gain_Q.mean())
+
+
+def _rows(reader: BundleReader, source: str) -> Iterator[tuple[list[int], list[int], int]]:
+    for number in range(reader.bundles(source)):
+        bundle = reader.read(source, number)
+        texts = np.split(bundle.tokens, bundle.token_offsets[1:-1])
+        for query, positive, group in zip(bundle.query_Q, bundle.positive_Q, bundle.group_Q, strict=True):
+            yield texts[query].tolist(), texts[positive].tolist(), int(group)

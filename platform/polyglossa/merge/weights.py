@@ -1,0 +1,95 @@
+"""Averages of weights, through mergekit, from model directories to a model directory.
+
+mergekit reads and writes tensor by tensor, so memory does not grow with the number of models. What it leaves is read
+back and written as every model directory is, with the tokenizer, prompts and limits of the first model.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+from mergekit.config import MergeConfiguration
+from mergekit.merge import run_merge
+from mergekit.options import MergeOptions
+from transformers import AutoConfig
+
+from polyglossa.errors import UserError
+from polyglossa.model.directory import load_backbone, read_prompts, save_model_directory
+from polyglossa.model.encoder import Encoder, tokenizer_fingerprint
+from polyglossa.model.tokenizer import load_tokenizer
+
+_SHAPE = (
+    "model_type",
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+)
+
+
+def average(method: str, folders: Sequence[str], weights: Sequence[float]) -> Encoder:
+    """Average models.
+
+    Args:
+        method: "linear" (Σ wᵢ θᵢ), or "slerp": on the sphere, tensor by tensor, for two models or more.
+        folders: local model directories.
+        weights: share of each, in order; scaled to sum to 1.
+
+    Raises:
+        UserError: fewer than two models, a share too many or too few, one named twice, or models that do not
+            fit each other.
+    """
+    if len(folders) < 2 or len(weights) != len(folders):
+        raise UserError(f"merge: got {len(folders)} models and {len(weights)} weights; give two or more and one each.")
+    if len(set(folders)) < len(folders):
+        raise UserError("merge: a model is named twice; give it one greater weight instead.")
+    for folder in folders[1:]:
+        _check_fits(folders[0], folder)
+    shares = [weight / sum(weights) for weight in weights]
+    with tempfile.TemporaryDirectory() as merged:
+        configuration = MergeConfiguration.model_validate(_configuration(method, folders, shares))
+        run_merge(configuration, merged, MergeOptions(quiet=True, write_model_card=False, copy_tokenizer=False))
+        backbone = load_backbone(merged)
+    tokenizer = load_tokenizer(folders[0])
+    return Encoder(backbone, tokenizer, max_tokens=tokenizer.model_max_length, prompts=read_prompts(folders[0]))
+
+
+def save(encoder: Encoder, folder: str) -> None:
+    """Write a model directory; its Matryoshka widths are those of the config it was read with."""
+    config = encoder.backbone.config
+    save_model_directory(
+        folder,
+        encoder.backbone,
+        encoder.tokenizer,
+        max_tokens=encoder.max_tokens,
+        prompts=encoder.prompts,
+        matryoshka_widths=getattr(config, "matryoshka_dimensions", None) or [config.hidden_size],
+    )
+
+
+def _configuration(method: str, folders: Sequence[str], shares: Sequence[float]) -> dict[str, Any]:
+    models = [{"model": folder, "parameters": {"weight": share}} for folder, share in zip(folders, shares, strict=True)]
+    if method == "linear":
+        return {"merge_method": "linear", "dtype": "float32", "models": models}
+    if len(folders) > 2:
+        return {"merge_method": "multislerp", "dtype": "float32", "models": models}
+    return {
+        "merge_method": "slerp",
+        "dtype": "float32",
+        "base_model": folders[0],
+        "models": [{"model": folder} for folder in folders],
+        "parameters": {"t": shares[1]},
+    }
+
+
+def _check_fits(first: str, other: str) -> None:
+    configs = [AutoConfig.from_pretrained(folder) for folder in (first, other)]
+    for field in _SHAPE:
+        ours, theirs = (getattr(config, field, None) for config in configs)
+        if ours != theirs:
+            raise UserError(f"merge: {other} has {field} {theirs}, {first} has {ours}; only equal shapes average.")
+    if len({tokenizer_fingerprint(load_tokenizer(folder)) for folder in (first, other)}) > 1:
+        raise UserError(f"merge: {other} and {first} have different tokenizers, so rows of their tables do not match.")

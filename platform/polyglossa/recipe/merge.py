@@ -1,0 +1,27 @@
+"""Averages of several models: what is merged, how, and what it is judged by."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from polyglossa.recipe.strict import Strict
+
+
+class MergeConfig(Strict):
+    """How models of one shape and tokenizer become one."""
+
+    method: Literal["linear", "slerp", "greedy_soup"] = "linear"
+    """Weighted mean; spherical mean; or a mean that takes models in order of quality while it gets no worse
+    (Wortsman et al. 2022, arXiv 2203.05482)."""
+    weights: tuple[float, ...] | None = None
+    """Share of each model, in order; None weighs all alike. Not for `greedy_soup`, which chooses for itself."""
+    validation_queries: int = Field(2000, ge=1)
+    """Queries of each source's validation rows that models are judged on, at most."""
+
+    @model_validator(mode="after")
+    def _weights_are_shares(self) -> Self:
+        if self.weights is not None and self.method == "greedy_soup":
+            raise ValueError("weights: greedy_soup chooses its own; leave them out")
+        if self.weights is not None and (min(self.weights, default=0) < 0 or sum(self.weights) <= 0):
+            raise ValueError(f"weights: {list(self.weights)} are no shares; give numbers ≥ 0 with a sum > 0")
+        return self
