@@ -1,0 +1,68 @@
+"""The family's results as plain data: what `results.json` holds. Pure: from evaluation summaries to figures.
+
+`cldr_…` and `pydoc_…` figures are there where those held-out sets were evaluated; `tasks` holds every task's mean.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from polyglossa.recipe.report import ReportConfig, ReportedMember
+
+Summary = Mapping[str, Any]
+
+
+def family_results(config: ReportConfig, summaries: Mapping[str, Summary]) -> dict[str, Any]:
+    """Put evaluations together by member.
+
+    Args:
+        config: members and the labels of their evaluations.
+        summaries: `summary.json` of each evaluation, by label.
+
+    Returns:
+        `untrained` (of the first member that has one) and `members`, by name.
+    """
+    untrained = next((member.untrained for member in config.members if member.untrained), None)
+    results: dict[str, Any] = {"members": {}}
+    if untrained is not None:
+        results["untrained"] = headline(summaries[untrained])
+    for member in config.members:
+        results["members"][member.name] = _member(member, summaries)
+    return results
+
+
+def headline(summary: Summary) -> dict[str, Any]:
+    """Means of one model: those of the embedded corpus under their own names, and all by task."""
+    tasks = summary["tasks"]
+    figures: dict[str, Any] = {}
+    if "cldr" in tasks:
+        figures["cldr_accuracy_mean"] = tasks["cldr"]["mean"]
+        if "mean_distinct" in tasks["cldr"]:
+            figures["cldr_accuracy_mean_distinct"] = tasks["cldr"]["mean_distinct"]
+    if "pydoc" in tasks:
+        figures["pydoc_ndcg10"] = tasks["pydoc"]["mean"]
+    figures["tasks"] = {name: task["mean"] for name, task in tasks.items()}
+    return figures
+
+
+def _member(member: ReportedMember, summaries: Mapping[str, Summary]) -> dict[str, Any]:
+    summary = summaries[member.name]
+    main = main_task(summary)
+    figures = {"parameters": summary["parameters"], "dim": summary["dim"], **headline(summary)}
+    if "cldr" in summary["tasks"]:
+        figures["cldr_accuracy_by_language"] = summary["tasks"]["cldr"]["by_language"]
+    figures["widths"] = main["widths"]
+    if member.without_distillation is not None:
+        figures["without_distillation"] = main_task(summaries[member.without_distillation])["mean"]
+    return figures
+
+
+def main_task(summary: Summary) -> Mapping[str, Any]:
+    """The task that stands for a model where one figure must: `cldr`, else the one with the most languages."""
+    tasks: Mapping[str, Mapping[str, Any]] = summary["tasks"]
+    return tasks.get("cldr") or max(tasks.values(), key=lambda task: len(task["by_language"]))
+
+
+def retention(widths: Mapping[str, float], dim: int, share: float = 0.5) -> float | None:
+    """Score at a share of the full width over the score at full width; None where that width was not scored."""
+    cut, full = widths.get(str(int(dim * share))), widths.get(str(dim))
+    return cut / full if cut is not None and full else None

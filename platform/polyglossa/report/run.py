@@ -1,0 +1,92 @@
+"""The report of a family: `results.json` for machines, `report.html` for people.
+
+Inputs: `evaluate:<label>` for every label that the config names, `train:<run>` for curves, `corpus`, and `mine` where
+negatives were mined. Nothing heavy runs here, so there is no Ray in it.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from polyglossa.artifact import Artifact, Draft, exists, open_storage
+from polyglossa.recipe.placement import StagePlacement
+from polyglossa.recipe.report import ReportConfig
+from polyglossa.report.curves import thin
+from polyglossa.report.lineage import lineage
+from polyglossa.report.page import render_page
+from polyglossa.report.results import family_results
+
+STAGE = "report"
+REVISION = 1
+
+_EVALUATE, _TRAIN = "evaluate:", "train:"
+
+
+def run(config: ReportConfig, inputs: Mapping[str, Artifact], draft: Draft, placement: StagePlacement) -> None:
+    """Write the report.
+
+    Args:
+        config: members and the labels of their evaluations.
+        inputs: evaluations, training runs, corpus and mining by role.
+        draft: takes `results.json` and `report.html`.
+        placement: not used; a report is made where the pipeline runs.
+    """
+    summaries = {
+        role.removeprefix(_EVALUATE): artifact.read_json("summary.json")
+        for role, artifact in inputs.items()
+        if role.startswith(_EVALUATE)
+    }
+    results = family_results(config, summaries)
+    draft.write_json(results, "results.json")
+    filesystem, path = open_storage(draft.at("report.html"))
+    with filesystem.open_output_stream(path) as stream:
+        stream.write(render_page(page_data(config, summaries, inputs)).encode())
+    draft.count(members=len(results["members"]), models=len(summaries))
+
+
+def page_data(
+    config: ReportConfig, summaries: Mapping[str, Mapping[str, Any]], inputs: Mapping[str, Artifact]
+) -> dict[str, Any]:
+    """Gather all that the page shows."""
+    names = ", ".join(member.name for member in config.members)
+    training = [
+        {"label": role.removeprefix(_TRAIN), "columns": thin(_metrics(artifact))}
+        for role, artifact in inputs.items()
+        if role.startswith(_TRAIN)
+    ]
+    mined = inputs.get("mine")
+    audited = mined is not None and exists(mined.at("audit.json"))
+    return {
+        "title": f"Polyglossa family: {names}",
+        "members": [_member(member, summaries) for member in config.members],
+        "languages": {code: about for one in summaries.values() for code, about in one["languages"].items()},
+        "training": training,
+        "corpus": inputs["corpus"].counts,
+        "mine": _audit(mined.read_json("audit.json")) if mined is not None and audited else None,
+        "lineage": lineage(inputs.values()),
+    }
+
+
+def _member(member: Any, summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    def shown(label: str | None) -> dict[str, Any] | None:
+        if label is None:
+            return None
+        summary = summaries[label]
+        return {"parameters": summary["parameters"], "dim": summary["dim"], "tasks": summary["tasks"]}
+
+    beside = {"untrained": shown(member.untrained), "without": shown(member.without_distillation)}
+    return {"name": member.name, "teacher": member.teacher, **(shown(member.name) or {}), **beside}
+
+
+def _audit(audit: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep what the page draws; languages and suspicious rows stay in the mining artifact."""
+    kept = ("rows_mined", "negatives", "short_share", "positive_mean", "negative_mean")
+    bars = ("positive_histogram", "negative_histogram")
+    sources = {name: {key: source[key] for key in (*kept, *bars)} for name, source in audit["sources"].items()}
+    return {"bins": audit["bins"], "sources": sources}
+
+
+def _metrics(train: Artifact) -> list[dict[str, Any]]:
+    filesystem, path = open_storage(train.at("metrics.jsonl"))
+    with filesystem.open_input_stream(path) as stream:
+        return [json.loads(line) for line in stream.read().decode().splitlines()]
