@@ -1,0 +1,96 @@
+"""Scores equal what mteb alone gives with an independent encoder: the directory in sentence-transformers, float32."""
+
+import math
+from typing import Any
+
+import mteb
+import pytest
+from mteb.models import SentenceTransformerEncoderWrapper
+from sentence_transformers import SentenceTransformer
+
+from polyglossa.artifact import Artifact
+from polyglossa.evaluate.heldout import HeldoutSet, read_heldout
+from polyglossa.evaluate.prefix import embed_texts, shared_beginnings
+from polyglossa.evaluate.search_task import SearchTask
+from polyglossa.evaluate.worker import Verdict, Worker, heldout_prompts
+from polyglossa.model.encoder import render
+
+
+@pytest.fixture(scope="module")
+def worker(model: Artifact) -> Worker:
+    return Worker(model.at("model"), name="polyglossa/tiny", revision=model.hash, max_tokens=None, threads=1)
+
+
+def judge(worker: Worker, heldout: HeldoutSet, *, instructed: bool) -> Verdict:
+    texts = list(dict.fromkeys(heldout.texts(instructed=instructed)))
+    return worker.judge(heldout, texts, worker.embed(texts), instructed=instructed, widths=True)
+
+
+def stock(model: Artifact, heldout: HeldoutSet, *, instructed: bool, width: int | None = None) -> list[dict[str, Any]]:
+    """What mteb gives for the exported directory, with nothing of ours but the task's data."""
+    independent = SentenceTransformer(model.at("model"), device="cpu", truncate_dim=width)
+    independent.prompts = {}
+    prefix = heldout_prompts(heldout)[f"{heldout.name}-query"] if instructed else ""
+    wrapped = SentenceTransformerEncoderWrapper(independent, model_prompts={"query": prefix, "document": ""})
+    ran = mteb.evaluate(wrapped, SearchTask(heldout), cache=None, co2_tracker=False, show_progress_bar=False)
+    return ran.task_results[0].scores["test"]
+
+
+@pytest.mark.parametrize("name", ["cldr", "pydoc"])
+@pytest.mark.parametrize("instructed", [True, False])
+def test_every_score_equals_mteb_with_sentence_transformers(
+    worker: Worker, model: Artifact, corpus: Artifact, name: str, instructed: bool
+) -> None:
+    heldout = read_heldout(corpus, name)
+    ours = judge(worker, heldout, instructed=instructed).result["scores"]["test"]
+    theirs = stock(model, heldout, instructed=instructed)
+    assert [row["hf_subset"] for row in ours] == [row["hf_subset"] for row in theirs]
+    for mine, other in zip(ours, theirs, strict=True):
+        for score, value in other.items():
+            if isinstance(value, float) and not math.isnan(value) and mine[score] is not None:
+                assert mine[score] == pytest.approx(value, abs=1e-6), score
+
+
+@pytest.mark.parametrize("name", ["cldr", "pydoc"])
+def test_each_width_equals_mteb_on_truncated_vectors(
+    worker: Worker, model: Artifact, corpus: Artifact, name: str
+) -> None:
+    heldout = read_heldout(corpus, name)
+    swept = judge(worker, heldout, instructed=True).widths
+    assert sorted(swept) == [8, 16]
+    for width, by_language in swept.items():
+        theirs = stock(model, heldout, instructed=True, width=width)
+        expected = {row["hf_subset"]: row["main_score"] for row in theirs}
+        assert by_language == pytest.approx(expected, abs=1e-6)
+
+
+def test_second_mean_leaves_out_names_equal_to_the_english_one(worker: Worker, corpus: Artifact) -> None:
+    rows = judge(worker, read_heldout(corpus, "cldr"), instructed=False).result["scores"]["test"]
+    for row in rows:
+        hits, hits_distinct = row["hit_rate_at_1"] * 40, row["hit_rate_at_1_distinct"] * 32
+        # Untrained and uninstructed, a name finds itself: the 8 equal ones are all hits.
+        assert hits - hits_distinct == pytest.approx(8, abs=0.01)
+
+
+def test_shared_beginnings_change_no_state(worker: Worker, corpus: Artifact) -> None:
+    texts = read_heldout(corpus, "cldr").texts(instructed=True)
+    plain = worker.encoder.states(worker.encoder.tokenize(texts))
+    assert (embed_texts(worker.encoder, texts) - plain).abs().max() < 1e-5
+
+
+def test_a_beginning_is_shared_as_far_as_all_texts_agree() -> None:
+    beginning = list(range(10, 22))
+    texts = [[*beginning, index, 0] for index in range(20)] + [[1, 2, 0], [*beginning[:5], 7, 0]]
+    assert shared_beginnings(texts) == ([(12, list(range(20)))], [20, 21])
+
+
+def test_one_token_at_least_stays_behind_the_beginning() -> None:
+    texts = [list(range(10, 22))] * 20
+    [(shared, indices)], rest = shared_beginnings(texts)
+    assert (shared, len(indices), rest) == (11, 20, [])
+
+
+def test_prompt_of_a_held_out_task_is_what_the_encoder_renders(corpus: Artifact) -> None:
+    heldout = read_heldout(corpus, "cldr")
+    prefix = heldout_prompts(heldout)["cldr-query"]
+    assert prefix + "Allemagne" == render("Allemagne", heldout.instruction)
