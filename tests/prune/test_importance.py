@@ -87,6 +87,16 @@ def test_prefix_keeps_the_first_residual_channels(parent: Qwen3Model, sums: Acti
     assert plan.kept_mlp == by_size.kept_mlp
 
 
+def test_states_come_out_at_the_parents_size(parent: Qwen3Model, texts: list[list[int]], sums: ActivationSums) -> None:
+    plan = make_plan(PARENT, Sizes(12, 48, 4, 2), score(parent, sums, "prefix"), "first")
+    assert 0.1 < plan.output_energy < 0.9
+    pruned = prune_model(parent, plan)
+    with torch.inference_mode():
+        before = torch.cat([parent(torch.tensor([ids])).last_hidden_state[0, :, :12] for ids in texts])
+        after = torch.cat([pruned(torch.tensor([ids])).last_hidden_state[0] for ids in texts])
+    assert after.norm() / before.norm() == pytest.approx(1, rel=0.15)
+
+
 def test_random_importance_is_a_function_of_its_seed(parent: Qwen3Model, sums: ActivationSums) -> None:
     first, again, other = (score(parent, sums, "random", seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first.hidden_SD, again.hidden_SD)

@@ -18,6 +18,7 @@ def scores(**given: object) -> Scores:
         "mlp_LM": np.tile(np.arange(4.0), (3, 1)),
         "kv_heads_LK": np.tile(np.arange(2.0), (3, 1)),
         "layers_L": np.array([3.0, 1.0, 2.0]),
+        "energy_D": np.array([0.1, 0.1, 0.1, 0.2, 0.2, 0.3]),
     }
     return Scores(**{**default, **given})  # type: ignore[arg-type]
 
@@ -28,6 +29,11 @@ def test_the_highest_scores_stay() -> None:
     assert sorted(plan.kept_hidden) == [3, 4, 5]
     assert plan.kept_mlp == ((2, 3), (2, 3))
     assert plan.kept_kv_heads == ((1,), (1,))
+
+
+def test_the_plan_says_how_much_of_the_output_stays() -> None:
+    assert make_plan(PARENT, Sizes(3, 2, 2, 1), scores(), "first").output_energy == pytest.approx(0.7)
+    assert make_plan(PARENT, PARENT, scores(), "first").output_energy == 1.0
 
 
 def test_each_layer_keeps_its_own_channels() -> None:
@@ -89,6 +95,7 @@ def test_a_target_outside_the_parent_is_refused_with_what_is_allowed(target: Siz
         (((0, 1), (0,), ((0,), (0, 1)), ((0,), (0,))), "kept_mlp differs in size between layers"),
         (((0, 1), (0,), ((0,),), ((0,), (0,))), "kept_mlp lists 1 layers, kept_layers 2"),
         (((0, 0), (0,), ((0,), (0,)), ((0,), (0,))), "kept_layers repeats an index"),
+        (((0,), (0,), ((0,),), ((0,),), None, 0.0), "output_energy 0.0 is no share"),
     ],
 )
 def test_a_plan_that_makes_no_model_is_refused(plan: tuple[object, ...], complaint: str) -> None:

@@ -9,7 +9,7 @@ Shapes: T tokens, C channels of a site, D residual channels, M MLP channels, K k
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -87,9 +87,10 @@ def score(backbone: PreTrainedModel, sums: ActivationSums, criterion: str, seed:
         np.stack(mlp),
         np.stack([(channels.reshape(sizes.kv_heads, -1) ** 2).sum(axis=1) ** 0.5 for channels in heads]),
         np.array([sums.turning[layer] for layer in layers]) / max(sums.tokens, 1),
+        _output_energy(backbone, anatomy, sums),
     )
     if criterion == "prefix":
-        return Scores(_descending(hidden_SD), scores.mlp_LM, scores.kv_heads_LK, scores.layers_L)
+        return replace(scores, hidden_SD=_descending(hidden_SD))
     return _shuffled(scores, seed) if criterion == "random" else scores
 
 
@@ -115,6 +116,14 @@ def _norm_contribution(
 ) -> Array:
     weights = [backbone.get_submodule(f"{layer}.{reader}").weight for reader in anatomy.readers[norm]]
     return _magnitude(sums, f"{layer}.{norm}", criterion) * _column_norms(torch.cat(weights))
+
+
+def _output_energy(backbone: PreTrainedModel, anatomy: Anatomy, sums: ActivationSums) -> Array:
+    """Share of each residual channel in the mean square before the last norm's gain: [D]."""
+    if not anatomy.last_norm:
+        return np.full(backbone.config.hidden_size, 1 / backbone.config.hidden_size)
+    gain_D = backbone.get_submodule(anatomy.last_norm).weight.detach().double().cpu().numpy()
+    return _share(_magnitude(sums, anatomy.last_norm, "l2") / np.where(gain_D == 0, np.inf, gain_D))
 
 
 def _contribution(backbone: PreTrainedModel, site: str, sums: ActivationSums, criterion: str) -> Array:
@@ -148,11 +157,11 @@ def _descending(scores_SD: Array) -> Array:
 def _shuffled(scores: Scores, seed: int) -> Scores:
     generator = np.random.default_rng(seed)
     order_D = generator.random(scores.hidden_SD.shape[1])
-    return Scores(
-        np.broadcast_to(order_D, scores.hidden_SD.shape),
-        generator.random(scores.mlp_LM.shape),
-        generator.random(scores.kv_heads_LK.shape),
-        scores.layers_L,
+    return replace(
+        scores,
+        hidden_SD=np.broadcast_to(order_D, scores.hidden_SD.shape),
+        mlp_LM=generator.random(scores.mlp_LM.shape),
+        kv_heads_LK=generator.random(scores.kv_heads_LK.shape),
     )
 
 

@@ -31,13 +31,15 @@ class Sizes:
 class Scores:
     """Importance of everything that can be removed; higher stays.
 
-    `hidden_SD` has a row per layer and one for the model's output, so that layers that go have no say.
+    `hidden_SD` has a row per layer and one for the model's output, so that layers that go have no say. `energy_D` is
+    each channel's share of the mean square that the last norm divides by; its sum is 1.
     """
 
     hidden_SD: NDArray[np.float64]
     mlp_LM: NDArray[np.float64]
     kv_heads_LK: NDArray[np.float64]
     layers_L: NDArray[np.float64]
+    energy_D: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class PrunePlan:
         kept_mlp: per kept layer, MLP channels; equally many in each.
         kept_kv_heads: per kept layer, key/value heads; their query heads stay with them.
         kept_tokens: student token id → token id of the parent; None keeps the table as it is.
+        output_energy: share of the mean square before the last norm that the kept channels carry (0 … 1). What goes
+            made the norm divide by more, so without it states would come out larger than the parent's.
     """
 
     kept_layers: Indices
@@ -57,10 +61,13 @@ class PrunePlan:
     kept_mlp: tuple[Indices, ...]
     kept_kv_heads: tuple[Indices, ...]
     kept_tokens: Indices | None = None
+    output_energy: float = 1.0
 
     def __post_init__(self) -> None:
         for name, kept in (("kept_layers", self.kept_layers), ("kept_hidden", self.kept_hidden)):
             _check_indices(name, kept)
+        if not 0 < self.output_energy <= 1:
+            raise UserError(f"prune plan: output_energy {self.output_energy} is no share; it is above 0 and at most 1.")
         if self.kept_tokens is not None:
             _check_indices("kept_tokens", self.kept_tokens)
         for name, groups in (("kept_mlp", self.kept_mlp), ("kept_kv_heads", self.kept_kv_heads)):
@@ -90,6 +97,7 @@ class PrunePlan:
             tuple(map(tuple, data["kept_mlp"])),
             tuple(map(tuple, data["kept_kv_heads"])),
             None if data["kept_tokens"] is None else tuple(data["kept_tokens"]),
+            data["output_energy"],
         )
 
     @classmethod
@@ -115,11 +123,14 @@ def make_plan(parent: Sizes, target: Sizes, scores: Scores, depth: str) -> Prune
     check_target(parent, target)
     layers = choose_layers(scores.layers_L, target.layers, depth)
     hidden_D = scores.hidden_SD[[*layers, parent.layers]].mean(axis=0)
+    kept_hidden = align(top(hidden_D, target.hidden))
+    energy = float(scores.energy_D[list(kept_hidden)].sum())
     return PrunePlan(
         kept_layers=layers,
-        kept_hidden=align(top(hidden_D, target.hidden)),
+        kept_hidden=kept_hidden,
         kept_mlp=tuple(top(scores.mlp_LM[layer], target.mlp) for layer in layers),
         kept_kv_heads=tuple(top(scores.kv_heads_LK[layer], target.kv_heads) for layer in layers),
+        output_energy=1.0 if target.hidden == parent.hidden or not 0 < energy < 1 else energy,
     )
 
 

@@ -2,7 +2,8 @@
 
 RMSNorm divides by the root of the *mean* square over D channels. With d channels left the mean is taken over d, so
 every gain is multiplied by √(D/d): a model whose removed channels are zero then gives the same output (exactly at
-eps 0). Norms inside heads and rotary tables are untouched.
+eps 0). Where they are not zero, the last gain is also multiplied by the root of the share of energy that stays, so that
+states come out at the parent's size, which distillation on raw states aims at. Norms inside heads are untouched.
 """
 
 import copy
@@ -93,7 +94,10 @@ class _Cuts:
             kept = self._indices(axis, layer) if axis is not None else None
             if kept is not None:
                 tensor = tensor.index_select(dimension, torch.tensor(kept, device=tensor.device))
-        return tensor * self._gain if local in anatomy.gains else tensor.clone()
+        if local not in anatomy.gains:
+            return tensor.clone()
+        last = name == f"{anatomy.last_norm}.weight"
+        return tensor * (self._gain * (math.sqrt(self._plan.output_energy) if last else 1.0))
 
     def _indices(self, axis: Axis, layer: int | None) -> Sequence[int] | None:
         if axis == "hidden":
