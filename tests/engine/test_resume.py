@@ -72,8 +72,11 @@ def test_a_checkpoint_without_its_marker_is_none(folder: Path, tmp_path: Path) -
 
 
 def test_metrics_hold_every_step_once_after_a_restart(tmp_path: Path) -> None:
-    checkpoint.write_metrics(str(tmp_path), 0, [{"step": step, "run": 1} for step in range(4)])
-    checkpoint.write_metrics(str(tmp_path), 2, [{"step": step, "run": 2} for step in range(2, 6)])
+    root = str(tmp_path)
+    for first in (0, 2):
+        checkpoint.write_metrics(root, first, [{"step": step, "run": 1} for step in range(first, first + 2)])
+    checkpoint.drop_metrics(root, 2)
+    checkpoint.write_metrics(root, 2, [{"step": step, "run": 2} for step in range(2, 6)])
     assert [(row["step"], row["run"]) for row in checkpoint.read_metrics(str(tmp_path))] == [
         (0, 1), (1, 1), (2, 2), (3, 2), (4, 2), (5, 2),
     ]  # fmt: skip

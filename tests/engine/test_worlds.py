@@ -44,6 +44,7 @@ def check(folder: Path, world: int) -> None:
         for backend in BACKENDS:
             found = load_file(folder / f"{variant.name}-{backend}.safetensors")
             assert float(found["loss"]) == pytest.approx(float(expected["loss"]), rel=1e-6), backend
+            assert float(found["validation"]) == pytest.approx(float(expected["validation"]), rel=1e-6), backend
             assert worst(found, expected, "gradient/") < 1e-5, (variant.name, backend)
             torch.testing.assert_close(found["norms"], expected["norms"], rtol=1e-5, atol=0)
             if variant.updates:
@@ -60,6 +61,12 @@ def test_two_processes_compute_what_one_does_under_every_zero_stage(tmp_path: Pa
 @pytest.mark.slow
 def test_four_processes_compute_what_one_does_under_every_zero_stage(tmp_path: Path) -> None:
     check(tmp_path, 4)
+
+
+def test_validation_is_the_loss_without_dropout_and_leaves_training_as_it_was() -> None:
+    plain, dropped = run_case(Case("a", objective=FULL), 0, 1), run_case(Case("b", objective=FULL, dropout=0.3), 0, 1)
+    assert float(dropped["validation"]) == pytest.approx(float(plain["loss"]), rel=1e-6)
+    assert abs(float(dropped["loss"]) - float(plain["loss"])) > 1e-3
 
 
 def test_cached_gradients_equal_one_backward_in_float64() -> None:

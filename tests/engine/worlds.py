@@ -23,7 +23,7 @@ from polyglossa.engine.backend_plain import OptimizerSettings, PlainBackend
 from polyglossa.engine.batch import Chunk, RankBatch
 from polyglossa.engine.layout import DUMMY, chunk_texts, deal
 from polyglossa.engine.objective import build_objective
-from polyglossa.engine.step import run_step
+from polyglossa.engine.step import run_step, run_validation
 from polyglossa.recipe.train import ObjectiveConfig
 
 WIDTH, VOCABULARY, EXAMPLES, NEGATIVES = 35, 97, 10, 3
@@ -135,6 +135,8 @@ def run_case(case: Case, rank: int, world: int) -> dict[str, Tensor]:
     norms = []
     for step in range(max(1, case.updates)):
         batch = make_batch(step, rank, world, teacher=case.teacher)
+        if step == 0:
+            found["validation"] = torch.tensor(run_validation(backend, batch, objective).loss, dtype=torch.float64)
         result = run_step(backend, batch, objective, resident_chunks=case.resident_chunks)
         if step == 0:
             found |= {f"gradient/{name}": value for name, value in backend.gradients().items()}

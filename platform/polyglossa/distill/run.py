@@ -11,16 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
-import torch
 from numpy.typing import NDArray
 
 from polyglossa.artifact import Artifact, Draft, open_storage
 from polyglossa.distill.store import Halves, Remembered, teacher_bundles
+from polyglossa.engine.board import Board
 from polyglossa.engine.bundles import INDEX
 from polyglossa.errors import DataError
-from polyglossa.folders import local_folder
-from polyglossa.model.encoder import Encoder
-from polyglossa.progress import Bar, track
+from polyglossa.progress import track
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.teacher import TeacherConfig
 from polyglossa.records import TEACHER_BUNDLE
@@ -29,29 +27,8 @@ STAGE = "distill"
 REVISION = 1
 
 _BLOCK_TEXTS = 2048
-_WINDOW_TEXTS = 65_536
+_WINDOW_TEXTS = 16_384
 _REMEMBERED_BYTES = 256 << 20
-
-
-class Teacher:
-    """A teacher in a process of its own."""
-
-    def __init__(self, model_uri: str, config: TeacherConfig, threads: int, gpu: bool) -> None:
-        torch.set_num_threads(threads)
-        with local_folder(model_uri) as path:
-            self._encoder = Encoder.load(path, dtype=config.dtype, device="cuda" if gpu else "cpu")
-        self._config = config
-        self._embedded = 0
-
-    def states(self, texts: Sequence[NDArray[np.uint32]]) -> Halves:
-        """Embed token ids: raw states [N, width] in float16."""
-        states_ND = self._encoder.states([text.tolist() for text in texts], chunk_tokens=self._config.chunk_tokens)
-        self._embedded += len(texts)
-        return states_ND[:, : self._config.width].to(torch.float16).cpu().numpy()
-
-    def embedded(self) -> int:
-        """Texts embedded so far."""
-        return self._embedded
 
 
 def run(config: TeacherConfig, inputs: Mapping[str, Artifact], draft: Draft, placement: StagePlacement) -> None:
@@ -61,45 +38,51 @@ def run(config: TeacherConfig, inputs: Mapping[str, Artifact], draft: Draft, pla
     texts = sum(row["texts"] for source in pack.read_json(INDEX)["sources"] for row in source["bundles"])
     options = {"num_cpus": placement.cpus, "num_gpus": placement.gpus, "label_selector": placement.labels or None}
     model = inputs["model"].at("model")
+    # The tasks that write import this module, and have no need of torch.
+    from polyglossa.distill.teacher import Teacher
+
     actor: Any = ray.remote(Teacher)
     teachers = [
         actor.options(**options).remote(model, config, placement.threads, placement.gpus > 0)
         for _ in range(placement.workers)
     ]
-    pending = [_write.remote(pack.at(path), draft.at(path), teachers) for path in files]
+    board: Any = ray.remote(num_cpus=0)(Board).remote()
+    pending = [_write.remote(pack.at(path), draft.at(path), teachers, board) for path in files]
     written = []
     with track("distill", total=texts, unit="texts") as bar:
         while pending:
-            ready, pending = ray.wait(pending, timeout=1.0)
+            ready, pending = ray.wait(pending, timeout=0.5)
             written += ray.get(ready)
-            _show(bar, teachers)
-    embedded = sum(ray.get([teacher.embedded.remote() for teacher in teachers]))
+            bar.advance(_done(board) - bar.done)
     for teacher in teachers:
         ray.kill(teacher)
     width = {width for _, width in written}
     if len(width) > 1:
         raise DataError(f"teacher states of widths {sorted(width)} in one store")
-    draft.count(texts=sum(count for count, _ in written), embedded=embedded, width=width.pop())
+    draft.count(texts=texts, embedded=sum(count for count, _ in written), width=width.pop())
 
 
 @ray.remote(num_cpus=0)
-def _write(pack_file: str, store_file: str, teachers: Sequence[Any]) -> tuple[int, int]:
-    """Write the store's file for one file of the pack; returns texts and width."""
-    texts, width = 0, 0
+def _write(pack_file: str, store_file: str, teachers: Sequence[Any], board: Any) -> tuple[int, int]:
+    """Write the store's file for one file of the pack; returns texts embedded and their width."""
+    embedded, done, width = 0, 0, 0
+
+    def embed(texts: Sequence[NDArray[np.uint32]]) -> Halves:
+        nonlocal embedded
+        embedded += len(texts)
+        return _embed(texts, teachers)
+
     filesystem, path = open_storage(store_file)
     with pq.ParquetWriter(path, TEACHER_BUNDLE, filesystem=filesystem, compression="zstd") as writer:
         rows = teacher_bundles(
-            _bundles(pack_file),
-            lambda batch: _embed(batch, teachers),
-            remembered=Remembered(_REMEMBERED_BYTES),
-            window_texts=_WINDOW_TEXTS,
+            _bundles(pack_file), embed, remembered=Remembered(_REMEMBERED_BYTES), window_texts=_WINDOW_TEXTS
         )
         for row in rows:
             writer.write_table(row)
             states = row.column("states").chunk(0).flatten()
-            texts += len(states)
-            width = len(states[0])
-    return texts, width
+            done, width = done + len(states), len(states[0])
+            board.tell.remote(pack_file, done, "")
+    return embedded, width
 
 
 def _bundles(pack_file: str) -> Iterator[pa.Table]:
@@ -129,6 +112,6 @@ def _embed(texts: Sequence[NDArray[np.uint32]], teachers: Sequence[Any]) -> Halv
     return states
 
 
-def _show(bar: Bar, teachers: Sequence[Any]) -> None:
-    embedded = sum(ray.get([teacher.embedded.remote() for teacher in teachers]))
-    bar.advance(embedded - bar.done)
+def _done(board: Any) -> int:
+    progress, _ = ray.get(board.read.remote())
+    return sum(done for done, _ in progress.values())

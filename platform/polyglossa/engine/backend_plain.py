@@ -1,6 +1,7 @@
 """The plain torch backend: gradients are summed over ranks by hand. The reference that other backends are held to."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,7 @@ from transformers import PreTrainedModel
 
 from polyglossa.collectives import sum_in_place
 from polyglossa.engine.batch import Chunk
-from polyglossa.engine.embedder import Embedder, inputs_of
+from polyglossa.engine.embedder import Embedder, evaluating, inputs_of
 
 ParameterState = dict[str, Tensor]
 """`weight`, `exp_avg` and `exp_avg_sq` of one parameter, each of its full shape."""
@@ -55,6 +56,10 @@ class PlainBackend:
                 if parameter.grad is None:
                     parameter.grad = torch.zeros_like(parameter)
             sum_in_place([parameter.grad for parameter in self._parameters.values() if parameter.grad is not None])
+
+    def evaluating(self) -> AbstractContextManager[None]:
+        """See `step.Backend`."""
+        return evaluating(self.embedder)
 
     def update(self, learning_rate: float) -> float:
         """See `step.Backend`."""

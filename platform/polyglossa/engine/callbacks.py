@@ -1,13 +1,13 @@
 """What happens around a step: guards, the metrics log, checkpoints and progress. None of it knows of Ray."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from polyglossa.engine import checkpoint
 from polyglossa.engine.batch import RankBatch
 from polyglossa.engine.loop import StepRecord
-from polyglossa.engine.step import StepResult
+from polyglossa.engine.step import Backend, Objective, StepResult, run_validation
 from polyglossa.errors import TrainingError
 
 
@@ -74,29 +74,68 @@ class MetricsLog(_AfterStep):
             checkpoint.write_metrics(self._root, self._records[0]["step"], self._records)
             self._records.clear()
 
+    def add(self, **figures: Any) -> None:
+        """Add figures to the last step's."""
+        if self._records:
+            self._records[-1] |= figures
 
-class Checkpoints(_AfterStep):
-    """Saves every so many steps, except after the last one: the finished model follows at once."""
+
+class Validation(_AfterStep):
+    """Computes the loss of each task's validation rows every so many steps."""
 
     def __init__(
         self,
-        root: str,
+        backend: Backend,
+        objective: Objective,
+        batches: Callable[[], Iterable[RankBatch]],
+        log: MetricsLog,
+        *,
+        every: int,
+    ) -> None:
+        """Set what is validated; `batches` gives one pass over the validation rows."""
+        self._backend, self._objective, self._batches = backend, objective, batches
+        self._log, self._every = log, every
+
+    def after_step(self, record: StepRecord) -> None:
+        """Validate when it is time."""
+        if (record.step + 1) % self._every == 0:
+            self._log.add(validation=self.losses())
+
+    def losses(self) -> dict[str, float]:
+        """Return the mean loss of an example by task. A collective."""
+        total: dict[str, float] = {}
+        rows: dict[str, int] = {}
+        for batch in self._batches():
+            count = len(batch.query_Q)
+            loss = run_validation(self._backend, batch, self._objective).loss
+            total[batch.task] = total.get(batch.task, 0.0) + loss * count
+            rows[batch.task] = rows.get(batch.task, 0) + count
+        return {task: total[task] / rows[task] for task in total}
+
+
+class Checkpoints(_AfterStep):
+    """Saves every so many steps and when a node is about to leave, except after the last step: the model follows."""
+
+    def __init__(
+        self,
+        writer: checkpoint.Writer,
         backend: checkpoint.Checkpointed,
         log: MetricsLog,
         *,
         every: int,
         total_steps: int,
-        keep: int = 2,
+        leaving: Callable[[int], bool],
     ) -> None:
-        self._root, self._backend, self._log = root, backend, log
-        self._every, self._total, self._keep = every, total_steps, keep
+        """Set what is saved; `leaving` tells after each step, and the same on every rank, whether to save now."""
+        self._writer, self._backend, self._log = writer, backend, log
+        self._every, self._total, self._leaving = every, total_steps, leaving
 
     def after_step(self, record: StepRecord) -> None:
         """Save when it is time."""
         done = record.step + 1
-        if done % self._every == 0 and done < self._total:
+        if self._leaving(done) or (done % self._every == 0 and done < self._total):
             self._log.flush()
-            checkpoint.save(self._root, done, self._backend, keep=self._keep)
+            self._writer.save(done, self._backend)
 
 
 class Progress(_AfterStep):

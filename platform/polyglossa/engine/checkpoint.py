@@ -2,16 +2,20 @@
 
     <root>/step-00000200/parameters/<name>.safetensors    weight, exp_avg, exp_avg_sq: whole tensors, master precision
     <root>/step-00000200/position.json                    step = updates made so far; where the plan goes on
+    <root>/step-00000200/written-0                        rank 0 has written its share; one mark a rank
     <root>/step-00000200/COMMITTED                        written last; without it the folder is no checkpoint
     <root>/metrics/00000000-00000200.jsonl                one line a step, written before the checkpoint that covers it
 
 Every rank writes its share of the parameters. Nothing else is state: order, negatives and dropout follow the step.
 """
 
+import itertools
 import json
 import posixpath
 import re
+import threading
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
 import pyarrow.fs as pafs
@@ -61,30 +65,65 @@ class LatestSteps:
         return latest(self._roots[name])
 
 
-def save(root: str, step: int, backend: Checkpointed, *, keep: int, extra: Mapping[str, Any] | None = None) -> None:
-    """Write a checkpoint and drop older ones. A collective.
+class Writer:
+    """Writes checkpoints while training goes on: weights are copied at once, storage is left to a thread.
 
-    Args:
-        root: folder of the run's checkpoints.
-        step: updates made so far.
-        backend: whose weights and moments are saved.
-        keep: newest checkpoints that stay, this one included.
-        extra: further plain values for `position.json`.
+    Every rank writes its share and then a mark of its own; rank 0 commits when all marks are there. So no collective
+    runs beside the step's, and a checkpoint whose writer died is never committed.
     """
-    folder = posixpath.join(root, f"step-{step:08d}")
-    if rank() == 0:
-        _make(posixpath.join(folder, "parameters"))
-    barrier()
-    for number, (name, state) in enumerate(backend.states()):
-        if number % world_size() == rank():
-            plain = {key: value.detach().cpu().contiguous() for key, value in state.items()}
-            _write(posixpath.join(folder, "parameters", f"{name}.safetensors"), safetensors.save(plain))
-    barrier()
-    if rank() == 0:
-        write_json(posixpath.join(folder, "position.json"), {"step": step, "world": world_size(), **(extra or {})})
-        write_json(posixpath.join(folder, MARKER), {"step": step})
-        for old in committed_steps(root)[:-keep]:
-            clear(posixpath.join(root, f"step-{old:08d}"))
+
+    def __init__(self, root: str, *, keep: int) -> None:
+        """Set the folder of the run's checkpoints, and how many of the newest stay."""
+        self._root, self._keep = root, keep
+        self._pool = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
+        self._closed = threading.Event()
+
+    def save(self, step: int, backend: Checkpointed) -> None:
+        """Save a backend after `step` updates. A collective; waits for the checkpoint before it."""
+        self.wait()
+        folder = posixpath.join(self._root, f"step-{step:08d}")
+        if rank() == 0:
+            clear(folder)
+            _make(posixpath.join(folder, "parameters"))
+        shares = (number % world_size() == rank() for number in itertools.count())
+        states = zip(shares, backend.states(), strict=False)
+        # Each state comes out of a collective, so every rank walks through all of them and keeps its own.
+        share = {name: _copied(state) for own, (name, state) in states if own}
+        barrier()
+        self._writing = self._pool.submit(self._write, folder, step, share, rank(), world_size())
+
+    def wait(self) -> None:
+        """Wait until the last checkpoint is written; an error of the thread is raised here."""
+        if self._writing is not None:
+            self._writing.result()
+            self._writing = None
+
+    def close(self) -> None:
+        """Stop; a checkpoint that is not complete stays uncommitted."""
+        self._closed.set()
+        self._pool.shutdown(wait=True)
+
+    def _write(self, folder: str, step: int, share: dict[str, ParameterState], own: int, world: int) -> None:
+        for name, state in share.items():
+            _write(posixpath.join(folder, "parameters", f"{name}.safetensors"), safetensors.save(state))
+        _write(posixpath.join(folder, f"written-{own}"), b"")
+        if own == 0 and self._all_written(folder, world):
+            write_json(posixpath.join(folder, "position.json"), {"step": step, "world": world})
+            write_json(posixpath.join(folder, MARKER), {"step": step})
+            for old in committed_steps(self._root)[: -self._keep]:
+                clear(posixpath.join(self._root, f"step-{old:08d}"))
+
+    def _all_written(self, folder: str, world: int) -> bool:
+        marks = [posixpath.join(folder, f"written-{place}") for place in range(world)]
+        while not all(exists(mark) for mark in marks):
+            if self._closed.wait(0.05):
+                return False
+        return True
+
+
+def _copied(state: ParameterState) -> ParameterState:
+    return {key: value.detach().to("cpu", copy=True).contiguous() for key, value in state.items()}
 
 
 def load(root: str, step: int, backend: Checkpointed) -> None:
@@ -117,16 +156,25 @@ def write_metrics(root: str, first: int, records: Iterable[Mapping[str, Any]]) -
         _write(posixpath.join(root, "metrics", name), ("\n".join(lines) + "\n").encode())
 
 
+def drop_metrics(root: str, step: int) -> None:
+    """Remove the segments of steps from `step` on: a resumed run writes them again."""
+    for path in _folder(posixpath.join(root, "metrics")):
+        match = _SEGMENT.search(path)
+        if match and int(match.group(1)) >= step:
+            filesystem, folder = open_storage(posixpath.join(root, "metrics"))
+            filesystem.delete_file(posixpath.join(folder, posixpath.basename(path)))
+
+
 def read_metrics(root: str) -> list[dict[str, Any]]:
-    """Read the metrics of every step once, in order; where segments overlap after a restart, the newer one holds."""
+    """Read the metrics of every step in order."""
     folder = posixpath.join(root, "metrics")
-    by_step: dict[int, dict[str, Any]] = {}
+    records: list[dict[str, Any]] = []
     for name in sorted(_folder(folder)):
         if _SEGMENT.search(name):
             filesystem, path = open_storage(posixpath.join(folder, posixpath.basename(name)))
             with filesystem.open_input_file(path) as stream:
-                by_step |= {record["step"]: record for record in map(json.loads, stream.read().splitlines())}
-    return [by_step[step] for step in sorted(by_step)]
+                records += map(json.loads, stream.read().splitlines())
+    return records
 
 
 def _folder(uri: str) -> list[str]:

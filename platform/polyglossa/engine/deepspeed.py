@@ -9,6 +9,7 @@ would build at start is switched off, and the optimizer is torch's.
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ from deepspeed.utils import (  # noqa: E402
 from polyglossa.collectives import rank, world_size  # noqa: E402
 from polyglossa.engine.backend_plain import OptimizerSettings, ParameterState, ReadState  # noqa: E402
 from polyglossa.engine.batch import Chunk  # noqa: E402
-from polyglossa.engine.embedder import Embedder, inputs_of  # noqa: E402
+from polyglossa.engine.embedder import Embedder, evaluating, inputs_of  # noqa: E402
 
 _PREFIX = "backbone."
 _MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -73,6 +74,10 @@ class DeepSpeedBackend:
         pairs = zip(states, gradients, strict=True)
         self._engine.backward(torch.stack([(state * gradient).sum() for state, gradient in pairs]).sum() * world_size())
 
+    def evaluating(self) -> AbstractContextManager[None]:
+        """See `step.Backend`."""
+        return evaluating(self._engine.module)
+
     def update(self, learning_rate: float) -> float:
         """See `step.Backend`."""
         norm = None if self.zero else torch.nn.utils.get_total_norm(self._plain_gradients())
@@ -82,11 +87,11 @@ class DeepSpeedBackend:
 
     def gradients(self) -> dict[str, Tensor]:
         """Return every parameter's gradient between `backward(last=True)` and `update`. A collective."""
-        return {name: safe_get_full_grad(parameter).detach().clone() for name, parameter in self._named()}
+        return {name: safe_get_full_grad(parameter).detach().clone() for name, parameter in self._trained()}
 
     def states(self) -> Iterator[tuple[str, ParameterState]]:
         """Yield what a checkpoint holds of each parameter, after at least one update. A collective."""
-        for name, parameter in self._named():
+        for name, parameter in self._trained():
             if self.zero == 0:
                 moments = self._engine.optimizer.state[parameter]
                 yield name, {"weight": parameter.detach(), **{key: moments[key] for key in _MOMENTS}}
@@ -100,7 +105,7 @@ class DeepSpeedBackend:
         Optimizer states exist only after an update, so one is made first, at rate 0 and with a gradient of 0.
         """
         self._prime()
-        for name, parameter in self._named():
+        for name, parameter in self._trained():
             state = {key: value.to(self._device, torch.float32) for key, value in read(name).items()}
             if self.zero == 3:
                 _restore_partitioned(parameter, state)
@@ -124,8 +129,11 @@ class DeepSpeedBackend:
         for name, parameter in self._engine.module.named_parameters():
             yield name.removeprefix(_PREFIX), parameter
 
+    def _trained(self) -> Iterator[tuple[str, Tensor]]:
+        return ((name, parameter) for name, parameter in self._named() if parameter.requires_grad)
+
     def _plain_gradients(self) -> list[Tensor]:
-        return [parameter.grad for _, parameter in self._named() if parameter.grad is not None]
+        return [parameter.grad for _, parameter in self._trained() if parameter.grad is not None]
 
     def _set_rate(self, learning_rate: float) -> None:
         for group in self._engine.optimizer.param_groups:

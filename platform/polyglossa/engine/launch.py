@@ -21,6 +21,7 @@ from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from polyglossa.artifact import clear
+from polyglossa.engine.board import Board
 from polyglossa.engine.callbacks import DivergedError
 from polyglossa.engine.checkpoint import LatestSteps
 from polyglossa.engine.feed import StepDataConfig, placeholder_datasets, rank_batches
@@ -30,26 +31,6 @@ from polyglossa.progress import Bar, track
 from polyglossa.recipe.placement import TrainPlacement
 
 _POLL_SECONDS = 0.5
-
-
-class Board:
-    """Where workers tell how far they are; the driver looks now and then."""
-
-    def __init__(self) -> None:
-        self._progress: dict[str, tuple[int, str]] = {}
-        self._stopped: str | None = None
-
-    def tell(self, name: str, done: int, note: str) -> None:
-        """Note a run's finished steps and a short text."""
-        self._progress[name] = (done, note)
-
-    def stop(self, reason: str) -> None:
-        """Note why a run must not be tried again."""
-        self._stopped = reason
-
-    def read(self) -> tuple[dict[str, tuple[int, str]], str | None]:
-        """Return progress by run, and the reason of a stop."""
-        return self._progress, self._stopped
 
 
 def fit(runs: Sequence[TrainRun], placement: TrainPlacement, storage: str) -> None:
@@ -90,10 +71,10 @@ def _trainer(runs: Sequence[TrainRun], placement: TrainPlacement, notes: str, bo
     resources = {"CPU": placement.cpus} | ({"GPU": placement.gpus} if gpu else {})
     return TorchTrainer(
         _work,
-        train_loop_config={"runs": list(runs), "placement": placement, "board": board},
+        train_loop_config={"runs": list(runs), "placement": placement, "board": board, "nodes": len(ray.nodes())},
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
         scaling_config=ScalingConfig(
-            num_workers=placement.workers,
+            num_workers=(placement.min_workers, placement.workers) if placement.min_workers else placement.workers,
             use_gpu=gpu,
             resources_per_worker=resources,
             label_selector=placement.labels or None,
@@ -123,11 +104,13 @@ def _work(config: dict[str, Any]) -> None:
         resident_tokens=placement.resident_tokens,
         checkpoint_steps=placement.checkpoint_steps,
         device=str(get_device()),
+        gradient_checkpointing=placement.gradient_checkpointing,
     )
+    leaving = _Leaving() if config["nodes"] > 1 else _stays
     for run in config["runs"]:
         tell = partial(_tell, board, run.name) if place == 0 else _silent
         try:
-            train(run, compute, partial(_receive, run.name, place, world), tell)
+            train(run, compute, partial(_receive, run.name, place, world), tell, leaving)
         except DivergedError as error:
             # Every rank meets it at the same step; returning keeps the failure policy from trying again.
             if place == 0:
@@ -137,6 +120,26 @@ def _work(config: dict[str, Any]) -> None:
 
 def _receive(name: str, place: int, world: int, start: int) -> Any:
     return rank_batches(ray.train.get_dataset_shard(name), rank=place, world=world, start=start)
+
+
+class _Leaving:
+    """Tells once that a node of the group is about to be reclaimed; asked every few steps, for asking is a barrier."""
+
+    _EVERY = 10
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def __call__(self, done: int) -> bool:
+        if self._told or done % self._EVERY:
+            return False
+        self._told = ray.train.get_preemption_info() is not None
+        return self._told
+
+
+def _stays(done: int) -> bool:
+    """One machine has nobody to take it away."""
+    return False
 
 
 def _tell(board: Any, name: str, done: int, note: str) -> None:

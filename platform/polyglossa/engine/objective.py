@@ -11,7 +11,7 @@ from polyglossa.objectives.batch import Examples, embedding_loss
 from polyglossa.objectives.matryoshka import weights, widths
 
 # Only these speak to the loss under the recipe's own names.
-_PASSED_ON = ("temperature", "hard_weight", "in_batch_weight", "gather", "mask", "bidirectional")
+_PASSED_ON = ("temperature", "hard_weight", "in_batch_weight", "gather", "mask", "score_margin", "bidirectional")
 
 
 def build_objective(settings: Mapping[str, Any], *, width: int, distillation_weight: float = 0.0) -> Objective:

@@ -10,6 +10,7 @@ R = rows of this rank, T = rows of the text table, D = width.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,6 +31,9 @@ class Backend(Protocol):
 
     def backward(self, states: Sequence[Tensor], gradients: Sequence[Tensor], *, last: bool) -> None:
         """Add the states' vector-Jacobian products, summed over ranks; `last` closes the step. A collective."""
+
+    def evaluating(self) -> AbstractContextManager[None]:
+        """Switch dropout off for the time of the block."""
 
     def update(self, learning_rate: float) -> float:
         """Clip by the global norm, step the optimizer, drop the gradients; return the norm before clipping."""
@@ -59,10 +63,9 @@ def run_step(backend: Backend, batch: RankBatch, objective: Objective, *, reside
         states = [backend.embed(chunk) for group in groups[:-1] for chunk in group]
     attached = [backend.embed(chunk) for chunk in groups[-1]]
     states += attached
-    own_RD = torch.cat([state for state, chunk in zip(states, batch.chunks, strict=True) if not chunk.dummy] or states)
-    result, gradient_RD = _loss(own_RD[: len(batch.own_R)].detach(), batch, objective)
+    result, gradient_RD = _loss(_own_rows(states, batch), batch, objective)
     gradients = iter(_by_group(groups, states, gradient_RD))
-    del states, own_RD
+    del states
     # The kept graphs go first: their memory is then free for the chunks that are embedded again.
     early = [next(gradients) for _ in groups[:-1]]
     backend.backward(attached, next(gradients), last=not early)
@@ -73,6 +76,16 @@ def run_step(backend: Backend, batch: RankBatch, objective: Objective, *, reside
     return result
 
 
+@torch.no_grad()
+def run_validation(backend: Backend, batch: RankBatch, objective: Objective) -> StepResult:
+    """Compute a batch's loss without training on it. A collective."""
+    with backend.evaluating():
+        states = [backend.embed(chunk) for chunk in batch.chunks]
+    table_TD = gather_rows_without_gradient(_padded(_own_rows(states, batch), batch))[batch.gather_T]
+    loss, terms = objective(table_TD, batch)
+    return StepResult(float(loss), {name: float(term) for name, term in terms.items()}, spread(table_TD))
+
+
 def _groups(chunks: Sequence[Chunk], size: int) -> list[Sequence[Chunk]]:
     """Cut chunks into groups of at most `size`; the same on every rank, which has equally many chunks."""
     return [chunks[start : start + size] for start in range(0, len(chunks), size)]
@@ -80,9 +93,7 @@ def _groups(chunks: Sequence[Chunk], size: int) -> list[Sequence[Chunk]]:
 
 def _loss(own_RD: Tensor, batch: RankBatch, objective: Objective) -> tuple[StepResult, Tensor]:
     """Compute the whole batch's loss, and its gradient for this rank's rows."""
-    padded = own_RD.new_zeros(batch.rows_per_rank, own_RD.shape[1])
-    padded[: len(own_RD)] = own_RD
-    gathered_TD = gather_rows_without_gradient(padded)[batch.gather_T]
+    gathered_TD = gather_rows_without_gradient(_padded(own_RD, batch))[batch.gather_T]
     own_RD.requires_grad_()
     table_TD = gathered_TD.index_copy(0, batch.own_R, own_RD)
     loss, terms = objective(table_TD, batch)
@@ -90,6 +101,17 @@ def _loss(own_RD: Tensor, batch: RankBatch, objective: Objective) -> tuple[StepR
     figures = {name: float(term.detach()) for name, term in terms.items()}
     result = StepResult(float(loss.detach()), figures, spread(gathered_TD))
     return result, torch.zeros_like(own_RD) if gradient_RD is None else gradient_RD
+
+
+def _own_rows(states: Sequence[Tensor], batch: RankBatch) -> Tensor:
+    """Lay the chunks' states end to end, detached, without the dummies' ones."""
+    real = [state.detach() for state, chunk in zip(states, batch.chunks, strict=True) if not chunk.dummy]
+    return torch.cat(real) if real else states[0].detach()[:0]
+
+
+def _padded(own_RD: Tensor, batch: RankBatch) -> Tensor:
+    """Give every rank as many rows."""
+    return torch.nn.functional.pad(own_RD, (0, 0, 0, batch.rows_per_rank - len(own_RD)))
 
 
 def spread(state_TD: Tensor) -> float:

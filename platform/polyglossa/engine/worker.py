@@ -12,22 +12,23 @@ from functools import partial
 from typing import Any
 
 from polyglossa.artifact import exists, open_storage, read_json, write_json
-from polyglossa.collectives import barrier, rank
+from polyglossa.collectives import barrier, rank, world_size
 from polyglossa.engine import checkpoint
 from polyglossa.engine.ahead import BatchesAhead
 from polyglossa.engine.backend_plain import OptimizerSettings, PlainBackend
 from polyglossa.engine.batch import RankBatch
-from polyglossa.engine.callbacks import Checkpoints, Guard, MetricsLog, Progress
+from polyglossa.engine.callbacks import Checkpoints, Guard, MetricsLog, Progress, Validation
 from polyglossa.engine.loop import Callback, run_loop
 from polyglossa.engine.objective import build_objective
 from polyglossa.engine.schedule import learning_rate
-from polyglossa.engine.stream import FeedSpec
+from polyglossa.engine.stream import FeedSpec, validation_batches
 from polyglossa.folders import local_folder, written_folder
 from polyglossa.model.directory import load_backbone, read_prompts, save_model_directory
 from polyglossa.model.tokenizer import load_tokenizer
 from polyglossa.objectives.matryoshka import widths
 
 SUMMARY = "trained.json"
+_KEEP = 2  # newest checkpoints that stay: one may be cut short while the other is read
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Compute:
     resident_tokens: int
     checkpoint_steps: int
     device: str = "cpu"
+    gradient_checkpointing: bool = False
 
 
 def train(
@@ -75,6 +77,7 @@ def train(
     compute: Compute,
     batches_from: Callable[[int], Iterator[RankBatch]],
     tell: Callable[[int, str], None],
+    leaving: Callable[[int], bool] = lambda done: False,
 ) -> None:
     """Train one run on this rank, resuming where its last checkpoint is; rank 0 writes the results.
 
@@ -83,6 +86,7 @@ def train(
         compute: how.
         batches_from: first step → this rank's batches from there to the end.
         tell: gets (steps done, short text) after each step.
+        leaving: steps done → whether a node is about to leave, the same on every rank: a checkpoint is due.
 
     Raises:
         DivergedError: the run cannot go on.
@@ -91,13 +95,19 @@ def train(
         return
     start = checkpoint.latest(run.checkpoint_uri)
     batches = BatchesAhead(batches_from(start))
+    writer = checkpoint.Writer(run.checkpoint_uri, keep=_KEEP)
     backend = None
     try:
         with local_folder(run.model_uri) as path:
             backend = _backend(path, run, compute)
         if start:
             checkpoint.load(run.checkpoint_uri, start, backend)
+        if rank() == 0:
+            checkpoint.drop_metrics(run.checkpoint_uri, start)
         log = MetricsLog(run.checkpoint_uri, writes=rank() == 0)
+        saves = Checkpoints(
+            writer, backend, log, every=compute.checkpoint_steps, total_steps=run.total_steps, leaving=leaving
+        )
         tell(start, "")
         began = time.monotonic()
         run_loop(
@@ -106,12 +116,14 @@ def train(
             build_objective(run.stage["objective"], width=run.width, distillation_weight=run.distillation_weight),
             rate=_rate(run),
             resident_chunks=max(1, compute.resident_tokens // run.stage["chunk_tokens"]),
-            callbacks=_callbacks(run, compute, backend, log, tell),
+            callbacks=[Guard(), log, *_validation(run, compute, backend, log), saves, Progress(tell)],
         )
         log.flush()
+        writer.wait()
         _export(run, backend, {"seconds": round(time.monotonic() - began, 3), "resumed_at": start})
     finally:
         batches.close()
+        writer.close()
         if backend is not None:
             backend.close()
     barrier()
@@ -126,11 +138,21 @@ def _backend(path: str, run: TrainRun, compute: Compute) -> Any:
         clip=stage["clip"],
     )
     backbone = load_backbone(path, "float32", device=compute.device)
+    if stage["lora"] is not None:
+        backbone = _with_lora(backbone, stage)
+    if compute.gradient_checkpointing:
+        backbone.gradient_checkpointing_enable({"use_reentrant": False})
     if compute.zero is None or stage["dtype"] == "float64":
         return PlainBackend(backbone, dtype=stage["dtype"], settings=settings)
     from polyglossa.engine.deepspeed import DeepSpeedBackend
 
     return DeepSpeedBackend(backbone, dtype=stage["dtype"], settings=settings, zero=compute.zero)
+
+
+def _with_lora(backbone: Any, stage: Mapping[str, Any]) -> Any:
+    from polyglossa.engine.lora import attach
+
+    return attach(backbone, stage["lora"], seed=stage["seed"])
 
 
 def _rate(run: TrainRun) -> Callable[[int], float]:
@@ -143,11 +165,19 @@ def _rate(run: TrainRun) -> Callable[[int], float]:
     )
 
 
-def _callbacks(
-    run: TrainRun, compute: Compute, backend: Any, log: MetricsLog, tell: Callable[[int, str], None]
-) -> list[Callback]:
-    saves = Checkpoints(run.checkpoint_uri, backend, log, every=compute.checkpoint_steps, total_steps=run.total_steps)
-    return [Guard(), log, saves, Progress(tell)]
+def _validation(run: TrainRun, compute: Compute, backend: Any, log: MetricsLog) -> list[Callback]:
+    if run.stage["validation_steps"] is None:
+        return []
+    spec = FeedSpec.of_stage(run.stage, run.pack_uri)
+
+    def batches() -> Iterator[RankBatch]:
+        limit = run.stage["validation_batches"]
+        found = validation_batches(spec, rank=rank(), world=world_size(), limit=limit)
+        return (batch.to(compute.device) for batch in found)
+
+    # The teacher is not read for validation rows, so its term is left out.
+    objective = build_objective(run.stage["objective"], width=run.width)
+    return [Validation(backend, objective, batches, log, every=run.stage["validation_steps"])]
 
 
 def _export(run: TrainRun, backend: Any, figures: Mapping[str, Any]) -> None:
@@ -159,8 +189,7 @@ def _export(run: TrainRun, backend: Any, figures: Mapping[str, Any]) -> None:
         return
     model = posixpath.join(run.output_uri, "model")
     with local_folder(run.model_uri) as source, written_folder(model) as folder:
-        backbone = load_backbone(source)
-        backbone.load_state_dict(weights)
+        backbone = _loaded(source, run.stage, weights)
         config = backbone.config
         full = run.stage["objective"]["matryoshka"] == "none"
         save_model_directory(
@@ -174,6 +203,19 @@ def _export(run: TrainRun, backend: Any, figures: Mapping[str, Any]) -> None:
     records = checkpoint.read_metrics(run.checkpoint_uri)
     _write_lines(posixpath.join(run.output_uri, "metrics.jsonl"), records)
     write_json(posixpath.join(run.output_uri, SUMMARY), {**_summary(records), **figures})
+
+
+def _loaded(source: str, stage: Mapping[str, Any], weights: Mapping[str, Any]) -> Any:
+    """A fresh backbone with the trained weights; low-rank parts are folded in."""
+    backbone = load_backbone(source)
+    if stage["lora"] is None:
+        backbone.load_state_dict(weights)
+        return backbone
+    from polyglossa.engine.lora import merge
+
+    backbone = _with_lora(backbone, stage)
+    backbone.load_state_dict(weights)
+    return merge(backbone)
 
 
 def _summary(records: list[dict[str, Any]]) -> dict[str, Any]:

@@ -26,6 +26,10 @@ class TrainPlacement(StagePlacement):
     """Resources of a training stage."""
 
     workers: int = Field(2, ge=1)
+    min_workers: int | None = Field(None, ge=1)
+    """Fewest workers that training goes on with when nodes leave (elastic); None waits for all of them."""
+    gradient_checkpointing: bool = False
+    """Keep only layer inputs and compute the rest again in the backward pass: less memory, about a third slower."""
     zero: Literal[0, 1, 2, 3] = 0
     """DeepSpeed ZeRO stage; changes memory, never the numbers."""
     resident_tokens: int = Field(65_536, ge=16)

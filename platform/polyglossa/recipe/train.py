@@ -22,10 +22,24 @@ class ObjectiveConfig(Strict):
     """Which side the in-batch term trains: both, or only the queries as the published script does."""
     bidirectional: bool = False
     """Add the positive → query direction to the in-batch term."""
-    mask: Literal["none", "known"] = "known"
-    """In-batch candidates left out: none (published), or known positives (same group, same text)."""
+    mask: Literal["none", "known", "known+score"] = "known"
+    """In-batch candidates left out: none (published), known positives (same group, same text), or also those that the
+    model scores above the positive plus `score_margin`."""
+    score_margin: float = Field(0.1, ge=0)
+    """Cosine margin of the `known+score` mask."""
     distillation_weight: float = Field(1.0, ge=0)
     """Weight of the distillation term, where the member has a teacher."""
+
+
+class LoraConfig(Strict):
+    """Train low-rank additions to the linear layers instead of the weights; merged into them at export."""
+
+    rank: int = Field(16, ge=1)
+    alpha: float = Field(32.0, gt=0)
+    """The additions are scaled by alpha / rank."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    """Names of the linear layers that get additions."""
 
 
 class StageConfig(Strict):
@@ -39,6 +53,8 @@ class StageConfig(Strict):
     """Whether mined negatives are read; False trains in-batch only."""
     negatives: int = Field(7, ge=0)
     """Negatives used per query and step, chosen among the mined ones (classification uses at most what a row has)."""
+    task_negatives: dict[str, int] = {}
+    """Negatives of single tasks, where they differ (published: 9 for clustering, 1 for classification)."""
     global_batch: int = Field(512, ge=2)
     """Examples per step over all workers."""
     epochs: float = Field(1.0, gt=0)
@@ -63,6 +79,12 @@ class StageConfig(Strict):
     chunk_tokens: int = Field(2048, ge=16)
     """Token budget of one forward pass; part of the layout."""
     objective: ObjectiveConfig = ObjectiveConfig()
+    lora: LoraConfig | None = None
+    """None trains every weight."""
+    validation_steps: int | None = Field(None, ge=1)
+    """Steps between validation losses; None computes none."""
+    validation_batches: int = Field(4, ge=1)
+    """Most global batches of each source in one validation."""
     seed: int = 0
     """Seed of order, negative choice and dropout."""
 

@@ -1,0 +1,332 @@
+"""Benchmark of the training step against the layouts that others use, on real texts of real lengths. CPU, no Ray.
+
+    python jobs/bench/train.py --out runs/bench/train.json          # make bench-train
+
+Same machine, weights, texts, global batch, objective (in-batch cross-entropy, temperature 0.05) and bf16 autocast for:
+(a) one padded tensor per column, as the published script lays a batch out; (b) sentence-transformers' trainer;
+(c) the engine's step over token-budget chunks. Each runs in a process of its own, so peak memory is its own.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+WARM, TIMED, BATCH, LARGE_BATCH, LONGEST = 2, 5, 256, 4096, 256
+TEMPERATURE = 0.05
+STAGE = {
+    "global_batch": BATCH,
+    "max_tokens": LONGEST,
+    "learning_rate": 1e-4,
+    "warmup_steps": 0,
+    "dtype": "bfloat16",
+    "objective": {"temperature": TEMPERATURE, "mask": "none"},
+}
+
+
+def main() -> None:
+    """Prepare the texts, run every variant in turn, and print the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default=os.environ.get("POLYGLOSSA_DATA", "../shared/data"))
+    parser.add_argument("--out", default=None, help="JSON file for the figures")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--variant", choices=sorted(VARIANTS), help=argparse.SUPPRESS)
+    parser.add_argument("--folder", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.variant:
+        figures = VARIANTS[options.variant](Path(options.folder))
+        figures["peak_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+        print(json.dumps(figures))
+        return
+    source = Path(options.data) / "retrieval"
+    if not source.is_dir():
+        sys.exit(f"{source}: not there. Give the folder of the benchmark data with --data or POLYGLOSSA_DATA.")
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(source, Path(folder))
+        found = {name: run_variant(name, folder, options.threads) for name in VARIANTS}
+    figures = ratios(found)
+    print(json.dumps(figures, indent=1))
+    if options.out:
+        Path(options.out).parent.mkdir(parents=True, exist_ok=True)
+        Path(options.out).write_text(json.dumps({**figures, "variants": found, "threads": options.threads}, indent=1))
+
+
+def ratios(found: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Return the figures that the engine is held to."""
+    ours, two_pass = found["ours"], found["two_pass"]
+    return {
+        "samples_per_second": ours["samples_per_second"],
+        "speedup_over_padded": ours["samples_per_second"] / found["padded"]["samples_per_second"],
+        "speedup_over_sentence_transformers": ours["samples_per_second"]
+        / found["sentence_transformers"]["samples_per_second"],
+        "padding_share": ours["padding_share"],
+        "two_pass_over_single": ours["samples_per_second"] / two_pass["samples_per_second"],
+        "overhead_share": ours["overhead_share"],
+        "data_wait_share": ours["data_wait_share"],
+        "memory_4096_over_256": found["two_pass_4096"]["peak_gib"] / two_pass["peak_gib"],
+    }
+
+
+def run_variant(name: str, folder: str, threads: int) -> dict[str, float]:
+    """Run one variant in a process of its own."""
+    command = [sys.executable, __file__, "--variant", name, "--folder", folder, "--threads", str(threads)]
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
+    output = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+    figures: dict[str, float] = json.loads(output.splitlines()[-1])
+    print(f"{name:<24} {figures['samples_per_second']:8.1f} samples/s   peak {figures['peak_gib']:.2f} GiB", flush=True)
+    return figures
+
+
+def prepare(source: Path, folder: Path) -> None:
+    """Write the rows, a tokenizer trained on them, a model of 7 M parameters and the pack that the engine reads."""
+    from polyglossa.model.directory import build_model, save_model_directory
+    from polyglossa.model.tokenizer import train_tokenizer
+
+    rows = _rows(source, max((WARM + TIMED) * BATCH, 2 * LARGE_BATCH))
+    tokenizer = train_tokenizer((text for row in rows for text in row), vocabulary=16_384, max_tokens=LONGEST)
+    backbone = build_model(
+        hidden=256,
+        mlp=768,
+        layers=4,
+        heads=4,
+        kv_heads=2,
+        head_dim=64,
+        vocabulary=len(tokenizer),
+        max_tokens=LONGEST,
+        eos=tokenizer.eos_token_id,
+        padding=tokenizer.pad_token_id,
+        seed=0,
+    )
+    save_model_directory(
+        str(folder / "model"), backbone, tokenizer, max_tokens=LONGEST, prompts={}, matryoshka_widths=(256,)
+    )
+    (folder / "rows.json").write_text(json.dumps(rows, ensure_ascii=False))
+    _write_pack(folder / "pack", rows, tokenizer)
+
+
+def _rows(source: Path, count: int) -> list[tuple[str, str]]:
+    """Take one query of each passage, over all files, in an order that a hash of the text decides."""
+    from polyglossa.records import text_id
+
+    passages: dict[str, str] = {}
+    for file in sorted(source.glob("*.parquet")):
+        table = pq.read_table(file, columns=["query", "passage"])
+        for query, passage in zip(table["query"].to_pylist(), table["passage"].to_pylist(), strict=True):
+            passages.setdefault(passage, query)
+    order = sorted(passages, key=text_id)[:count]
+    return [(passages[passage], passage) for passage in order]
+
+
+def _write_pack(folder: Path, rows: list[tuple[str, str]], tokenizer: Any) -> None:
+    from polyglossa.records import TOKEN_BUNDLE, text_id
+
+    (folder / "bundles").mkdir(parents=True)
+    sizes = []
+    with pq.ParquetWriter(folder / "bundles" / "real.parquet", TOKEN_BUNDLE) as writer:
+        for number, start in enumerate(range(0, len(rows), BATCH)):
+            part = rows[start : start + BATCH]
+            texts = list(dict.fromkeys(text for row in part for text in row))
+            place = {text: index for index, text in enumerate(texts)}
+            tokens = tokenizer(texts, truncation=True, max_length=LONGEST)["input_ids"]
+            bundle = {
+                "source": "real",
+                "task": "retrieval",
+                "bundle": number,
+                "tokens": tokens,
+                "text_ids": [text_id(text) for text in texts],
+                "pair_ids": [text_id(query + passage) for query, passage in part],
+                "query": [place[query] for query, _ in part],
+                "positive": [place[passage] for _, passage in part],
+                "negatives": [[] for _ in part],
+                "group": list(range(start, start + len(part))),
+                "positive_score": [float("nan")] * len(part),
+            }
+            writer.write_table(pa.Table.from_pylist([bundle], schema=TOKEN_BUNDLE))
+            sizes.append({"examples": len(part), "texts": len(texts), "tokens": sum(map(len, tokens))})
+    source = {
+        "name": "real",
+        "task": "retrieval",
+        "in_batch": True,
+        "examples": len(rows),
+        "negatives": 0,
+        "files": [{"path": "bundles/real.parquet", "bundles": len(sizes)}],
+        "bundles": sizes,
+        "validation_files": [],
+        "validation": [],
+    }
+    (folder / "index.json").write_text(json.dumps({"sources": [source], "max_tokens": LONGEST}))
+
+
+def padded(folder: Path) -> dict[str, float]:
+    """(a) One padded tensor for the queries and one for the passages, with an attention mask."""
+    from polyglossa.model.directory import load_backbone
+    from polyglossa.model.tokenizer import load_tokenizer
+
+    rows = json.loads((folder / "rows.json").read_text())
+    backbone, tokenizer = load_backbone(str(folder / "model")).train(), load_tokenizer(str(folder / "model"))
+    optimizer = torch.optim.AdamW(backbone.parameters(), lr=1e-4, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+
+    def embed(texts: list[str]) -> torch.Tensor:
+        inputs = tokenizer(texts, truncation=True, max_length=LONGEST, padding=True, return_tensors="pt")
+        last_B = inputs["attention_mask"].sum(1) - 1
+        hidden_BLD = backbone(**inputs, use_cache=False).last_hidden_state
+        return torch.nn.functional.normalize(hidden_BLD[torch.arange(len(texts)), last_B].float(), dim=1)
+
+    def step(number: int) -> None:
+        part = rows[number * BATCH : (number + 1) * BATCH]
+        with torch.autocast("cpu", torch.bfloat16):
+            query_QD, passage_QD = embed([row[0] for row in part]), embed([row[1] for row in part])
+        scores = query_QD @ passage_QD.T / TEMPERATURE
+        torch.nn.functional.cross_entropy(scores, torch.arange(len(part))).backward()
+        torch.nn.utils.clip_grad_norm_(backbone.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return _timed(step)
+
+
+def _timed(step: Callable[[int], None]) -> dict[str, float]:
+    for number in range(WARM):
+        step(number)
+    began = time.perf_counter()
+    for number in range(WARM, WARM + TIMED):
+        step(number)
+    return {"samples_per_second": TIMED * BATCH / (time.perf_counter() - began)}
+
+
+def sentence_transformers(folder: Path) -> dict[str, float]:
+    """(b) sentence-transformers' trainer and its in-batch loss."""
+    from datasets import Dataset
+    from sentence_transformers import (
+        SentenceTransformer,
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+    )
+    from sentence_transformers.losses import MultipleNegativesRankingLoss
+    from transformers import TrainerCallback
+
+    class Clock(TrainerCallback):
+        """Notes when steps end."""
+
+        def __init__(self) -> None:
+            self.ends: list[float] = []
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            """Note the time."""
+            self.ends.append(time.perf_counter())
+
+    rows = json.loads((folder / "rows.json").read_text())[: (WARM + TIMED) * BATCH]
+    model, clock = SentenceTransformer(str(folder / "model"), device="cpu"), Clock()
+    arguments = SentenceTransformerTrainingArguments(
+        output_dir=str(folder / "sentence_transformers"),
+        per_device_train_batch_size=BATCH,
+        max_steps=WARM + TIMED,
+        bf16=True,
+        use_cpu=True,
+        save_strategy="no",
+        logging_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        learning_rate=1e-4,
+        max_grad_norm=1.0,
+    )
+    SentenceTransformerTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=Dataset.from_dict({"anchor": [row[0] for row in rows], "positive": [row[1] for row in rows]}),
+        loss=MultipleNegativesRankingLoss(model, scale=1 / TEMPERATURE),
+        callbacks=[clock],
+    ).train()
+    return {"samples_per_second": TIMED * BATCH / (clock.ends[-1] - clock.ends[WARM - 1])}
+
+
+def ours(
+    folder: Path, *, batch: int = BATCH, resident_tokens: int = 1 << 20, warm: int = WARM, timed: int = TIMED
+) -> dict[str, float]:
+    """(c) The engine's loop: chunks by token budget, graphs kept while they fit `resident_tokens`."""
+    from polyglossa.engine.ahead import BatchesAhead
+    from polyglossa.engine.backend_plain import OptimizerSettings, PlainBackend
+    from polyglossa.engine.loop import StepRecord, run_loop
+    from polyglossa.engine.objective import build_objective
+    from polyglossa.engine.stream import FeedSpec, local_batches
+    from polyglossa.model.directory import load_backbone
+    from polyglossa.recipe.train import StageConfig
+
+    stage = StageConfig.model_validate(STAGE | {"global_batch": batch, "steps": warm + timed}).model_dump()
+    settings = OptimizerSettings(betas=(0.9, 0.98), epsilon=1e-8, weight_decay=0.01, clip=1.0)
+    backend = _Measured(PlainBackend(load_backbone(str(folder / "model")), dtype=stage["dtype"], settings=settings))
+    records: list[StepRecord] = []
+
+    class Keep:
+        """Keeps every step's figures; the clock starts after the warm-up."""
+
+        def before_update(self, *_: Any) -> None:
+            """Nothing is due."""
+
+        def after_step(self, record: StepRecord) -> None:
+            """Keep the record."""
+            records.append(record)
+            if record.step == warm - 1:
+                backend.seconds = 0.0
+
+    run_loop(
+        backend,
+        BatchesAhead(local_batches(FeedSpec.of_stage(stage, str(folder / "pack")))),
+        build_objective(stage["objective"], width=256),
+        rate=lambda step: 1e-4,
+        resident_chunks=max(1, resident_tokens // stage["chunk_tokens"]),
+        callbacks=[Keep()],
+    )
+    steady = records[warm:]
+    seconds = sum(record.seconds for record in steady)
+    return {
+        "samples_per_second": sum(record.examples for record in steady) / seconds,
+        "padding_share": sum(record.padding for record in steady) / len(steady),
+        "data_wait_share": sum(record.data_wait for record in steady) / seconds,
+        "overhead_share": 1.0 - backend.seconds / seconds,
+        "tokens_per_second": sum(record.tokens for record in steady) / seconds,
+    }
+
+
+class _Measured:
+    """A backend that adds up the time of forward, backward and optimizer."""
+
+    def __init__(self, backend: Any) -> None:
+        self.seconds = 0.0
+        self.embed = self._clocked(backend.embed)
+        self.backward = self._clocked(backend.backward)
+        self.update = self._clocked(backend.update)
+
+    def _clocked(self, work: Callable[..., Any]) -> Callable[..., Any]:
+        def clocked(*args: Any, **options: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return work(*args, **options)
+            finally:
+                self.seconds += time.perf_counter() - began
+
+        return clocked
+
+
+VARIANTS: dict[str, Callable[[Path], dict[str, float]]] = {
+    "padded": padded,
+    "sentence_transformers": sentence_transformers,
+    "ours": ours,
+    "two_pass": lambda folder: ours(folder, resident_tokens=8192),
+    "two_pass_4096": lambda folder: ours(folder, batch=LARGE_BATCH, resident_tokens=8192, warm=1, timed=1),
+}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""The frozen teacher of one process: token ids in, raw states in float16 out."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from polyglossa.distill.store import Halves
+from polyglossa.folders import local_folder
+from polyglossa.model.encoder import Encoder
+from polyglossa.recipe.teacher import TeacherConfig
+
+
+class Teacher:
+    """Embeds token ids; made an actor by `run.py`."""
+
+    def __init__(self, model_uri: str, config: TeacherConfig, threads: int, gpu: bool) -> None:
+        torch.set_num_threads(threads)
+        with local_folder(model_uri) as path:
+            self._encoder = Encoder.load(path, dtype=config.dtype, device="cuda" if gpu else "cpu")
+        self._config = config
+
+    def states(self, texts: Sequence[NDArray[np.uint32]]) -> Halves:
+        """Embed texts: [N, width]."""
+        states_ND = self._encoder.states([text.tolist() for text in texts], chunk_tokens=self._config.chunk_tokens)
+        return states_ND[:, : self._config.width].to(torch.float16).cpu().numpy()

@@ -1,0 +1,21 @@
+"""Where workers tell how far they are, and the driver looks. A module of its own: its process must not import torch."""
+
+
+class Board:
+    """Progress of runs by name; made an actor by `launch.py`."""
+
+    def __init__(self) -> None:
+        self._progress: dict[str, tuple[int, str]] = {}
+        self._stopped: str | None = None
+
+    def tell(self, name: str, done: int, note: str) -> None:
+        """Note a run's finished steps and a short text."""
+        self._progress[name] = (done, note)
+
+    def stop(self, reason: str) -> None:
+        """Note why a run must not be tried again."""
+        self._stopped = reason
+
+    def read(self) -> tuple[dict[str, tuple[int, str]], str | None]:
+        """Return progress by run, and the reason of a stop."""
+        return self._progress, self._stopped
