@@ -18,6 +18,7 @@ def pair(query: str, positive: str, split: str, source: str) -> dict[str, object
         "pair_id": row_id(query, positive),
         "query": query,
         "positive_ids": [text_id(positive)],
+        "instruction": "Find it." if source == "b" else None,
         "negative_ids": [text_id("Neverland")] if source == "b" else None,
         "task": "bitext",
         "split": split,

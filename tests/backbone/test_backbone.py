@@ -11,7 +11,7 @@ from polyglossa.artifact import Artifact, Draft
 from polyglossa.backbone import run as stage
 from polyglossa.backbone.texts import training_texts
 from polyglossa.errors import DataError
-from polyglossa.model.encoder import Encoder
+from polyglossa.model.encoder import Encoder, render
 from polyglossa.recipe.backbone import BackboneConfig
 from polyglossa.recipe.placement import StagePlacement
 
@@ -27,7 +27,8 @@ def make(config: BackboneConfig, corpus: Artifact, folder: Path) -> Draft:
 
 def test_tokenizer_reads_each_training_text_once_and_no_other(corpus: Artifact) -> None:
     texts = list(training_texts(corpus))
-    expected = ["Alemania", "Allemagne", "Germany", "Neverland", "Sweden", "Σουηδία", "スウェーデン"]
+    told = render("スウェーデン", "Find it.")  # the source's queries carry an instruction
+    expected = ["Alemania", "Allemagne", "Germany", told, "Neverland", "Sweden", "Σουηδία"]
     assert sorted(texts) == sorted(expected)
 
 

@@ -7,6 +7,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from polyglossa.errors import DataError
+from polyglossa.model.encoder import render
 from polyglossa.model.tokenizer import load_tokenizer, train_tokenizer
 
 
@@ -30,7 +31,13 @@ def test_saved_tokenizer_gives_the_ids_it_was_trained_with(model_path: str, text
 def test_any_text_can_be_written_and_read_back(model_path: str) -> None:
     tokenizer = load_tokenizer(model_path)
     text = "ꯃꯤꯇꯩ 𓀀  naïve\u200bé\n\t🙂"
-    assert tokenizer.decode(tokenizer(text)["input_ids"][:-1]) == text
+    assert tokenizer.decode(tokenizer(text)["input_ids"][:-1]) == " " + text
+
+
+def test_a_name_is_the_same_tokens_alone_and_behind_an_instruction(model_path: str) -> None:
+    tokenizer = load_tokenizer(model_path)
+    alone, behind = tokenizer("Germany")["input_ids"], tokenizer(render("Germany", "Find it."))["input_ids"]
+    assert behind[-len(alone) :] == alone
 
 
 def test_a_tokenizer_without_eos_in_its_post_processor_is_given_it_once(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from polyglossa.recipe.backbone import BackboneConfig
 from polyglossa.recipe.placement import StagePlacement
 
 STAGE = "backbone"
-REVISION = 1
+REVISION = 2
 
 
 def run(config: BackboneConfig, inputs: Mapping[str, Artifact], draft: Draft, placement: StagePlacement) -> None:
