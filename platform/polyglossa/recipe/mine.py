@@ -89,8 +89,11 @@ class MineConfig(Strict):
     @model_validator(mode="before")
     @classmethod
     def _start_from_preset(cls, data: Any) -> Any:
-        preset = PRESETS.get(data.get("preset") or "", {}) if isinstance(data, dict) else {}
-        return {**preset, **data} if preset else data
+        if not isinstance(data, dict):
+            return data
+        preset = PRESETS.get(data.get("preset") or "", {})
+        # Once a validator has seen them, JSON arrays are lists, which strict fields refuse.
+        return preset | {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
 
     @model_validator(mode="after")
     def _window_holds_negatives(self) -> Self:
