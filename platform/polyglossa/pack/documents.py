@@ -53,7 +53,7 @@ class Documents:
 
 
 def id_bytes(column: pa.ChunkedArray | pa.Array) -> NDArray[np.bytes_]:
-    """View a column of 16-byte ids as S16; numpy drops a single item's trailing zero bytes, so pad before showing it."""
+    """View a column of 16-byte ids as S16. numpy drops trailing zero bytes of single items: pad before showing one."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     array = array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
     if not len(array):

@@ -63,10 +63,10 @@ def run(config: PackConfig, inputs: Mapping[str, Artifact], draft: Draft, placem
         draft: where it is written.
         placement: CPUs of a task.
     """
-    jobs = _jobs(config, inputs)
+    jobs = plan_files(config, inputs)
     for job in jobs:
         draft.at(job.path)
-    documents = ray.put(Documents.of(_documents(inputs["corpus"])).table)
+    documents = ray.put(read_documents(inputs["corpus"]))
     model_uri = inputs["backbone"].at("model")
     task = ray.remote(num_cpus=placement.cpus)(pack_file)
     pending = [task.remote(job, config, documents, model_uri, draft.at(job.path)) for job in jobs]
@@ -106,6 +106,13 @@ def pack_file(job: Job, config: PackConfig, documents: pa.Table, model_uri: str,
     return _write_bundles(packed, uri) | {"pairs": len(pairs), "pairs_without_positive": without_positive}
 
 
+def read_documents(corpus: Artifact) -> pa.Table:
+    """Read the corpus's documents, ready to be looked up (`Documents`)."""
+    filesystem, path = open_storage(corpus.at("documents"))
+    rows = pads.dataset(path, filesystem=filesystem, format="parquet").to_table(columns=["doc_id", "text"])
+    return Documents.of(rows).table
+
+
 def _write_bundles(bundles: Iterable[Packed], uri: str) -> dict[str, Any]:
     filesystem, path = open_storage(uri)
     sizes: list[dict[str, int]] = []
@@ -125,14 +132,24 @@ def _write_bundles(bundles: Iterable[Packed], uri: str) -> dict[str, Any]:
     return {"bundles": sizes, **totals}
 
 
-def _jobs(config: PackConfig, inputs: Mapping[str, Artifact]) -> list[Job]:
+def plan_files(config: PackConfig, inputs: Mapping[str, Artifact], file_pairs: int = _FILE_PAIRS) -> list[Job]:
+    """List the files of the artifact, source by source.
+
+    Args:
+        config: which sources.
+        inputs: as for `run`.
+        file_pairs: most pairs of one file.
+
+    Raises:
+        DataError: a source is unknown, or none has rows.
+    """
     described = inputs["corpus"].read_json("sources.json")
     pairs = inputs["mine"] if config.hard_negatives and "mine" in inputs else inputs["corpus"]
     jobs = []
     for name in _selected(config.sources, described):
         rows = described[name]["rows"]
         for part, split in _PARTS.items():
-            shards = max(1, -(-rows.get(split, 0) // _FILE_PAIRS)) if rows.get(split) else 0
+            shards = -(-rows.get(split, 0) // file_pairs)
             uri = pairs.at("pairs", name)
             jobs += [Job(name, described[name]["task"], part, uri, shard, shards) for shard in range(shards)]
     if not jobs:
@@ -193,8 +210,3 @@ def _read(uri: str, split: str) -> pa.Table:
     filesystem, path = open_storage(uri)
     rows = pads.dataset(path, filesystem=filesystem, format="parquet")
     return rows.to_table(filter=pads.field("split") == split)
-
-
-def _documents(corpus: Artifact) -> pa.Table:
-    filesystem, path = open_storage(corpus.at("documents"))
-    return pads.dataset(path, filesystem=filesystem, format="parquet").to_table(columns=["doc_id", "text"])
