@@ -23,7 +23,8 @@ import torch
 from polyglossa.artifact import Artifact, Draft, clear, exists, open_storage
 from polyglossa.errors import DataError
 from polyglossa.mine.audit import audit
-from polyglossa.mine.embed import Embedder, open_encoder, plan_chunks
+from polyglossa.mine.embed import Embedder, plan_chunks
+from polyglossa.mine.encoders import open_encoder
 from polyglossa.mine.near import sketch
 from polyglossa.mine.pools import Ragged, Rows, Unit, exclusions, mined_rows, sort_documents, units
 from polyglossa.mine.texts import Texts, collect, unusable_documents, unusable_rows
@@ -141,13 +142,13 @@ def _embed(job: _Job, wanted: pa.Table, store: VectorStore) -> dict[str, int]:
     missing, refused = sum(len(chunk) for chunk in chunks), 0
     if chunks:
         arguments = (job.model, job.config.dtype, job.device, job.config.max_tokens, job.placement.threads)
-        workers = min(job.placement.workers, len(chunks))
-        done = ray.data.from_arrow(chunks).map_batches(
-            Embedder,
-            fn_constructor_args=(*arguments, job.root, job.fingerprint),
-            batch_size=None,
-            batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=workers),
+        # Numbers that are blocks already: a read task would wait for a CPU that the pool's actors hold (two-CPU machines).
+        numbers = ray.data.from_arrow([pa.table({"id": [number]}) for number in range(len(chunks))])
+        done = numbers.map_batches(
+            _EmbedChunks,
+            fn_constructor_args=([ray.put(chunk) for chunk in chunks], *arguments, job.root, job.fingerprint),
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(size=min(job.placement.workers, len(chunks))),
             **job.resources,
         )
         with track("mine: embed", total=missing, unit="texts") as bar:
@@ -156,6 +157,18 @@ def _embed(job: _Job, wanted: pa.Table, store: VectorStore) -> dict[str, int]:
                 refused += row["refused"]
         store.refresh()
     return {"texts": len(wanted), "texts_embedded": missing - refused, "texts_refused": refused}
+
+
+class _EmbedChunks:
+    """An actor of the pool: takes the chunks of the numbers that it is handed out of the object store."""
+
+    def __init__(self, chunks: Sequence[Any], *arguments: Any) -> None:
+        self._chunks = chunks
+        self._embedder = Embedder(*arguments)
+
+    def __call__(self, batch: dict[str, Ints]) -> dict[str, Ints]:
+        done = [self._embedder(ray.get(self._chunks[number])) for number in batch["id"].tolist()]
+        return {"texts": np.array([texts for texts, _ in done]), "refused": np.array([refused for _, refused in done])}
 
 
 def _mine(job: _Job, prepared: _Prepared, plan: Sequence[Unit], progress: str) -> pa.Table:
