@@ -1,16 +1,17 @@
-"""Collation: what ranks receive together is the same batch for any number of them (promise 1), and nothing is mixed up."""
+"""Collation: ranks together receive the same batch for any number of them (promise 1), and nothing is mixed up."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from engine.toy_packs import EOS, ToySource, teacher_state, text_tokens, write_pack, write_teacher
 
+from engine.toy_packs import EOS, ToySource, teacher_state, text_tokens, write_pack, write_teacher
 from polyglossa.engine.batch import RankBatch
 from polyglossa.engine.bundles import BundleReader, iter_bundles
 from polyglossa.engine.plan import PlanSettings
-from polyglossa.engine.stream import FeedSpec, local_batches, open_plan, steps_table, validation_batches
+from polyglossa.engine.spec import steps_table
+from polyglossa.engine.stream import FeedSpec, local_batches, open_plan, validation_batches
 from polyglossa.errors import ArtifactError, DataError
 from polyglossa.records import text_id
 

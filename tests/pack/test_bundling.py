@@ -1,4 +1,4 @@
-"""Packing: every example keeps its texts, each distinct one is tokenised once a bundle, EOS survives (promises 4, 6)."""
+"""Packing: every example keeps its texts, each distinct one is tokenised once a bundle, EOS survives (4, 6)."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -2,25 +2,23 @@
 
 `gather_examples` reads the step's rows out of their bundles, keeps each distinct text once and chooses the step's
 negatives; `rank_payloads` lays the texts out for a number of ranks and packs each rank's part as plain arrays
-(safetensors bytes: no pickle); `unpack` turns one back into a `RankBatch`.
+(safetensors bytes: no pickle), which `stream.unpack` reads. No torch here: Ray's data workers stay light.
 
 Legend: T distinct texts in table order, Q examples, N chosen negatives, E teacher width used, S chunk slots of a rank.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
-from polyglossa.engine.batch import Chunk, RankBatch
 from polyglossa.engine.bundles import Bundle, BundleReader
-from polyglossa.engine.layout import DUMMY, Ints, chunk_texts, deal
-from polyglossa.engine.plan import Plan, StepPlan, hash63, permutation
+from polyglossa.engine.layout import Ints, chunk_texts, deal
+from polyglossa.engine.plan import Plan, StepPlan, permutation
 
 
 @dataclass(frozen=True)
@@ -143,36 +141,6 @@ def rank_payloads(batch: GlobalBatch, ranks: Sequence[int], world: int, chunk_to
     return payloads
 
 
-def unpack(payload: bytes) -> RankBatch:
-    """Rebuild a rank's batch from an item of `rank_payloads`."""
-    data = load(payload)
-    step, world, seed = map(int, data["step"])
-    texts, rows_per_rank = map(int, data["texts"])
-    tokens, padded_tokens, in_batch = map(int, data["sizes"])
-    return RankBatch(
-        step=step,
-        rank=int(data["rank"][0]),
-        world=world,
-        source=data["source"].tobytes().decode(),
-        task=data["task"].tobytes().decode(),
-        in_batch=bool(in_batch),
-        chunks=tuple(_chunks(data, seed)),
-        texts=texts,
-        rows_per_rank=rows_per_rank,
-        gather_T=_tensor(data["gather"]),
-        own_R=_tensor(data["own"]),
-        query_Q=_tensor(data["query"]),
-        positive_Q=_tensor(data["positive"]),
-        negatives_QN=_tensor(data["negatives"]),
-        group_Q=_tensor(data["group"]),
-        source_Q=_tensor(data["example_source"]),
-        positive_score_Q=torch.from_numpy(data["positive_score"].copy()),
-        teacher_TE=torch.from_numpy(data["teacher"].copy()) if "teacher" in data else None,
-        tokens=tokens,
-        padded_tokens=padded_tokens,
-    )
-
-
 def _choose_negatives(step: StepPlan, bundles: list[Bundle]) -> list[Ints]:
     """Each part's negatives as [rows, N] bundle indices, -1 where a row has no more.
 
@@ -233,21 +201,3 @@ def _ragged(values: NDArray[Any], starts: Ints, lengths: Ints) -> NDArray[Any]:
     """Concatenate values[start : start + length] of many ranges at once."""
     before = np.cumsum(lengths) - lengths
     return values[np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))]
-
-
-def _chunks(data: dict[str, NDArray[Any]], seed: int) -> Iterator[Chunk]:
-    tokens, lengths = _tensor(data["tokens"]), _tensor(data["lengths"])
-    own, row, token = data["own"], 0, 0
-    for number, texts in zip(data["chunks"].tolist(), data["chunk_texts"].tolist(), strict=True):
-        chunk_seed = hash63(seed, "chunk", number)
-        if number == DUMMY:
-            yield Chunk(torch.zeros(1, dtype=torch.int64), torch.ones(1, dtype=torch.int64), -1, chunk_seed, True)
-            continue
-        lengths_B = lengths[row : row + texts]
-        stop = token + int(lengths_B.sum())
-        yield Chunk(tokens[token:stop], lengths_B, int(own[row]), chunk_seed, False)
-        row, token = row + texts, stop
-
-
-def _tensor(array: NDArray[Any]) -> torch.Tensor:
-    return torch.from_numpy(array.astype(np.int64))

@@ -10,21 +10,20 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import lru_cache, partial
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 import ray.data
 from ray.data import DataIterator, Dataset, Datasource, ExecutionOptions, ReadTask
 from ray.data.block import BlockMetadata
 from ray.train import DataConfig
 
-from polyglossa.engine.batch import RankBatch
-from polyglossa.engine.collate import unpack
-from polyglossa.engine.stream import BatchMaker, FeedSpec, open_plan
+from polyglossa.engine.blocks import make_blocks
+from polyglossa.engine.spec import FeedSpec, open_plan
 from polyglossa.errors import TrainingError
 
-BLOCK = pa.schema([("rank", pa.int32()), ("first_step", pa.int64()), ("steps", pa.list_(pa.large_binary()))])
+if TYPE_CHECKING:
+    from polyglossa.engine.batch import RankBatch
 
 
 class StepDataConfig(DataConfig):
@@ -95,7 +94,7 @@ class StepSource(Datasource):
         """Return one task per stretch of steps, in order."""
         return [
             ReadTask(
-                partial(_blocks, self._spec, self._world, stretch, self._steps_per_block),
+                partial(make_blocks, self._spec, self._world, stretch, self._steps_per_block),
                 BlockMetadata(
                     num_rows=math.ceil(len(stretch) / self._steps_per_block) * self._world,
                     size_bytes=None,
@@ -128,7 +127,7 @@ def placeholder_datasets(names: Iterable[str]) -> dict[str, Dataset]:
     return {name: ray.data.range(1) for name in names}
 
 
-def rank_batches(shard: DataIterator, *, rank: int, world: int, start: int) -> Iterator[RankBatch]:
+def rank_batches(shard: DataIterator, *, rank: int, world: int, start: int) -> Iterator["RankBatch"]:
     """Receive a rank's batches in order.
 
     Args:
@@ -140,6 +139,8 @@ def rank_batches(shard: DataIterator, *, rank: int, world: int, start: int) -> I
     Raises:
         TrainingError: what arrived belongs to another rank, step or number of workers.
     """
+    from polyglossa.engine.stream import unpack  # torch: Ray's coordinators import this file and do without
+
     step, began = start, time.perf_counter()
     for block in shard.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2):
         for payload in block.column("steps").chunk(0).flatten():
@@ -151,20 +152,3 @@ def rank_batches(shard: DataIterator, *, rank: int, world: int, start: int) -> I
                 )
             yield replace(batch, wait_seconds=time.perf_counter() - began)
             step, began = step + 1, time.perf_counter()
-
-
-def _blocks(spec: FeedSpec, world: int, stretch: range, steps_per_block: int) -> Iterator[pa.Table]:
-    """Make a stretch of steps: for every k steps one block per rank, rank after rank."""
-    maker = _maker(spec)
-    for first in range(stretch.start, stretch.stop, steps_per_block):
-        steps = range(first, min(stretch.stop, first + steps_per_block))
-        made = [maker.payloads(step, list(range(world)), world) for step in steps]
-        for rank in range(world):
-            row = {"rank": rank, "first_step": first, "steps": [payloads[rank] for payloads in made]}
-            yield pa.Table.from_pylist([row], schema=BLOCK)
-
-
-@lru_cache(maxsize=2)
-def _maker(spec: FeedSpec) -> BatchMaker:
-    """Keep the plan, file footers and last bundles of a spec in the Ray worker between tasks."""
-    return BatchMaker(spec)

@@ -1,6 +1,6 @@
-"""A stage's batches without Ray: from plain settings to the plan, and from the plan to what a rank receives.
+"""What a rank receives, as torch tensors, without Ray: for single-process training, validation and tests.
 
-The Ray feed runs the same functions ahead of the trainer; single-process training, validation and tests call them here.
+The Ray feed makes the same payloads ahead of the trainer and unpacks them with the same `unpack`.
 
     spec = FeedSpec.of_stage(stage.model_dump(), pack.uri)
     for batch in local_batches(spec, start=resume_step):
@@ -8,65 +8,23 @@ The Ray feed runs the same functions ahead of the trainer; single-process traini
 """
 
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load
 
-from polyglossa.artifact import read_json
-from polyglossa.engine.batch import RankBatch
-from polyglossa.engine.bundles import INDEX, BundleReader
-from polyglossa.engine.collate import gather_examples, rank_payloads, unpack
-from polyglossa.engine.plan import Part, Plan, PlanSettings, PlanSource, StepPlan, hash63, select_sources
+from polyglossa.engine.batch import Chunk, RankBatch
+from polyglossa.engine.bundles import BundleReader
+from polyglossa.engine.collate import gather_examples, rank_payloads
+from polyglossa.engine.layout import DUMMY
+from polyglossa.engine.plan import Part, StepPlan, hash63
+from polyglossa.engine.spec import BatchMaker, FeedSpec, open_plan, read_sources
 
-
-@dataclass(frozen=True)
-class FeedSpec:
-    """Where a stage's data lies and what shapes its batches. Plain values: it travels to workers."""
-
-    pack_uri: str
-    settings: PlanSettings
-    chunk_tokens: int
-    """Token budget of one forward pass."""
-    sources: tuple[str, ...] | None = None
-    """Sources trained on; None means all of the pack."""
-    teacher_uri: str | None = None
-    """Teacher store made from the pack."""
-    teacher_width: int | None = None
-    """First coordinates of the teacher's states that batches carry; None means all."""
-    cache_bytes: int = field(default=64 << 20, compare=False)
-    """Memory for bundles that a reader keeps."""
-
-    @classmethod
-    def of_stage(
-        cls,
-        stage: Mapping[str, Any],
-        pack_uri: str,
-        teacher_uri: str | None = None,
-        teacher_width: int | None = None,
-    ) -> "FeedSpec":
-        """Take what shapes the batches from `StageConfig.model_dump()`."""
-        settings = PlanSettings(
-            global_batch=stage["global_batch"],
-            negatives=stage["negatives"] if stage["hard_negatives"] else 0,
-            task_negatives=stage.get("task_negatives") or {},
-            epochs=stage["epochs"],
-            steps=stage["steps"],
-            source_weights=stage["source_weights"],
-            seed=stage["seed"],
-        )
-        sources = tuple(stage["sources"]) if stage["sources"] is not None else None
-        return cls(pack_uri, settings, stage["chunk_tokens"], sources, teacher_uri, teacher_width)
-
-
-def open_plan(spec: FeedSpec) -> Plan:
-    """Read the pack's index and return the stage's plan.
-
-    Raises:
-        DataError: a named source is not there, or none can be trained on.
-    """
-    return Plan(select_sources(_sources(spec, "bundles"), spec.sources), spec.settings)
+__all__ = ["FeedSpec", "local_batches", "open_plan", "unpack", "validation_batches"]
 
 
 def local_batches(
@@ -93,7 +51,7 @@ def validation_batches(
     """
     plan = open_plan(spec)
     reader = BundleReader(spec.pack_uri, part="validation", cache_bytes=0)
-    sizes = {source.name: source.bundle_rows for source in _sources(spec, "validation")}
+    sizes = {source.name: source.bundle_rows for source in read_sources(spec, "validation")}
     step = 0
     for number, source in enumerate(plan.sources):
         for parts in _in_order(number, sizes[source.name], spec.settings.global_batch)[:limit]:
@@ -104,51 +62,34 @@ def validation_batches(
             step += 1
 
 
-class BatchMaker:
-    """The plan and the readers of one process: makes any step for any number of ranks."""
-
-    def __init__(self, spec: FeedSpec):
-        self.spec = spec
-        self.plan = open_plan(spec)
-        self._reader = BundleReader(spec.pack_uri, spec.teacher_uri, cache_bytes=spec.cache_bytes)
-
-    def payloads(self, step: int, ranks: list[int], world: int) -> list[bytes]:
-        """Make what each of `ranks` receives at a step."""
-        examples = gather_examples(self.plan, self.plan.at(step), self._reader, self.spec.teacher_width)
-        return rank_payloads(examples, ranks, world, self.spec.chunk_tokens)
-
-
-def steps_table(spec: FeedSpec, first: int, last: int) -> str:
-    """Render steps [first, last) of the plan as a text table, then where each source's rows go."""
-    plan = open_plan(spec)
-    rows = [("step", "epoch", "source", "task", "rows", "repeated", "negatives", "bundles")]
-    for step in range(first, min(last, plan.total_steps)):
-        at = plan.at(step)
-        bundles = " ".join(f"{plan.sources[p.source].name}:{p.bundle}×{len(p.rows)}" for p in at.parts)
-        rows.append(tuple(map(str, (step, at.epoch, at.source, at.task, at.rows, at.repeated, at.negatives, bundles))))
-    report = [("source", "rows", "own", "pooled")]
-    report += [(c.source, str(c.rows), str(c.own), str(c.pooled)) for c in plan.coverage()]
-    skipped = [f"not trained on: {name} ({reason})" for name, reason in plan.skipped.items()]
-    head = f"{plan.total_steps} steps, {plan.steps_per_epoch} an epoch, {spec.settings.global_batch} rows a step"
-    return "\n".join([head, "", *_aligned(rows), "", *_aligned(report), *skipped])
-
-
-def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def _sources(spec: FeedSpec, part: str) -> list[PlanSource]:
-    return [
-        PlanSource(
-            name=entry["name"],
-            task=entry["task"],
-            in_batch=entry["in_batch"],
-            bundle_rows=np.array([bundle["examples"] for bundle in entry[part]], dtype=np.int64),
-            negatives=entry["negatives"],
-        )
-        for entry in read_json(f"{spec.pack_uri}/{INDEX}")["sources"]
-    ]
+def unpack(payload: bytes) -> RankBatch:
+    """Rebuild a rank's batch from an item of `rank_payloads`."""
+    data = load(payload)
+    step, world, seed = map(int, data["step"])
+    texts, rows_per_rank = map(int, data["texts"])
+    tokens, padded_tokens, in_batch = map(int, data["sizes"])
+    return RankBatch(
+        step=step,
+        rank=int(data["rank"][0]),
+        world=world,
+        source=data["source"].tobytes().decode(),
+        task=data["task"].tobytes().decode(),
+        in_batch=bool(in_batch),
+        chunks=tuple(_chunks(data, seed)),
+        texts=texts,
+        rows_per_rank=rows_per_rank,
+        gather_T=_tensor(data["gather"]),
+        own_R=_tensor(data["own"]),
+        query_Q=_tensor(data["query"]),
+        positive_Q=_tensor(data["positive"]),
+        negatives_QN=_tensor(data["negatives"]),
+        group_Q=_tensor(data["group"]),
+        source_Q=_tensor(data["example_source"]),
+        positive_score_Q=torch.from_numpy(data["positive_score"].copy()),
+        teacher_TE=torch.from_numpy(data["teacher"].copy()) if "teacher" in data else None,
+        tokens=tokens,
+        padded_tokens=padded_tokens,
+    )
 
 
 def _in_order(source: int, bundle_rows: np.ndarray, size: int) -> list[tuple[Part, ...]]:
@@ -160,3 +101,21 @@ def _in_order(source: int, bundle_rows: np.ndarray, size: int) -> list[tuple[Par
         bundles, rows = bundle[start : start + size], row[start : start + size]
         batches.append(tuple(Part(source, int(b), rows[bundles == b]) for b in np.unique(bundles)))
     return batches
+
+
+def _chunks(data: dict[str, NDArray[Any]], seed: int) -> Iterator[Chunk]:
+    tokens, lengths = _tensor(data["tokens"]), _tensor(data["lengths"])
+    own, row, token = data["own"], 0, 0
+    for number, texts in zip(data["chunks"].tolist(), data["chunk_texts"].tolist(), strict=True):
+        chunk_seed = hash63(seed, "chunk", number)
+        if number == DUMMY:
+            yield Chunk(torch.zeros(1, dtype=torch.int64), torch.ones(1, dtype=torch.int64), -1, chunk_seed, True)
+            continue
+        lengths_B = lengths[row : row + texts]
+        stop = token + int(lengths_B.sum())
+        yield Chunk(tokens[token:stop], lengths_B, int(own[row]), chunk_seed, False)
+        row, token = row + texts, stop
+
+
+def _tensor(array: NDArray[Any]) -> torch.Tensor:
+    return torch.from_numpy(array.astype(np.int64))

@@ -1,0 +1,108 @@
+"""Where a stage's data lies and what shapes its batches, and the maker of batches in one process. No torch, no Ray."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from polyglossa.artifact import read_json
+from polyglossa.engine.bundles import INDEX, BundleReader
+from polyglossa.engine.collate import gather_examples, rank_payloads
+from polyglossa.engine.plan import Plan, PlanSettings, PlanSource, select_sources
+
+
+@dataclass(frozen=True)
+class FeedSpec:
+    """Where a stage's data lies and what shapes its batches. Plain values: it travels to workers."""
+
+    pack_uri: str
+    settings: PlanSettings
+    chunk_tokens: int
+    """Token budget of one forward pass."""
+    sources: tuple[str, ...] | None = None
+    """Sources trained on; None means all of the pack."""
+    teacher_uri: str | None = None
+    """Teacher store made from the pack."""
+    teacher_width: int | None = None
+    """First coordinates of the teacher's states that batches carry; None means all."""
+    cache_bytes: int = field(default=64 << 20, compare=False)
+    """Memory for bundles that a reader keeps."""
+
+    @classmethod
+    def of_stage(
+        cls,
+        stage: Mapping[str, Any],
+        pack_uri: str,
+        teacher_uri: str | None = None,
+        teacher_width: int | None = None,
+    ) -> "FeedSpec":
+        """Take what shapes the batches from `StageConfig.model_dump()`."""
+        settings = PlanSettings(
+            global_batch=stage["global_batch"],
+            negatives=stage["negatives"] if stage["hard_negatives"] else 0,
+            task_negatives=stage.get("task_negatives") or {},
+            epochs=stage["epochs"],
+            steps=stage["steps"],
+            source_weights=stage["source_weights"],
+            seed=stage["seed"],
+        )
+        sources = tuple(stage["sources"]) if stage["sources"] is not None else None
+        return cls(pack_uri, settings, stage["chunk_tokens"], sources, teacher_uri, teacher_width)
+
+
+def open_plan(spec: FeedSpec) -> Plan:
+    """Read the pack's index and return the stage's plan.
+
+    Raises:
+        DataError: a named source is not there, or none can be trained on.
+    """
+    return Plan(select_sources(read_sources(spec, "bundles"), spec.sources), spec.settings)
+
+
+def read_sources(spec: FeedSpec, part: Literal["bundles", "validation"]) -> list[PlanSource]:
+    """Read the sizes of every source's training or validation bundles."""
+    return [
+        PlanSource(
+            name=entry["name"],
+            task=entry["task"],
+            in_batch=entry["in_batch"],
+            bundle_rows=np.array([bundle["examples"] for bundle in entry[part]], dtype=np.int64),
+            negatives=entry["negatives"],
+        )
+        for entry in read_json(f"{spec.pack_uri}/{INDEX}")["sources"]
+    ]
+
+
+class BatchMaker:
+    """The plan and the readers of one process: makes any step for any number of ranks."""
+
+    def __init__(self, spec: FeedSpec):
+        self.spec = spec
+        self.plan = open_plan(spec)
+        self._reader = BundleReader(spec.pack_uri, spec.teacher_uri, cache_bytes=spec.cache_bytes)
+
+    def payloads(self, step: int, ranks: list[int], world: int) -> list[bytes]:
+        """Make what each of `ranks` receives at a step."""
+        examples = gather_examples(self.plan, self.plan.at(step), self._reader, self.spec.teacher_width)
+        return rank_payloads(examples, ranks, world, self.spec.chunk_tokens)
+
+
+def steps_table(spec: FeedSpec, first: int, last: int) -> str:
+    """Render steps [first, last) of the plan as a text table, then where each source's rows go."""
+    plan = open_plan(spec)
+    rows = [("step", "epoch", "source", "task", "rows", "repeated", "negatives", "bundles")]
+    for step in range(first, min(last, plan.total_steps)):
+        at = plan.at(step)
+        bundles = " ".join(f"{plan.sources[p.source].name}:{p.bundle}×{len(p.rows)}" for p in at.parts)
+        rows.append(tuple(map(str, (step, at.epoch, at.source, at.task, at.rows, at.repeated, at.negatives, bundles))))
+    report = [("source", "rows", "own", "pooled")]
+    report += [(c.source, str(c.rows), str(c.own), str(c.pooled)) for c in plan.coverage()]
+    skipped = [f"not trained on: {name} ({reason})" for name, reason in plan.skipped.items()]
+    head = f"{plan.total_steps} steps, {plan.steps_per_epoch} an epoch, {spec.settings.global_batch} rows a step"
+    return "\n".join([head, "", *_aligned(rows), "", *_aligned(report), *skipped])
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
