@@ -1,4 +1,4 @@
-"""Blocks of the feed: k consecutive steps of one rank as one Arrow row. Ray's data workers run this: no torch, no Ray."""
+"""Blocks of the feed: k consecutive steps of one rank as one Arrow row. Run by Ray's data workers: no torch, no Ray."""
 
 from collections.abc import Iterator
 from functools import lru_cache

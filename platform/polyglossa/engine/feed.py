@@ -119,6 +119,7 @@ def step_dataset(source: StepSource, name: str, *, readers: int, task_cpus: floa
     # hands blocks out in turn, so with equal rows each rank gets its own ones.
     dataset.context.target_max_block_size = 1
     dataset.context.execution_options = ExecutionOptions(preserve_order=True)
+    dataset.context.enable_progress_bars = False
     return dataset
 
 
