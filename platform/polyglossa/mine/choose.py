@@ -174,9 +174,8 @@ def fill(
         if not len(short):
             break
         place = (filled_QN[short] < 0).argmax(axis=1)
-        document = (_mix(key_Q[short] ^ _mix(np.uint64(seed) + np.uint64(draw << 32))) % np.uint64(pool)).astype(
-            np.int64
-        )
+        salt = _mix(np.array([seed + (draw << 32)], np.uint64))
+        document = (_mix(key_Q[short] ^ salt) % np.uint64(pool)).astype(np.int64)
         taken = (filled_QN[short] == document[:, None]).any(axis=1) | contains(excluded, short * pool + document)
         filled_QN[short[~taken], place[~taken]] = document[~taken]
         new_QN[short[~taken], place[~taken]] = True

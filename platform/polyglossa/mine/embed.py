@@ -4,58 +4,18 @@ The plan depends on the texts alone, never on how many workers there are: a run 
 unfinished chunks again, embeds them in the same batches, and ends with the same vectors.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from polyglossa.model.encoder import Encoder
+from polyglossa.mine.encoders import open_encoder
 from polyglossa.records import text_id
-from polyglossa.vectors import Flags, Floats, VectorStore, as_keys
+from polyglossa.vectors import Flags, VectorStore, as_keys
 
 CHUNK_BYTES = 1 << 18  # UTF-8; 60 to 90 thousand tokens, a few seconds of one core for a small model
 CHUNK_TEXTS = 4096
 _SHORTEST_CLASS = 5
-
-
-class StateEncoder(Protocol):
-    """Any model that gives a raw state per rendered text."""
-
-    fingerprint: str
-    width: int
-    prompts: dict[str, str]
-
-    def embed(self, texts: Sequence[str]) -> Floats:
-        """Return raw states [N, width] of rendered texts, in their order."""
-        ...
-
-
-class FamilyEncoder:
-    """Polyglossa's own encoder as a `StateEncoder`."""
-
-    def __init__(self, encoder: Encoder, chunk_tokens: int) -> None:
-        self.fingerprint, self.width, self.prompts = encoder.fingerprint, encoder.width, encoder.prompts
-        self._encoder, self._chunk_tokens = encoder, chunk_tokens
-
-    def embed(self, texts: Sequence[str]) -> Floats:
-        """See `StateEncoder`."""
-        return self._encoder.states(self._encoder.tokenize(texts), chunk_tokens=self._chunk_tokens).numpy()
-
-
-def open_encoder(path: str, *, dtype: str, device: str, max_tokens: int | None) -> StateEncoder:
-    """Load a model by name or from a directory.
-
-    Args:
-        path: a model directory of the family, or a Hugging Face name or directory.
-        dtype: precision of the computation.
-        device: torch device.
-        max_tokens: longest text; None takes the model's own limit.
-    """
-    encoder = Encoder.load(path, dtype=dtype, device=device, max_tokens=max_tokens)
-    return FamilyEncoder(encoder, chunk_tokens=2048 if device == "cpu" else 32_768)
 
 
 def distinct(texts: pa.Array | pa.ChunkedArray) -> pa.Table:
@@ -102,8 +62,8 @@ class Embedder:
         self._encoder = open_encoder(path, dtype=dtype, device=device, max_tokens=max_tokens)
         self._store = VectorStore(root, fingerprint)
 
-    def __call__(self, chunk: pa.Table) -> pa.Table:
-        """Embed one chunk; returns one row: texts embedded and rows refused."""
+    def __call__(self, chunk: pa.Table) -> tuple[int, int]:
+        """Embed one chunk; returns how many texts it had, and how many of their states were refused."""
         states = self._encoder.embed(chunk.column("text").to_pylist())
         refused = self._store.append(chunk.column("text_id").to_pylist(), states)
-        return pa.table({"texts": [len(chunk)], "refused": [int(refused.sum())]})
+        return len(chunk), int(refused.sum())

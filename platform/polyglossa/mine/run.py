@@ -8,6 +8,7 @@ import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import starmap
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ REVISION = 1
 Ints = npt.NDArray[np.int64]
 
 _ROWS_PER_TASK = 4096
+_LITTLE_BYTES = 1 << 16  # of text: a second of work
 _TASKS_IN_FLIGHT_PER_WORKER = 2
 
 
@@ -63,7 +65,8 @@ def run(config: MineConfig, inputs: Mapping[str, Artifact], draft: Draft, placem
     model = inputs["model"].at("model") if "model" in inputs else config.model
     encoder = open_encoder(model, dtype=config.dtype, device="cpu", max_tokens=config.max_tokens)
     texts = collect(rows, mined, plan, documents, config, encoder.prompts)
-    job = _Job(config, placement, root, encoder.fingerprint, model)
+    name = posixpath.basename(draft.uri)
+    job = _Job(config, placement, root, encoder.fingerprint, model, name)
     store = VectorStore(root, encoder.fingerprint)
     figures = _embed(job, texts.wanted(), store)
     spoilt = unusable_documents(texts, store)
@@ -72,7 +75,7 @@ def run(config: MineConfig, inputs: Mapping[str, Artifact], draft: Draft, placem
         for row, reason in zip(texts.mined, unusable_rows(texts, rows, spoilt, store), strict=True)
         if reason is not None
     }
-    progress = posixpath.join(root, "progress", STAGE, posixpath.basename(draft.uri))
+    progress = posixpath.join(root, "progress", STAGE, name)
     found = _mine(job, _Prepared(rows, documents, texts, spoilt, reasons, config), plan, progress)
     _write(draft, config, rows, documents, found, spoilt, reasons, figures)
     clear(progress)
@@ -87,10 +90,18 @@ class _Job:
     root: str
     fingerprint: str
     model: str
+    run: str
+    """Name of the draft: tells one run from the next in a worker that outlives both."""
 
     @property
     def device(self) -> str:
         return "cuda" if self.placement.gpus else "cpu"
+
+    @property
+    def embedder(self) -> tuple[Any, ...]:
+        """Arguments of `Embedder`."""
+        config, threads = self.config, self.placement.threads
+        return self.model, config.dtype, self.device, config.max_tokens, threads, self.root, self.fingerprint
 
     @property
     def resources(self) -> dict[str, Any]:
@@ -108,6 +119,11 @@ class _Prepared:
     spoilt: npt.NDArray[np.object_]
     reasons: Mapping[int, str]
     config: MineConfig
+
+    def cut(self, batch: Sequence[Unit]) -> tuple[list[Work], list[Pool]]:
+        """Everything that a worker must know of a task's units, vectors apart."""
+        pools = [self.pool(unit) for unit in batch]
+        return [self.work(unit, pool) for unit, pool in zip(batch, pools, strict=True)], pools
 
     def pool(self, unit: Unit) -> Pool:
         number = unit.candidates[self.spoilt[unit.candidates] == np.array(None)]
@@ -140,23 +156,35 @@ def _embed(job: _Job, wanted: pa.Table, store: VectorStore) -> dict[str, int]:
     """Embed what the store does not hold yet."""
     chunks = plan_chunks(wanted, store.holds(wanted.column("text_id")))
     missing, refused = sum(len(chunk) for chunk in chunks), 0
-    if chunks:
-        arguments = (job.model, job.config.dtype, job.device, job.config.max_tokens, job.placement.threads)
-        # Numbers that are blocks already: a read task would wait for a CPU that the pool's actors hold (two-CPU machines).
-        numbers = ray.data.from_arrow([pa.table({"id": [number]}) for number in range(len(chunks))])
-        done = numbers.map_batches(
-            _EmbedChunks,
-            fn_constructor_args=([ray.put(chunk) for chunk in chunks], *arguments, job.root, job.fingerprint),
-            batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=min(job.placement.workers, len(chunks))),
-            **job.resources,
-        )
-        with track("mine: embed", total=missing, unit="texts") as bar:
-            for row in done.iter_rows():
-                bar.advance(row["texts"])
-                refused += row["refused"]
-        store.refresh()
+    little = sum(chunk.nbytes for chunk in chunks) <= _LITTLE_BYTES and not job.placement.gpus
+    with track("mine: embed", total=missing, unit="texts") as bar:
+        for texts, bad in _embed_here(job, chunks) if little else _embed_on_actors(job, chunks):
+            bar.advance(texts)
+            refused += bad
+    store.refresh()
     return {"texts": len(wanted), "texts_embedded": missing - refused, "texts_refused": refused}
+
+
+def _embed_here(job: _Job, chunks: Sequence[pa.Table]) -> Iterator[tuple[int, int]]:
+    """Embed on the driver what would take less time than starting an actor (about 5 s)."""
+    embedder = Embedder(*job.embedder) if chunks else None
+    for chunk in chunks:
+        assert embedder is not None
+        yield embedder(chunk)
+
+
+def _embed_on_actors(job: _Job, chunks: Sequence[pa.Table]) -> Iterator[tuple[int, int]]:
+    # Items are blocks already: a read task would wait for a CPU that the pool's actors hold (two-CPU machines).
+    numbers = ray.data.from_items([{"chunk": number} for number in range(len(chunks))], override_num_blocks=len(chunks))
+    done = numbers.map_batches(
+        _EmbedChunks,
+        fn_constructor_args=([ray.put(chunk) for chunk in chunks], *job.embedder),
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(size=min(job.placement.workers, len(chunks))),
+        **job.resources,
+    )
+    for row in done.iter_rows():
+        yield row["texts"], row["refused"]
 
 
 class _EmbedChunks:
@@ -167,31 +195,35 @@ class _EmbedChunks:
         self._embedder = Embedder(*arguments)
 
     def __call__(self, batch: dict[str, Ints]) -> dict[str, Ints]:
-        done = [self._embedder(ray.get(self._chunks[number])) for number in batch["id"].tolist()]
+        done = [self._embedder(ray.get(self._chunks[number])) for number in batch["chunk"].tolist()]
         return {"texts": np.array([texts for texts, _ in done]), "refused": np.array([refused for _, refused in done])}
 
 
 def _mine(job: _Job, prepared: _Prepared, plan: Sequence[Unit], progress: str) -> pa.Table:
-    """Search and choose on the cluster; what a task finds is kept until the stage is done."""
-    total = sum(len(unit.row) for unit in plan)
+    """Search and choose, a task at a time; what a task finds is kept until the stage is done."""
+    tasks = {posixpath.join(progress, f"{number:06d}.parquet"): batch for number, batch in enumerate(_tasks(plan))}
+    open_tasks = {uri: batch for uri, batch in tasks.items() if not exists(uri)}
+    with track("mine: search", total=sum(len(unit.row) for unit in plan), unit="rows") as bar:
+        bar.advance(sum(len(unit.row) for uri in tasks.keys() - open_tasks.keys() for unit in tasks[uri]))
+        arguments = ((*prepared.cut(batch), job, uri) for uri, batch in open_tasks.items())
+        little = len(tasks) == 1 and not job.placement.gpus
+        for done in starmap(_mine_units, arguments) if little else _on_cluster(job, arguments):
+            bar.advance(done)
+    return pa.concat_tables([FOUND.empty_table(), *(_read_table(uri) for uri in tasks)]).combine_chunks()
+
+
+def _on_cluster(job: _Job, arguments: Iterator[tuple[Any, ...]]) -> Iterator[int]:
+    """Run tasks on the cluster, a few ahead of the workers; a task whose worker dies is done again."""
     task = ray.remote(max_retries=-1, **job.resources)(_mine_units)
     waiting: list[Any] = []
-    finished: list[str] = []
-    with track("mine: search", total=total, unit="rows") as bar:
-        for number, batch in enumerate(_tasks(plan)):
-            uri = posixpath.join(progress, f"{number:06d}.parquet")
-            finished.append(uri)
-            if exists(uri):
-                bar.advance(sum(len(unit.row) for unit in batch))
-                continue
-            pools = [prepared.pool(unit) for unit in batch]
-            works = [prepared.work(unit, pool) for unit, pool in zip(batch, pools, strict=True)]
-            waiting.append(task.remote(works, pools, job, uri))
-            while len(waiting) >= job.placement.workers * _TASKS_IN_FLIGHT_PER_WORKER:
-                waiting = _collect(waiting, bar)
-        while waiting:
-            waiting = _collect(waiting, bar)
-    return pa.concat_tables([FOUND.empty_table(), *(_read_table(uri) for uri in finished)]).combine_chunks()
+    for given in arguments:
+        waiting.append(task.remote(*given))
+        while len(waiting) >= job.placement.workers * _TASKS_IN_FLIGHT_PER_WORKER:
+            ready, waiting = ray.wait(waiting)
+            yield from ray.get(ready)
+    while waiting:
+        ready, waiting = ray.wait(waiting)
+        yield from ray.get(ready)
 
 
 def _tasks(plan: Sequence[Unit]) -> Iterator[list[Unit]]:
@@ -209,23 +241,16 @@ def _tasks(plan: Sequence[Unit]) -> Iterator[list[Unit]]:
 def _mine_units(works: Sequence[Work], pools: Sequence[Pool], job: _Job, uri: str) -> int:
     """Mine a task's units on a worker and keep the result; returns the rows done."""
     torch.set_num_threads(job.placement.threads)
-    store = _open_store(job.root, job.fingerprint)
+    store = _open_store(job.root, job.fingerprint, job.run)
     found = [mine_unit(work, pool, store, job.config, job.device) for work, pool in zip(works, pools, strict=True)]
     _write_table(pa.concat_tables([FOUND.empty_table(), *found]), uri)
     return sum(len(work.row) for work in works)
 
 
 @lru_cache(maxsize=1)
-def _open_store(root: str, fingerprint: str) -> VectorStore:
-    """A worker reads the store's index once for all its tasks; the store is complete by then."""
+def _open_store(root: str, fingerprint: str, run: str) -> VectorStore:
+    """A worker reads the store's index once for all tasks of a run; the store is complete by then."""
     return VectorStore(root, fingerprint)
-
-
-def _collect(waiting: list[Any], bar: Any) -> list[Any]:
-    ready, rest = ray.wait(waiting, num_returns=1)
-    for done in ray.get(ready):
-        bar.advance(done)
-    return rest
 
 
 def _write(

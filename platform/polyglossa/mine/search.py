@@ -178,15 +178,15 @@ class _Best:
         )
         if not self.parts:
             return answer
-        row, score, document, _ = self._merge()
+        row, score, document, rank = self._merge()
         exact = score.astype(np.float64)
-        close = np.append((np.diff(row) == 0) & (-np.diff(exact) <= self.slack), False)
-        run = np.cumsum(~np.append(False, close[:-1]))  # neighbours that are too close share a run
-        unsettled = np.ones(len(row), bool) if everything else close | np.append(False, close[:-1])
-        _rescore(exact, np.flatnonzero(unsettled), row, document, query_QD, documents)
-        order = np.lexsort((document, -exact, row if everything else run))
-        row, document, exact = row[order], document[order], exact[order]
-        rank = np.arange(len(row)) - np.searchsorted(row, np.arange(self.queries))[row]
+        close = np.append((np.diff(row) == 0) & (everything | (-np.diff(exact) <= self.slack)), False)
+        after = np.append(False, close[:-1])
+        unsettled = np.flatnonzero(close | after)
+        _rescore(exact, unsettled, row, document, query_QD, documents)
+        run = np.cumsum(~after)[unsettled]  # neighbours that are too close share a run
+        order = unsettled[np.lexsort((document[unsettled], -exact[unsettled], run))]
+        document[unsettled], exact[unsettled] = document[order], exact[order]
         top = rank < self.k
         answer.document_QK[row[top], rank[top]] = document[top]
         answer.score_QK[row[top], rank[top]] = exact[top]
