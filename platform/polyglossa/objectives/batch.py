@@ -5,8 +5,8 @@ example. Examples are indices into the table of texts, so a text is embedded onc
 texts, decide where gradient stops.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -14,25 +14,11 @@ from torch import Tensor
 
 from polyglossa.objectives.contrastive import hard_negative_loss, in_batch_loss
 from polyglossa.objectives.distillation import mse_to_teacher
-from polyglossa.objectives.masks import above_positive, known_positives
+from polyglossa.objectives.examples import Examples
+from polyglossa.objectives.masks import above_positive
+from polyglossa.objectives.terms import TermInputs, named_term
 
-
-@dataclass(frozen=True)
-class Examples:
-    """The examples of a global batch as rows of its text table."""
-
-    query_Q: Tensor
-    """int64, the query of each example."""
-    positive_Q: Tensor
-    """int64, its positive."""
-    negatives_QN: Tensor
-    """int64, its negatives of this step, −1 where it has fewer; N may be 0."""
-    group_Q: Tensor
-    """int64; rows of one group are never each other's negatives."""
-    in_batch: bool
-    """Whether the other rows' positives are negatives (retrieval and bitext)."""
-    source_Q: Tensor | None = None
-    """int64, the source of each row where several are pooled."""
+__all__ = ["Examples", "embedding_loss"]
 
 
 def embedding_loss(
@@ -50,11 +36,12 @@ def embedding_loss(
     bidirectional: bool = False,
     teacher_TE: Tensor | None = None,
     distillation_weight: float = 0.0,
+    further: Mapping[str, float] = MappingProxyType({}),
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Sum the terms of F2LLM-v2 over one global batch.
 
-    loss = Σ_width weight · (hard_weight · hard + in_batch_weight · in_batch) + distillation_weight · distillation;
-    the distillation term is over the full width only.
+    loss = Σ_width weight · (hard_weight · hard + in_batch_weight · in_batch) + distillation_weight · distillation
+    + Σ_further weight · term; the distillation term is over the full width only.
 
     Args:
         state_TD: raw states of the batch's distinct texts.
@@ -70,13 +57,14 @@ def embedding_loss(
         bidirectional: add the positive → query direction to the in-batch term.
         teacher_TE: raw teacher states of the same texts.
         distillation_weight: weight of the distillation term; needs `teacher_TE` where it is not 0.
+        further: weights of further terms by their names in `terms.TERMS`.
 
     Returns:
         The loss (scalar), and its terms by name: detached, each contrastive term summed over widths with their weights
         and without its own.
 
     Raises:
-        ValueError: distillation is asked for and there is no teacher.
+        ValueError: a term is not known, or one is asked for that needs a teacher and there is none.
     """
     if distillation_weight and teacher_TE is None:
         raise ValueError("distillation_weight is not 0, and the batch brings no teacher states")
@@ -100,17 +88,13 @@ def embedding_loss(
         )
         loss = loss + in_batch_weight * terms["in_batch"]
     if distillation_weight and teacher_TE is not None:
-        terms["distillation"] = distillation(state_TD, teacher_TE, examples)
+        terms["distillation"] = examples.mean_by_role(mse_to_teacher(state_TD, teacher_TE))
         loss = loss + distillation_weight * terms["distillation"]
+    inputs = TermInputs(state_TD, examples, teacher_TE, temperature, tuple(widths), tuple(weights))
+    for name, weight in further.items():
+        terms[name] = named_term(name)(inputs)
+        loss = loss + weight * terms[name]
     return loss, {name: term.detach() for name, term in terms.items()}
-
-
-def distillation(state_TD: Tensor, teacher_TE: Tensor, examples: Examples) -> Tensor:
-    """Sum the mean distances to the teacher over queries, positives and negatives (three means, as published)."""
-    distance_T = mse_to_teacher(state_TD, teacher_TE)
-    total = distance_T[examples.query_Q].mean() + distance_T[examples.positive_Q].mean()
-    negatives = examples.negatives_QN[examples.negatives_QN >= 0]
-    return total + distance_T[negatives].mean() if len(negatives) else total
 
 
 def _over_widths(
@@ -160,7 +144,7 @@ def _in_batch(
 def _excluded(state_TD: Tensor, examples: Examples, mask: str, margin: float) -> Tensor | None:
     if mask == "none":
         return None
-    excluded_QQ = known_positives(examples.query_Q, examples.positive_Q, examples.group_Q, examples.source_Q)
+    excluded_QQ = examples.known_positives()
     if mask == "known+score":
         excluded_QQ |= above_positive(state_TD[examples.query_Q], state_TD[examples.positive_Q], margin)
     return excluded_QQ
