@@ -141,3 +141,13 @@ def test_a_large_source_goes_on_in_further_files(ray_local: None, tmp_path: Path
 def test_an_unknown_source_is_named(tmp_path: Path, inputs: dict[str, Artifact]) -> None:
     with pytest.raises(DataError, match="'nowhere' is not in the corpus; it has names, docs, kinds"):
         pack.plan_files(PackConfig(sources=("nowhere",)), inputs)
+
+
+def test_a_source_is_capped_in_training_and_not_in_validation(
+    ray_local: None, tmp_path: Path, inputs: dict[str, Artifact]
+) -> None:
+    whole, capped = (packed(tmp_path, inputs, PackConfig(max_examples=most)) for most in (None, 10))
+    sources = {entry["name"]: entry for entry in capped.read_json("index.json")["sources"]}
+    assert {name: entry["examples"] for name, entry in sources.items()} == dict.fromkeys(ROWS, 10)
+    for entry in whole.read_json("index.json")["sources"]:
+        assert sources[entry["name"]]["validation"] == entry["validation"]

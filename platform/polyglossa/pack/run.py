@@ -90,6 +90,7 @@ def pack_file(job: Job, config: PackConfig, documents: pa.Table, model_uri: str,
         instructions=config.instructions,
         seed=config.seed,
     )
+    examples = examples.slice(0, _most(config, job.part) or len(examples))  # shuffled by hash, so the first ones are a fair sample
     bundles = -(-len(examples) // config.bundle_rows)
     first, last = (bundles * (job.shard + i) // job.shards for i in (0, 1))
     packed = pack_bundles(
@@ -104,6 +105,11 @@ def pack_file(job: Job, config: PackConfig, documents: pa.Table, model_uri: str,
     )
     without_positive = int(np.sum(np.diff(pairs["positive_ids"].combine_chunks().offsets) == 0)) if len(pairs) else 0
     return _write_bundles(packed, uri) | {"pairs": len(pairs), "pairs_without_positive": without_positive}
+
+
+def _most(config: PackConfig, part: str) -> int | None:
+    """Most examples of a source in a part; validation is never capped."""
+    return config.max_examples if part == "bundles" else None
 
 
 def read_documents(corpus: Artifact) -> pa.Table:
@@ -149,7 +155,7 @@ def plan_files(config: PackConfig, inputs: Mapping[str, Artifact], file_pairs: i
     for name in _selected(config.sources, described):
         rows = described[name]["rows"]
         for part, split in _PARTS.items():
-            shards = -(-rows.get(split, 0) // file_pairs)
+            shards = -(-min(rows.get(split, 0), _most(config, part) or rows.get(split, 0)) // file_pairs)
             uri = pairs.at("pairs", name)
             jobs += [Job(name, described[name]["task"], part, uri, shard, shards) for shard in range(shards)]
     if not jobs:

@@ -19,6 +19,8 @@ class PackConfig(Strict):
     """Whether negatives are packed too."""
     max_tokens: int = Field(1024, ge=8)
     """Longest text (tokens, EOS included)."""
+    max_examples: int | None = Field(None, ge=1)
+    """Most training examples of each source, chosen by hash; None means all."""
     bundle_rows: int = Field(256, ge=1)
     """Examples of a bundle."""
     seed: int = 0
@@ -32,4 +34,5 @@ class PackConfig(Strict):
             instructions=stage.instructions,
             hard_negatives=stage.hard_negatives,
             max_tokens=stage.max_tokens,
+            max_examples=stage.max_examples,
         )

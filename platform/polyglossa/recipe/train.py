@@ -63,6 +63,8 @@ class StageConfig(Strict):
     """Number of optimizer steps; None derives it from `epochs`."""
     source_weights: dict[str, float] | None = None
     """Relative share of steps per source; None is proportional to rows."""
+    max_examples: int | None = Field(None, ge=1)
+    """Most examples of each source, chosen by hash (published for stage 2: 80,000); None means all."""
     max_tokens: int = Field(1024, ge=8)
     """Longest text (tokens, EOS included)."""
     learning_rate: float = Field(1e-5, gt=0)
