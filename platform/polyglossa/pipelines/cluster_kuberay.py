@@ -1,0 +1,241 @@
+"""Kubernetes manifests of a spec: the RayCluster, a RayJob per stage and for the pipeline, the RayService.
+
+And what they need around them: account, volume, disruption budget, network policies. Pure data; `cluster_render` writes
+it.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from polyglossa.pipelines.cluster_pods import APP_LABEL, USER_ID, Json, cluster_spec
+from polyglossa.pipelines.cluster_spec import ClusterSpec
+from polyglossa.pipelines.graph import STAGES
+
+PIPELINE = "pipeline"
+_JOBS = tuple(stage for stage in STAGES if stage not in ("backbone", "serve"))  # stages with a command in jobs/
+
+
+def job_names() -> list[str]:
+    """Name the RayJobs: every stage that has a command of its own, and the pipeline."""
+    return [*_JOBS, PIPELINE]
+
+
+def manifests(spec: ClusterSpec, version: str) -> dict[str, list[Json]]:
+    """Return the manifests, file name → documents."""
+    files = {
+        "support.yaml": support(spec),
+        "raycluster.yaml": [ray_cluster(spec, version)],
+        "rayservice.yaml": [ray_service(spec, version)],
+    }
+    return files | {f"rayjob-{name}.yaml": [ray_job(spec, version, name)] for name in job_names()}
+
+
+def ray_cluster(spec: ClusterSpec, version: str) -> Json:
+    """Describe a standing cluster with every group, for `ray job submit`."""
+    return _resource(spec, "RayCluster", spec.name, cluster_spec(spec, version, tuple(spec.groups), standing=True))
+
+
+def ray_job(spec: ClusterSpec, version: str, name: str) -> Json:
+    """Describe a job that brings its own cluster, runs one stage (and what it needs) or the pipeline, and leaves.
+
+    Groups start empty and cost nothing until the job asks for them. A job that fails is tried again on a new cluster
+    and goes on from the artifacts that are there.
+    """
+    groups = [group for group in spec.groups if name == PIPELINE or group != spec.service.group]
+    jobs = spec.jobs
+    entrypoint = f"python jobs/{name}.py {jobs.recipe} --profile {jobs.profile} --set storage={spec.storage.root}"
+    job = {
+        "entrypoint": entrypoint,
+        "submissionMode": "K8sJobMode",
+        "submitterPodTemplate": _submitter(spec, version),
+        "backoffLimit": jobs.retries,
+        "activeDeadlineSeconds": jobs.deadline_seconds,
+        "shutdownAfterJobFinishes": True,
+        "ttlSecondsAfterFinished": jobs.keep_seconds,
+        "suspend": jobs.queue is not None,
+        "rayClusterSpec": cluster_spec(spec, version, groups),
+    }
+    labels = {"kueue.x-k8s.io/queue-name": jobs.queue} if jobs.queue else {}
+    return _resource(spec, "RayJob", f"{spec.name}-{name}", job, labels)
+
+
+def ray_service(spec: ClusterSpec, version: str) -> Json:
+    """Describe the endpoint; a change makes a new cluster, and traffic moves when that one is healthy."""
+    service = {
+        "serviceUnhealthySecondThreshold": 900,
+        "deploymentUnhealthySecondThreshold": 300,
+        "rayClusterDeletionDelaySeconds": spec.service.keep_old_seconds,
+        "excludeHeadPodFromServeSvc": True,
+        "upgradeStrategy": {"type": "NewCluster"},
+        "serveConfigV2": yaml.safe_dump(serve_config(spec), sort_keys=False),
+        "rayClusterConfig": cluster_spec(spec, version, (spec.service.group,), standing=True, serving=True),
+    }
+    return _resource(spec, "RayService", f"{spec.name}-serve", service)
+
+
+def serve_config(spec: ClusterSpec) -> Json:
+    """Describe the application for Ray Serve."""
+    service = spec.service
+    members = [
+        {
+            "name": member.name,
+            "path": member.path,
+            "dtype": service.dtype,
+            "cpus": service.cpus_per_replica,
+            "gpus": service.gpus_per_replica,
+            "replicas": {"min": member.min, "max": member.max},
+        }
+        for member in service.members
+    ]
+    application = {
+        "name": spec.name,
+        "route_prefix": "/",
+        "import_path": "serve.app:build",
+        "args": {"members": members, "ingress": {"min": 1, "max": 4}},
+    }
+    return {
+        "proxy_location": "EveryNode",
+        "http_options": {"host": "0.0.0.0", "port": 8000},
+        "applications": [application],
+    }
+
+
+def support(spec: ClusterSpec) -> list[Json]:
+    """Describe what clusters need around them."""
+    return [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": spec.namespace}},
+        _account(spec),
+        *_autoscaler_rights(spec),
+        *([] if spec.storage.uri else [_claim(spec)]),
+        _disruption_budget(spec),
+        _inside_policy(spec),
+        *_outside_policies(spec),
+    ]
+
+
+def _resource(spec: ClusterSpec, kind: str, name: str, body: Json, labels: Mapping[str, str] | None = None) -> Json:
+    metadata = {"name": name, "namespace": spec.namespace, "labels": {APP_LABEL: spec.name, **(labels or {})}}
+    return {"apiVersion": "ray.io/v1", "kind": kind, "metadata": metadata, "spec": body}
+
+
+def _submitter(spec: ClusterSpec, version: str) -> Json:
+    wanted = {"cpu": "500m", "memory": "1Gi"}
+    container = {
+        "name": "ray-job-submitter",
+        "image": spec.image_of(spec.head, version),
+        "resources": {"requests": wanted, "limits": wanted},
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    security = {"runAsNonRoot": True, "runAsUser": USER_ID, "seccompProfile": {"type": "RuntimeDefault"}}
+    pod: Json = {"restartPolicy": "Never", "containers": [container], "securityContext": security}
+    if spec.image.pull_secret:
+        pod["imagePullSecrets"] = [{"name": spec.image.pull_secret}]
+    return {"metadata": {"labels": {APP_LABEL: spec.name}}, "spec": pod}
+
+
+def _account(spec: ClusterSpec) -> Json:
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": spec.name, "namespace": spec.namespace},
+        "automountServiceAccountToken": False,
+    }
+
+
+def _autoscaler_rights(spec: ClusterSpec) -> list[Json]:
+    """Let the autoscaler beside the head see pods and change the number of replicas, nothing more."""
+    metadata = {"name": f"{spec.name}-autoscaler", "namespace": spec.namespace}
+    rules = [
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch", "patch"]},
+        {"apiGroups": ["ray.io"], "resources": ["rayclusters"], "verbs": ["get", "patch"]},
+    ]
+    subject = {"kind": "ServiceAccount", "name": spec.name, "namespace": spec.namespace}
+    api = "rbac.authorization.k8s.io"
+    return [
+        {"apiVersion": f"{api}/v1", "kind": "Role", "metadata": metadata, "rules": rules},
+        {
+            "apiVersion": f"{api}/v1",
+            "kind": "RoleBinding",
+            "metadata": metadata,
+            "roleRef": {"apiGroup": api, "kind": "Role", "name": metadata["name"]},
+            "subjects": [subject],
+        },
+    ]
+
+
+def _claim(spec: ClusterSpec) -> Json:
+    storage = spec.storage
+    body: Json = {
+        "accessModes": ["ReadWriteMany"],
+        "resources": {"requests": {"storage": f"{storage.claim_gib}Gi"}},
+    }
+    if storage.storage_class:
+        body["storageClassName"] = storage.storage_class
+    metadata = {"name": storage.claim, "namespace": spec.namespace}
+    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": body}
+
+
+def _disruption_budget(spec: ClusterSpec) -> Json:
+    """Keep drains from taking two serving nodes at once; a head is never drained while it runs."""
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": f"{spec.name}-serve", "namespace": spec.namespace},
+        "spec": {
+            "maxUnavailable": 1,
+            "selector": {"matchLabels": {APP_LABEL: spec.name, "polyglossa/group": spec.service.group}},
+        },
+    }
+
+
+def _inside_policy(spec: ClusterSpec) -> Json:
+    """Pods of the cluster talk to each other, to DNS and to HTTPS services (buckets, the API server), no further."""
+    ours = {"podSelector": {"matchLabels": {APP_LABEL: spec.name}}}
+    dns = [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]
+    https = [{"protocol": "TCP", "port": port} for port in (443, 6443)]
+    body = {
+        "podSelector": ours["podSelector"],
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{"from": [ours]}],
+        "egress": [{"to": [ours]}, {"ports": dns}, {"ports": https}],
+    }
+    return _policy(spec, spec.name, body)
+
+
+def _outside_policies(spec: ClusterSpec) -> list[Json]:
+    """Let in who the spec names, each on its own ports."""
+    network = spec.network
+    allowed: list[tuple[str, tuple[str, ...], tuple[int, ...]]] = [
+        ("operator", (network.operator_namespace,), (8265, 8000, 6379)),
+        ("clients", network.clients, (8000,)),
+        ("monitoring", (network.monitoring,) if network.monitoring else (), (8080, 44217, 44227)),
+    ]
+    return [
+        _policy(
+            spec,
+            f"{spec.name}-{who}",
+            {
+                "podSelector": {"matchLabels": {APP_LABEL: spec.name}},
+                "policyTypes": ["Ingress"],
+                "ingress": [
+                    {
+                        "from": [_namespace(name) for name in namespaces],
+                        "ports": [{"protocol": "TCP", "port": port} for port in ports],
+                    }
+                ],
+            },
+        )
+        for who, namespaces, ports in allowed
+        if namespaces
+    ]
+
+
+def _namespace(name: str) -> Json:
+    return {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
+
+
+def _policy(spec: ClusterSpec, name: str, body: dict[str, Any]) -> Json:
+    metadata = {"name": name, "namespace": spec.namespace}
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata, "spec": body}
