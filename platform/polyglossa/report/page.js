@@ -269,7 +269,7 @@ function showMap(rows) {
         $("detail").textContent = describe(row);
       };
       return make("button", { class: `cell s${level(row.scores[chosen])}`, type: "button", title: describe(row), "data-language": row.code,
-        onclick: show, onfocus: show, onmouseenter: show }, row.code.replace("_", "\u200b_"));
+        onclick: show, onfocus: show, onmouseenter: show }, row.code.replace("_", "-"));
     })))));
   $("ramp").replaceChildren("0", ...[0, 1, 2, 3, 4, 5].map((step) => make("i", { class: `s${step}` })), "1");
 }
