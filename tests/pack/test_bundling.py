@@ -101,9 +101,10 @@ def test_bundles_follow_the_schema_and_hold_each_distinct_text_once() -> None:
 
 
 def test_eos_survives_the_cut_and_the_loss_is_counted() -> None:
-    long = pair(1, positive_ids=[text_id(TEXTS[-1])], negative_ids=[], document_instruction=None)
-    (packed,) = pack([long])[1]
-    (tokens,) = (t for t in packed.table["tokens"][0].as_py() if len(t) == MAX_TOKENS)
+    long = pair(1, query="q", positive_ids=[text_id(TEXTS[-1])], negative_ids=[])
+    (packed,) = pack([long], instructions=False)[1]
+    tokens = packed.table["tokens"][0].as_py()[packed.table["positive"][0][0].as_py()]
+    assert len(tokens) == MAX_TOKENS
     assert tokens[-1] == TOKENIZER.eos_token_id
     assert tokens == tokens_of(TEXTS[-1])
     assert packed.texts_cut == 1

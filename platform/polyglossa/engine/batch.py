@@ -8,6 +8,7 @@ chunk, L its longest text, E the teacher's width.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -81,7 +82,7 @@ class RankBatch:
 
     def to(self, device: torch.device | str) -> "RankBatch":
         """Move every tensor that the step reads to a device."""
-        moved = {
+        moved: dict[str, Any] = {
             name: value.to(device, non_blocking=True) for name, value in vars(self).items() if isinstance(value, Tensor)
         }
         return replace(self, chunks=tuple(chunk.to(device) for chunk in self.chunks), **moved)

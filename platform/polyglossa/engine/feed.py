@@ -35,7 +35,7 @@ class StepDataConfig(DataConfig):
         start_of: Callable[[str], int],
         *,
         steps_per_block: int = 8,
-        blocks_per_task: int = 4,
+        blocks_per_task: int = 16,
         readers: int = 2,
         task_cpus: float = 0.0,
     ):

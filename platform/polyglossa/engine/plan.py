@@ -292,7 +292,8 @@ def _reason(source: PlanSource) -> str:
 
 def _streams(sources: Sequence[PlanSource], settings: PlanSettings) -> tuple[_Stream, ...]:
     size, weights = settings.global_batch, _weights(sources, settings.source_weights)
-    streams, pools = [], {}
+    streams: list[_Stream] = []
+    pools: dict[str, list[_Piece]] = {}
     for number, source in enumerate(sources):
         own = source.rows // size
         if own:

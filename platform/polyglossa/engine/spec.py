@@ -91,12 +91,12 @@ class BatchMaker:
 def steps_table(spec: FeedSpec, first: int, last: int) -> str:
     """Render steps [first, last) of the plan as a text table, then where each source's rows go."""
     plan = open_plan(spec)
-    rows = [("step", "epoch", "source", "task", "rows", "repeated", "negatives", "bundles")]
+    rows: list[tuple[str, ...]] = [("step", "epoch", "source", "task", "rows", "repeated", "negatives", "bundles")]
     for step in range(first, min(last, plan.total_steps)):
         at = plan.at(step)
         bundles = " ".join(f"{plan.sources[p.source].name}:{p.bundle}×{len(p.rows)}" for p in at.parts)
         rows.append(tuple(map(str, (step, at.epoch, at.source, at.task, at.rows, at.repeated, at.negatives, bundles))))
-    report = [("source", "rows", "own", "pooled")]
+    report: list[tuple[str, ...]] = [("source", "rows", "own", "pooled")]
     report += [(c.source, str(c.rows), str(c.own), str(c.pooled)) for c in plan.coverage()]
     skipped = [f"not trained on: {name} ({reason})" for name, reason in plan.skipped.items()]
     head = f"{plan.total_steps} steps, {plan.steps_per_epoch} an epoch, {spec.settings.global_batch} rows a step"

@@ -90,7 +90,8 @@ def pack_file(job: Job, config: PackConfig, documents: pa.Table, model_uri: str,
         instructions=config.instructions,
         seed=config.seed,
     )
-    examples = examples.slice(0, _most(config, job.part) or len(examples))  # shuffled by hash, so the first ones are a fair sample
+    # Shuffled by hash, so the first ones are a fair sample.
+    examples = examples.slice(0, _most(config, job.part) or len(examples))
     bundles = -(-len(examples) // config.bundle_rows)
     first, last = (bundles * (job.shard + i) // job.shards for i in (0, 1))
     packed = pack_bundles(
