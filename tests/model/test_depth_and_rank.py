@@ -1,0 +1,77 @@
+"""Layer exits and low-rank tables: each cut equals the stock model that is cut so."""
+
+from collections import Counter
+
+import pytest
+import torch
+
+from polyglossa.model.directory import load_backbone
+from polyglossa.model.exits import embed_exits, exit_layers
+from polyglossa.model.low_rank import draw_rank, factorise, fold
+from polyglossa.model.pooling import embed_chunk, pad_chunk
+from polyglossa.objectives.exits import mean_over_exits
+
+CHUNK = pad_chunk([[5, 6, 7, 1], [8, 1], [9, 10, 1]])
+
+
+def test_exits_are_the_published_depths_up_to_the_models() -> None:
+    assert exit_layers(1) == (1,)
+    assert exit_layers(4) == (1, 2, 4)
+    assert exit_layers(28) == (1, 2, 4, 8, 16, 24, 28)
+
+
+def test_each_exit_is_the_state_of_the_model_cut_there(model_path: str) -> None:
+    backbone = load_backbone(model_path)
+    state_XBD = embed_exits(backbone, *CHUNK, exits=(1, 2))
+    torch.testing.assert_close(state_XBD[1], embed_chunk(backbone, *CHUNK))
+    backbone.layers = backbone.layers[:1]
+    backbone.config.num_hidden_layers = 1
+    torch.testing.assert_close(state_XBD[0], embed_chunk(backbone, *CHUNK))
+    with pytest.raises(ValueError, match="exits: 2 is not within 1 … 1"):
+        embed_exits(backbone, *CHUNK, exits=(2,))
+
+
+def test_loss_over_exits_is_their_mean_and_names_the_deepest() -> None:
+    state_XTD = torch.tensor([[[1.0]], [[3.0]], [[8.0]]])
+    loss, terms = mean_over_exits(lambda state: (state.sum(), {"hard": state.sum()}), state_XTD)
+    assert (loss.item(), terms["hard"].item(), terms["exits"].item()) == (4.0, 8.0, 2.0)
+
+
+def test_full_rank_changes_nothing_and_folds_back(model_path: str) -> None:
+    backbone = load_backbone(model_path)
+    before = embed_chunk(backbone, *CHUNK)
+    low_rank = factorise(backbone, 32)
+    torch.testing.assert_close(embed_chunk(backbone, *CHUNK), before, atol=1e-5, rtol=1e-4)
+    low_rank.active = 8
+    at_eight = embed_chunk(backbone, *CHUNK)
+    fold(backbone, 8)
+    torch.testing.assert_close(embed_chunk(backbone, *CHUNK), at_eight, atol=1e-5, rtol=1e-4)
+    assert type(backbone.embed_tokens) is torch.nn.Embedding
+    assert (at_eight - before).abs().max() > 1e-3
+
+
+def test_both_factors_are_trained_up_to_the_active_rank(model_path: str) -> None:
+    backbone = load_backbone(model_path)
+    low_rank = factorise(backbone, 16)
+    low_rank.active = 4
+    embed_chunk(backbone, *CHUNK).square().sum().backward()
+    assert low_rank.left_VR.grad is not None
+    assert low_rank.right_RD.grad is not None
+    assert low_rank.left_VR.grad[:, :4].any()
+    assert low_rank.right_RD.grad[:4].any()
+    assert not low_rank.left_VR.grad[:, 4:].any()
+    assert not low_rank.right_RD.grad[4:].any()
+
+
+def test_sub_ranks_are_drawn_in_proportion_to_themselves() -> None:
+    drawn = Counter(draw_rank(8, seed, smallest=5) for seed in range(20_000))
+    assert set(drawn) == {5, 6, 7, 8}
+    for rank, count in drawn.items():
+        assert count / 20_000 == pytest.approx(rank / 26, abs=0.01)
+    assert draw_rank(16, seed=3) == 16
+    assert draw_rank(512, seed=3) == draw_rank(512, seed=3)
+
+
+def test_a_rank_beyond_the_table_is_refused(model_path: str) -> None:
+    with pytest.raises(ValueError, match="rank: 33 is not within 1 … 32"):
+        factorise(load_backbone(model_path), 33)
