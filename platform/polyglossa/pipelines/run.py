@@ -20,6 +20,8 @@ from polyglossa.pipelines.graph import Node, build
 from polyglossa.pipelines.memory import watch_memory
 from polyglossa.recipe import Profile, Recipe, StagePlacement
 
+_SAID_FIGURES = 4
+
 RunNodes = Callable[[Sequence[Node], Sequence[Mapping[str, Artifact]], Sequence[Draft]], None]
 
 
@@ -130,16 +132,20 @@ def _key(node: Node, inputs: Mapping[str, Artifact]) -> ArtifactKey:
 def _say_done(name: str, done: Artifact, *, reused: bool) -> None:
     seconds = done.manifest["wall_seconds"]
     if reused:
-        progress.say(f"  {name:<34} unchanged", style="dim")
+        progress.say(f"  {name:<30} unchanged", style="dim")
         return
-    figures = [
-        f"{value:,} {figure.replace('_', ' ')}" if isinstance(value, int) else f"{figure.replace('_', ' ')} {value:.4g}"
-        for figure, value in done.counts.items()
-        if isinstance(value, int | float)
-    ]
-    rate = next((value / seconds for value in done.counts.values() if isinstance(value, int) and seconds), None)
-    speed = f"{rate:,.0f}/s" if rate else ""
-    progress.say(f"✓ {name:<34} {seconds:7.1f} s  {', '.join(figures[:4])}  {speed}")
+    progress.say(f"✓ {name:<30} {seconds:7.1f} s  {', '.join(_figures(done.counts, seconds))}")
+
+
+def _figures(counts: Mapping[str, Any], seconds: float) -> list[str]:
+    """Say a stage's first figures, the very first with its rate; nothing is said of what is zero."""
+    said = []
+    for figure, value in counts.items():
+        if isinstance(value, int | float) and value:
+            amount = f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+            rate = f" ({value / seconds:,.0f}/s)" if isinstance(value, int) and seconds and not said else ""
+            said.append(f"{amount} {figure.replace('_', ' ')}{rate}")
+    return said[:_SAID_FIGURES]
 
 
 def _record(root: str, seconds: float, peak_gib: float, made: Sequence[str]) -> None:
