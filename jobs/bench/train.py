@@ -260,6 +260,7 @@ def ours(
     from polyglossa.engine.backend_plain import OptimizerSettings, PlainBackend
     from polyglossa.engine.loop import StepRecord, run_loop
     from polyglossa.engine.objective import build_objective
+    from polyglossa.engine.step import Budget
     from polyglossa.engine.stream import FeedSpec, local_batches
     from polyglossa.model.directory import load_backbone
     from polyglossa.recipe.train import StageConfig
@@ -286,7 +287,7 @@ def ours(
         BatchesAhead(local_batches(FeedSpec.of_stage(stage, str(folder / "pack")))),
         build_objective(stage["objective"], width=256),
         rate=lambda step: 1e-4,
-        resident_chunks=max(1, resident_tokens // stage["chunk_tokens"]),
+        budget=Budget(stage["chunk_tokens"], resident_tokens),
         callbacks=[Keep()],
     )
     steady = records[warm:]

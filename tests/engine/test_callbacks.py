@@ -13,7 +13,7 @@ from polyglossa.engine.callbacks import DivergedError, Guard, MetricsLog, Progre
 from polyglossa.engine.loop import StepRecord
 from polyglossa.engine.step import StepResult, spread
 
-RECORD = StepRecord(0, "alpha", 1.0, {"hard": 1.0}, 1e-3, 0.5, 0.4, 8, 100, 0.1, 0.5, 0.01)
+RECORD = StepRecord(0, "alpha", 1.0, {"hard": 1.0}, 1e-3, 0.5, 0.4, 8, 20, 100, 0.1, 0.5, 0.01)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_term() -> None:

@@ -15,10 +15,11 @@ PUBLISHED = json.dumps({"matryoshka": "published", "gather": "query_only", "mask
 FULL = json.dumps({"matryoshka": "uniform", "bidirectional": True, "mask": "known"})
 VARIANTS = [
     Case("plain_objective"),
-    Case("cached", resident_chunks=2, objective=PUBLISHED),
-    Case("cached_one_by_one_dropout", resident_chunks=1, dropout=0.2, objective=FULL),
+    Case("joined", pass_tokens=50, objective=PUBLISHED),
+    Case("cached", pass_tokens=30, resident_tokens=60, objective=PUBLISHED),
+    Case("cached_one_by_one_dropout", resident_tokens=1, dropout=0.2, objective=FULL),
     Case("dropout", dropout=0.2, objective=FULL, teacher=True),
-    Case("updates", objective=FULL, updates=3, resident_chunks=3),
+    Case("updates", objective=FULL, updates=3, pass_tokens=40, resident_tokens=80),
 ]
 BACKENDS = ["plain", "zero0", "zero1", "zero2", "zero3"]
 
@@ -37,10 +38,10 @@ def worst(found: dict[str, Tensor], expected: dict[str, Tensor], kind: str) -> f
 
 def check(folder: Path, world: int) -> None:
     cases = [of(variant, backend) for variant in VARIANTS for backend in BACKENDS]
-    cases.append(Case("reference", dtype="float64", dropout=0.2, objective=FULL, resident_chunks=1))
+    cases.append(Case("reference", dtype="float64", dropout=0.2, objective=FULL, resident_tokens=1))
     run_cases(cases, world, folder)
     for variant in VARIANTS:
-        expected = run_case(dataclasses.replace(variant, resident_chunks=64), 0, 1)
+        expected = run_case(dataclasses.replace(variant, resident_tokens=1 << 20), 0, 1)
         for backend in BACKENDS:
             found = load_file(folder / f"{variant.name}-{backend}.safetensors")
             assert float(found["loss"]) == pytest.approx(float(expected["loss"]), rel=1e-6), backend
@@ -49,7 +50,7 @@ def check(folder: Path, world: int) -> None:
             torch.testing.assert_close(found["norms"], expected["norms"], rtol=1e-5, atol=0)
             if variant.updates:
                 assert worst(found, expected, "weight/") < 1e-4, (variant.name, backend)
-    expected = run_case(dataclasses.replace(cases[-1], resident_chunks=64), 0, 1)
+    expected = run_case(dataclasses.replace(cases[-1], resident_tokens=1 << 20), 0, 1)
     found = load_file(folder / "reference.safetensors")
     assert worst(found, expected, "gradient/") < 1e-12
 
@@ -72,6 +73,6 @@ def test_validation_is_the_loss_without_dropout_and_leaves_training_as_it_was() 
 def test_cached_gradients_equal_one_backward_in_float64() -> None:
     whole = Case("whole", dtype="float64", dropout=0.3, objective=FULL)
     expected = run_case(whole, 0, 1)
-    for resident in (1, 2, 5):
-        found = run_case(dataclasses.replace(whole, resident_chunks=resident), 0, 1)
+    for resident in (1, 60, 150):
+        found = run_case(dataclasses.replace(whole, resident_tokens=resident), 0, 1)
         assert worst(found, expected, "gradient/") < 1e-12

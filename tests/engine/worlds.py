@@ -23,7 +23,7 @@ from polyglossa.engine.backend_plain import OptimizerSettings, PlainBackend
 from polyglossa.engine.batch import Chunk, RankBatch
 from polyglossa.engine.layout import DUMMY, chunk_texts, deal
 from polyglossa.engine.objective import build_objective
-from polyglossa.engine.step import run_step, run_validation
+from polyglossa.engine.step import Budget, run_step, run_validation
 from polyglossa.recipe.train import ObjectiveConfig
 
 WIDTH, VOCABULARY, EXAMPLES, NEGATIVES = 35, 97, 10, 3
@@ -39,7 +39,8 @@ class Case:
     backend: str = "plain"
     """plain, or zero0 … zero3."""
     dtype: str = "float32"
-    resident_chunks: int = 64
+    pass_tokens: int = 1
+    resident_tokens: int = 1 << 20
     dropout: float = 0.0
     objective: str = "{}"
     """JSON of ObjectiveConfig."""
@@ -132,12 +133,15 @@ def run_case(case: Case, rank: int, world: int) -> dict[str, Tensor]:
     options = ObjectiveConfig.model_validate_json(case.objective).model_dump()
     objective = build_objective(options, width=WIDTH, distillation_weight=1.0 if case.teacher else 0.0)
     found: dict[str, Tensor] = {}
+    budget = Budget(case.pass_tokens, case.resident_tokens)
     norms = []
     for step in range(max(1, case.updates)):
         batch = make_batch(step, rank, world, teacher=case.teacher)
         if step == 0:
-            found["validation"] = torch.tensor(run_validation(backend, batch, objective).loss, dtype=torch.float64)
-        result = run_step(backend, batch, objective, resident_chunks=case.resident_chunks)
+            found["validation"] = torch.tensor(
+                run_validation(backend, batch, objective, budget=budget).loss, dtype=torch.float64
+            )
+        result = run_step(backend, batch, objective, budget=budget)
         if step == 0:
             found |= {f"gradient/{name}": value for name, value in backend.gradients().items()}
             found["loss"] = torch.tensor(result.loss, dtype=torch.float64)

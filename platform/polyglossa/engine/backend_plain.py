@@ -44,9 +44,9 @@ class PlainBackend:
         self._parameters = {name: value for name, value in self.embedder.named_parameters() if value.requires_grad}
         self._optimizer = settings.build(list(self._parameters.values()))
 
-    def embed(self, chunk: Chunk) -> Tensor:
+    def embed(self, chunks: Sequence[Chunk]) -> Tensor:
         """See `step.Backend`."""
-        return self.embedder(*inputs_of(chunk))
+        return self.embedder(*inputs_of(chunks))
 
     def backward(self, states: Sequence[Tensor], gradients: Sequence[Tensor], *, last: bool) -> None:
         """See `step.Backend`; ranks meet only when the step closes."""

@@ -7,7 +7,7 @@ from typing import Any
 from polyglossa.engine import checkpoint
 from polyglossa.engine.batch import RankBatch
 from polyglossa.engine.loop import StepRecord
-from polyglossa.engine.step import Backend, Objective, StepResult, run_validation
+from polyglossa.engine.step import Backend, Budget, Objective, StepResult, run_validation
 from polyglossa.errors import TrainingError
 
 
@@ -90,9 +90,11 @@ class Validation(_AfterStep):
         batches: Callable[[], Iterable[RankBatch]],
         log: MetricsLog,
         *,
+        budget: Budget,
         every: int,
     ) -> None:
         """Set what is validated; `batches` gives one pass over the validation rows."""
+        self._budget = budget
         self._backend, self._objective, self._batches = backend, objective, batches
         self._log, self._every = log, every
 
@@ -107,7 +109,7 @@ class Validation(_AfterStep):
         rows: dict[str, int] = {}
         for batch in self._batches():
             count = len(batch.query_Q)
-            loss = run_validation(self._backend, batch, self._objective).loss
+            loss = run_validation(self._backend, batch, self._objective, budget=self._budget).loss
             total[batch.task] = total.get(batch.task, 0.0) + loss * count
             rows[batch.task] = rows.get(batch.task, 0) + count
         return {task: total[task] / rows[task] for task in total}

@@ -24,9 +24,9 @@ import safetensors.torch as safetensors
 from polyglossa.artifact import MARKER, clear, exists, open_storage, read_json, write_json
 from polyglossa.collectives import barrier, rank, world_size
 from polyglossa.engine.backend_plain import ParameterState, ReadState
+from polyglossa.engine.position import committed_steps, files_of, step_folder
 from polyglossa.errors import ArtifactError
 
-_STEP = re.compile(r"step-(\d{8})$")
 _SEGMENT = re.compile(r"(\d{8})-(\d{8})\.jsonl$")
 
 
@@ -38,31 +38,6 @@ class Checkpointed(Protocol):
 
     def restore(self, read: ReadState, step: int) -> None:
         """Take over every parameter's state."""
-
-
-def committed_steps(root: str) -> list[int]:
-    """Steps of the checkpoints under a root, ascending."""
-    return sorted(
-        int(match.group(1))
-        for name in _folder(root)
-        if (match := _STEP.search(name)) and exists(posixpath.join(root, posixpath.basename(name), MARKER))
-    )
-
-
-def latest(root: str) -> int:
-    """Return the step that a run resumes at: its last checkpoint's, or 0."""
-    return max(committed_steps(root), default=0)
-
-
-class LatestSteps:
-    """Run name → the step it resumes at; picklable, so the feed asks anew for each worker group."""
-
-    def __init__(self, roots: Mapping[str, str]) -> None:
-        self._roots = dict(roots)
-
-    def __call__(self, name: str) -> int:
-        """Look in storage."""
-        return latest(self._roots[name])
 
 
 class Writer:
@@ -82,7 +57,7 @@ class Writer:
     def save(self, step: int, backend: Checkpointed) -> None:
         """Save a backend after `step` updates. A collective; waits for the checkpoint before it."""
         self.wait()
-        folder = posixpath.join(self._root, f"step-{step:08d}")
+        folder = step_folder(self._root, step)
         if rank() == 0:
             clear(folder)
             _make(posixpath.join(folder, "parameters"))
@@ -112,7 +87,7 @@ class Writer:
             write_json(posixpath.join(folder, "position.json"), {"step": step, "world": world})
             write_json(posixpath.join(folder, MARKER), {"step": step})
             for old in committed_steps(self._root)[: -self._keep]:
-                clear(posixpath.join(self._root, f"step-{old:08d}"))
+                clear(step_folder(self._root, old))
 
     def _all_written(self, folder: str, world: int) -> bool:
         marks = [posixpath.join(folder, f"written-{place}") for place in range(world)]
@@ -132,7 +107,7 @@ def load(root: str, step: int, backend: Checkpointed) -> None:
     Raises:
         ArtifactError: the checkpoint's parameters are not the model's.
     """
-    folder = posixpath.join(root, f"step-{step:08d}")
+    folder = step_folder(root, step)
     found = read_json(posixpath.join(folder, "position.json"))["step"]
     if found != step:
         raise ArtifactError(f"{folder}: holds step {found}. Remove the folder and start the run again.")
@@ -158,7 +133,7 @@ def write_metrics(root: str, first: int, records: Iterable[Mapping[str, Any]]) -
 
 def drop_metrics(root: str, step: int) -> None:
     """Remove the segments of steps from `step` on: a resumed run writes them again."""
-    for path in _folder(posixpath.join(root, "metrics")):
+    for path in files_of(posixpath.join(root, "metrics")):
         match = _SEGMENT.search(path)
         if match and int(match.group(1)) >= step:
             filesystem, folder = open_storage(posixpath.join(root, "metrics"))
@@ -169,17 +144,12 @@ def read_metrics(root: str) -> list[dict[str, Any]]:
     """Read the metrics of every step in order."""
     folder = posixpath.join(root, "metrics")
     records: list[dict[str, Any]] = []
-    for name in sorted(_folder(folder)):
+    for name in sorted(files_of(folder)):
         if _SEGMENT.search(name):
             filesystem, path = open_storage(posixpath.join(folder, posixpath.basename(name)))
             with filesystem.open_input_file(path) as stream:
                 records += map(json.loads, stream.read().splitlines())
     return records
-
-
-def _folder(uri: str) -> list[str]:
-    filesystem, path = open_storage(uri)
-    return [info.path for info in filesystem.get_file_info(pafs.FileSelector(path, allow_not_found=True))]
 
 
 def _make(uri: str) -> None:

@@ -64,9 +64,9 @@ class DeepSpeedBackend:
         )[0]
         self._device = embedder.device
 
-    def embed(self, chunk: Chunk) -> Tensor:
+    def embed(self, chunks: Sequence[Chunk]) -> Tensor:
         """See `step.Backend`."""
-        return self._engine(*inputs_of(chunk))
+        return self._engine(*inputs_of(chunks))
 
     def backward(self, states: Sequence[Tensor], gradients: Sequence[Tensor], *, last: bool) -> None:
         """See `step.Backend`."""
@@ -141,7 +141,7 @@ class DeepSpeedBackend:
 
     def _prime(self) -> None:
         one = torch.ones(1, dtype=torch.int64, device=self._device)
-        state = self.embed(Chunk(tokens=one, lengths_B=one, start=-1, seed=0, dummy=True))
+        state = self.embed([Chunk(tokens=one, lengths_B=one, start=-1, seed=0, dummy=True)])
         self.backward([state], [torch.zeros_like(state)], last=True)
         self.update(0.0)
 

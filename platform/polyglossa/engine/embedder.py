@@ -1,11 +1,13 @@
-"""A backbone as the module that backends train: chunk in, raw pooled states out, in the stage's compute precision.
+"""A backbone as the module that backends train: packed texts in, raw pooled states out, in the stage's precision.
 
 Weights stay in float32 (float64 in reference runs) and bf16 is autocast: the weights are their own master copy, and
-gradients of all chunks add up in float32. On two Zen 4 cores autocast was as fast as bf16 weights (414 and 419 ms a
-step at 4.5 M parameters, 6,120 tokens). Dropout is drawn from the chunk's own seed, so that a second pass replays it.
+gradients of all passes add up in float32. On a Zen 4 core autocast was as fast as bf16 weights (414 and 419 ms a step
+at 4.5 M parameters, 6,120 tokens). Dropout is drawn from the pass's own seed, so that a second pass replays it.
+
+N = tokens of the pass, B = its texts, D = width.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -14,11 +16,10 @@ from transformers import PreTrainedModel
 
 from polyglossa.engine.attention import ATTENTION
 from polyglossa.engine.batch import Chunk
-from polyglossa.model.pooling import embed_chunk
 
 
 class Embedder(nn.Module):
-    """Embeds chunks with a backbone. Parameter names are the backbone's behind `backbone.`."""
+    """Embeds packed texts with a backbone. Parameter names are the backbone's behind `backbone.`."""
 
     def __init__(self, backbone: PreTrainedModel, *, dtype: str) -> None:
         super().__init__()
@@ -33,12 +34,24 @@ class Embedder(nn.Module):
         """Where the weights are."""
         return next(self.parameters()).device
 
-    def forward(self, tokens_BL: Tensor, lengths_B: Tensor, seed: int) -> Tensor:
-        """Return the raw states [B, D] in the weights' precision."""
+    def forward(self, tokens_N: Tensor, lengths: Sequence[int], seed: int) -> Tensor:
+        """Return each text's last state [B, D] in the weights' precision.
+
+        Args:
+            tokens_N: the texts one after another.
+            lengths: tokens of each text.
+            seed: of dropout.
+        """
         torch.manual_seed(seed)
-        with torch.autocast(tokens_BL.device.type, dtype=torch.bfloat16, enabled=self.low_precision):
-            state_BD = embed_chunk(self.backbone, tokens_BL, lengths_B)
-        return state_BD.to(self.master)
+        lengths_B = torch.tensor(lengths, device=tokens_N.device)
+        ends_B = lengths_B.cumsum(0)
+        starts_N = (ends_B - lengths_B).repeat_interleave(lengths_B, output_size=len(tokens_N))
+        places_N = torch.arange(len(tokens_N), device=tokens_N.device) - starts_N
+        with torch.autocast(tokens_N.device.type, dtype=torch.bfloat16, enabled=self.low_precision):
+            hidden_1ND = self.backbone(
+                input_ids=tokens_N[None], position_ids=places_N[None], use_cache=False, text_lengths=lengths
+            ).last_hidden_state
+        return hidden_1ND[0, ends_B - 1].to(self.master)
 
 
 @contextmanager
@@ -51,6 +64,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
         module.train()
 
 
-def inputs_of(chunk: Chunk) -> tuple[Tensor, Tensor, int]:
-    """Return what `Embedder.forward` takes for a chunk."""
-    return chunk.padded(), chunk.lengths_B.to(chunk.tokens.device), chunk.seed
+def inputs_of(chunks: Sequence[Chunk]) -> tuple[Tensor, list[int], int]:
+    """Return what `Embedder.forward` takes for chunks that are embedded in one pass."""
+    lengths = [length for chunk in chunks for length in chunk.lengths_B.tolist()]
+    return torch.cat([chunk.tokens for chunk in chunks]), lengths, chunks[0].seed

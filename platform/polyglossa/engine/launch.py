@@ -11,6 +11,7 @@ import posixpath
 import threading
 import uuid
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import Any, cast
 
@@ -23,8 +24,8 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from polyglossa.artifact import clear
 from polyglossa.engine.board import Board
 from polyglossa.engine.callbacks import DivergedError
-from polyglossa.engine.checkpoint import LatestSteps
 from polyglossa.engine.feed import StepDataConfig, placeholder_datasets, rank_batches
+from polyglossa.engine.position import LatestSteps
 from polyglossa.engine.worker import Compute, TrainRun, train
 from polyglossa.errors import PolyglossaError, TrainingError
 from polyglossa.progress import Bar, track
@@ -71,7 +72,12 @@ def _trainer(runs: Sequence[TrainRun], placement: TrainPlacement, notes: str, bo
     resources = {"CPU": placement.cpus} | ({"GPU": placement.gpus} if gpu else {})
     return TorchTrainer(
         _work,
-        train_loop_config={"runs": list(runs), "placement": placement, "board": board, "nodes": len(ray.nodes())},
+        train_loop_config={
+            "runs": [asdict(run) for run in runs],
+            "placement": placement,
+            "board": board,
+            "nodes": len(ray.nodes()),
+        },
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=(placement.min_workers, placement.workers) if placement.min_workers else placement.workers,
@@ -107,7 +113,8 @@ def _work(config: dict[str, Any]) -> None:
         gradient_checkpointing=placement.gradient_checkpointing,
     )
     leaving = _Leaving() if config["nodes"] > 1 else _stays
-    for run in config["runs"]:
+    for plain in config["runs"]:
+        run = TrainRun(**plain)
         tell = partial(_tell, board, run.name) if place == 0 else _silent
         try:
             train(run, compute, partial(_receive, run.name, place, world), tell, leaving)

@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from polyglossa.engine.attention import attention_slots
 from polyglossa.engine.batch import RankBatch
-from polyglossa.engine.step import Backend, Objective, StepResult, run_step
+from polyglossa.engine.embedder import inputs_of
+from polyglossa.engine.step import Backend, Budget, Objective, StepResult, run_step
 
 
 @dataclass(frozen=True)
@@ -23,9 +25,10 @@ class StepRecord:
     spread: float
     """Mean cosine distance of two texts of the batch."""
     examples: int
+    texts: int
     tokens: int
     padding: float
-    """Share of the chunks' slots that hold padding."""
+    """Share of this rank's attention slots that hold padding or dummies; no other layer pads."""
     seconds: float
     """From the end of the step before to the end of this one."""
     data_wait: float
@@ -34,6 +37,13 @@ class StepRecord:
     def plain(self) -> dict[str, Any]:
         """As JSON values."""
         return asdict(self)
+
+
+def _padding(batch: RankBatch, budget: Budget) -> float:
+    tokens = sum(len(chunk.tokens) for chunk in batch.chunks if not chunk.dummy)
+    passes = [[batch.chunks[chunk] for chunk in one_pass] for one_pass in budget.passes(batch)]
+    slots = sum(attention_slots(inputs_of(chunks)[1]) for chunks in passes)
+    return 1.0 - tokens / slots
 
 
 class Callback(Protocol):
@@ -52,7 +62,7 @@ def run_loop(
     objective: Objective,
     *,
     rate: Callable[[int], float],
-    resident_chunks: int,
+    budget: Budget,
     callbacks: Sequence[Callback] = (),
 ) -> None:
     """Train on every batch in turn.
@@ -62,12 +72,12 @@ def run_loop(
         batches: this rank's batches, in the order of their steps.
         objective: loss of the whole batch.
         rate: step → learning rate.
-        resident_chunks: chunks whose graphs are kept (see `run_step`).
+        budget: sizes of passes and of what is kept.
         callbacks: called in order.
     """
     began = time.perf_counter()
     for batch in batches:
-        result = run_step(backend, batch, objective, resident_chunks=resident_chunks)
+        result = run_step(backend, batch, objective, budget=budget)
         for callback in callbacks:
             callback.before_update(batch, result)
         learning_rate = rate(batch.step)
@@ -82,8 +92,9 @@ def run_loop(
             grad_norm=norm,
             spread=result.spread,
             examples=len(batch.query_Q),
+            texts=batch.texts,
             tokens=batch.tokens,
-            padding=1.0 - batch.tokens / max(1, batch.padded_tokens),
+            padding=_padding(batch, budget),
             seconds=now - began,
             data_wait=batch.wait_seconds,
         )

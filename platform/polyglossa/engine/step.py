@@ -1,15 +1,16 @@
 """One training step on one rank: embed, gather, whole-batch loss, gradients. Torch only; ranks meet in collectives.
 
 Every rank embeds its own chunks, gathers the text table and computes the loss of the whole global batch with its own
-rows attached; the gradient that reaches them goes back through the chunks that made them. Summed over ranks that is
-the gradient of one process on the whole batch. Graphs of the last `resident_chunks` chunks are kept; chunks before
-them are embedded without a graph and once more for their backward (cached gradients, arXiv 2101.06983), so peak memory
-does not depend on the batch size.
+rows attached; the gradient that reaches them goes back through the passes that made them. Summed over ranks that is
+the gradient of one process on the whole batch. Graphs of the last passes are kept as far as the budget goes; those
+before them are embedded without a graph and once more for their backward (cached gradients, arXiv 2101.06983), so peak
+memory does not depend on the batch size.
 
-R = rows of this rank, T = rows of the text table, D = width.
+A chunk is the unit that is dealt to ranks; a pass embeds several at once. R = rows of this rank, T = rows of the text
+table, D = width.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -26,8 +27,8 @@ Objective = Callable[[Tensor, RankBatch], tuple[Tensor, dict[str, Tensor]]]
 class Backend(Protocol):
     """What computes: a model whose gradients are summed over ranks, and its optimizer."""
 
-    def embed(self, chunk: Chunk) -> Tensor:
-        """Return the chunk's raw states [B, D]; differentiable unless gradients are off. A collective under ZeRO 3."""
+    def embed(self, chunks: Sequence[Chunk]) -> Tensor:
+        """Return the chunks' raw states, one after another [B, D], from one pass. A collective under ZeRO 3."""
 
     def backward(self, states: Sequence[Tensor], gradients: Sequence[Tensor], *, last: bool) -> None:
         """Add the states' vector-Jacobian products, summed over ranks; `last` closes the step. A collective."""
@@ -49,46 +50,66 @@ class StepResult:
     """Mean cosine distance between two texts of the batch; about 0 when embeddings have collapsed to a point."""
 
 
-def run_step(backend: Backend, batch: RankBatch, objective: Objective, *, resident_chunks: int) -> StepResult:
+@dataclass(frozen=True)
+class Budget:
+    """How a rank's chunks become passes, and how many graphs it keeps. Changes time and memory, never the gradient."""
+
+    pass_tokens: int
+    """Tokens of a pass, about; 1 runs every chunk alone, so that dropout is the same for any world size."""
+    resident_tokens: int
+    """Tokens of a rank whose graphs are kept for one backward; a batch of more takes the cached two passes."""
+
+    def passes(self, batch: RankBatch) -> list[list[int]]:
+        """Deal the rank's chunks to passes; equally many on every rank, from figures of the global batch alone."""
+        chunks = len(batch.chunks)
+        count = min(chunks, max(1, round(batch.tokens / (batch.world * self.pass_tokens))))
+        return [list(range(first, chunks, count)) for first in range(count)]
+
+    def groups(self, batch: RankBatch, passes: Sequence[list[int]]) -> list[Sequence[list[int]]]:
+        """Group passes into those that share a backward; the first group may be smaller, the last is kept."""
+        size = max(1, self.resident_tokens * len(passes) * batch.world // max(1, batch.tokens))
+        first = len(passes) % size or min(size, len(passes))
+        return [passes[:first], *(passes[start : start + size] for start in range(first, len(passes), size))]
+
+
+def run_step(backend: Backend, batch: RankBatch, objective: Objective, *, budget: Budget) -> StepResult:
     """Accumulate the gradient of one global batch in the backend; `backend.update` is left to the caller.
 
     Args:
         backend: model and optimizer of this rank.
         batch: what this rank embeds, and the whole batch's examples.
         objective: (state_TD, batch) → loss of the whole batch and its terms, each a scalar.
-        resident_chunks: chunks whose graphs are kept for one backward; a batch of more takes the cached two passes.
+        budget: sizes of passes and of what is kept.
     """
-    groups = _groups(batch.chunks, resident_chunks)
+    *early, kept = budget.groups(batch, budget.passes(batch))
     with torch.no_grad():
-        states = [backend.embed(chunk) for group in groups[:-1] for chunk in group]
-    attached = [backend.embed(chunk) for chunk in groups[-1]]
-    states += attached
+        states = {tuple(one): _embed(backend, batch, one) for group in early for one in group}
+    attached = [_embed(backend, batch, one) for one in kept]
+    states |= {tuple(one): state.detach() for one, state in zip(kept, attached, strict=True)}
     result, gradient_RD = _loss(_own_rows(states, batch), batch, objective)
-    gradients = iter(_by_group(groups, states, gradient_RD))
     del states
-    # The kept graphs go first: their memory is then free for the chunks that are embedded again.
-    early = [next(gradients) for _ in groups[:-1]]
-    backend.backward(attached, next(gradients), last=not early)
+    gradients = _by_chunk(gradient_RD, batch)
+    # The kept graphs go first: their memory is then free for the passes that run again.
+    backend.backward(attached, _by_pass(gradients, kept), last=not early)
     del attached
-    for index, group in enumerate(groups[:-1]):
-        again = [backend.embed(chunk) for chunk in group]
-        backend.backward(again, early[index], last=index == len(early) - 1)
+    for number, group in enumerate(early, start=1):
+        again = [_embed(backend, batch, one) for one in group]
+        backend.backward(again, _by_pass(gradients, group), last=number == len(early))
     return result
 
 
 @torch.no_grad()
-def run_validation(backend: Backend, batch: RankBatch, objective: Objective) -> StepResult:
+def run_validation(backend: Backend, batch: RankBatch, objective: Objective, *, budget: Budget) -> StepResult:
     """Compute a batch's loss without training on it. A collective."""
     with backend.evaluating():
-        states = [backend.embed(chunk) for chunk in batch.chunks]
+        states = {tuple(one): _embed(backend, batch, one) for one in budget.passes(batch)}
     table_TD = gather_rows_without_gradient(_padded(_own_rows(states, batch), batch))[batch.gather_T]
     loss, terms = objective(table_TD, batch)
     return StepResult(float(loss), {name: float(term) for name, term in terms.items()}, spread(table_TD))
 
 
-def _groups(chunks: Sequence[Chunk], size: int) -> list[Sequence[Chunk]]:
-    """Cut chunks into groups of at most `size`; the same on every rank, which has equally many chunks."""
-    return [chunks[start : start + size] for start in range(0, len(chunks), size)]
+def _embed(backend: Backend, batch: RankBatch, one_pass: Sequence[int]) -> Tensor:
+    return backend.embed([batch.chunks[chunk] for chunk in one_pass])
 
 
 def _loss(own_RD: Tensor, batch: RankBatch, objective: Objective) -> tuple[StepResult, Tensor]:
@@ -103,10 +124,14 @@ def _loss(own_RD: Tensor, batch: RankBatch, objective: Objective) -> tuple[StepR
     return result, torch.zeros_like(own_RD) if gradient_RD is None else gradient_RD
 
 
-def _own_rows(states: Sequence[Tensor], batch: RankBatch) -> Tensor:
-    """Lay the chunks' states end to end, detached, without the dummies' ones."""
-    real = [state.detach() for state, chunk in zip(states, batch.chunks, strict=True) if not chunk.dummy]
-    return torch.cat(real) if real else states[0].detach()[:0]
+def _own_rows(states: Mapping[tuple[int, ...], Tensor], batch: RankBatch) -> Tensor:
+    """Lay the chunks' states end to end, in the order of the chunks and without the dummies' ones."""
+    rows: dict[int, Tensor] = {}
+    for one_pass, state_BD in states.items():
+        parts = state_BD.split([len(batch.chunks[chunk].lengths_B) for chunk in one_pass])
+        rows |= dict(zip(one_pass, parts, strict=True))
+    real = [rows[number] for number, chunk in enumerate(batch.chunks) if not chunk.dummy]
+    return torch.cat(real) if real else rows[0][:0].clone()
 
 
 def _padded(own_RD: Tensor, batch: RankBatch) -> Tensor:
@@ -120,17 +145,13 @@ def spread(state_TD: Tensor) -> float:
     return 1.0 - float(mean_D.square().sum())
 
 
-def _by_group(groups: Sequence[Sequence[Chunk]], states: Sequence[Tensor], gradient_RD: Tensor) -> list[list[Tensor]]:
-    """Deal the own rows' gradient to the chunks that made them; a dummy chunk gets zeros."""
-    dealt, row, remaining = [], 0, iter(states)
-    for group in groups:
-        gradients = []
-        for chunk in group:
-            state_BD = next(remaining)
-            if chunk.dummy:
-                gradients.append(torch.zeros_like(state_BD))
-            else:
-                gradients.append(gradient_RD[row : row + len(state_BD)])
-                row += len(state_BD)
-        dealt.append(gradients)
-    return dealt
+def _by_chunk(gradient_RD: Tensor, batch: RankBatch) -> list[Tensor]:
+    """Deal the own rows' gradient to the chunks that made them; a dummy gets zeros."""
+    sizes = [0 if chunk.dummy else len(chunk.lengths_B) for chunk in batch.chunks]
+    parts = gradient_RD.split(sizes)
+    zero = gradient_RD.new_zeros(1, gradient_RD.shape[1])
+    return [zero if chunk.dummy else part for chunk, part in zip(batch.chunks, parts, strict=True)]
+
+
+def _by_pass(gradients: Sequence[Tensor], group: Sequence[list[int]]) -> list[Tensor]:
+    return [torch.cat([gradients[chunk] for chunk in one_pass]) for one_pass in group]

@@ -20,8 +20,11 @@ from polyglossa.engine.batch import RankBatch
 from polyglossa.engine.callbacks import Checkpoints, Guard, MetricsLog, Progress, Validation
 from polyglossa.engine.loop import Callback, run_loop
 from polyglossa.engine.objective import build_objective
+from polyglossa.engine.position import latest
 from polyglossa.engine.schedule import learning_rate
-from polyglossa.engine.stream import FeedSpec, validation_batches
+from polyglossa.engine.spec import FeedSpec
+from polyglossa.engine.step import Budget
+from polyglossa.engine.stream import validation_batches
 from polyglossa.folders import local_folder, written_folder
 from polyglossa.model.directory import load_backbone, read_prompts, save_model_directory
 from polyglossa.model.tokenizer import load_tokenizer
@@ -93,7 +96,7 @@ def train(
     """
     if run.finished:
         return
-    start = checkpoint.latest(run.checkpoint_uri)
+    start = latest(run.checkpoint_uri)
     batches = BatchesAhead(batches_from(start))
     writer = checkpoint.Writer(run.checkpoint_uri, keep=_KEEP)
     backend = None
@@ -115,7 +118,7 @@ def train(
             (batch.to(compute.device) for batch in batches),
             build_objective(run.stage["objective"], width=run.width, distillation_weight=run.distillation_weight),
             rate=_rate(run),
-            resident_chunks=max(1, compute.resident_tokens // run.stage["chunk_tokens"]),
+            budget=_budget(run, compute),
             callbacks=[Guard(), log, *_validation(run, compute, backend, log), saves, Progress(tell)],
         )
         log.flush()
@@ -165,6 +168,13 @@ def _rate(run: TrainRun) -> Callable[[int], float]:
     )
 
 
+def _budget(run: TrainRun, compute: Compute) -> Budget:
+    # Dropout is drawn pass by pass, so passes must not depend on the number of ranks where there is any.
+    lora = run.stage["lora"]
+    drops = lora is not None and lora["dropout"] > 0
+    return Budget(pass_tokens=1 if drops else run.stage["chunk_tokens"], resident_tokens=compute.resident_tokens)
+
+
 def _validation(run: TrainRun, compute: Compute, backend: Any, log: MetricsLog) -> list[Callback]:
     if run.stage["validation_steps"] is None:
         return []
@@ -177,7 +187,9 @@ def _validation(run: TrainRun, compute: Compute, backend: Any, log: MetricsLog) 
 
     # The teacher is not read for validation rows, so its term is left out.
     objective = build_objective(run.stage["objective"], width=run.width)
-    return [Validation(backend, objective, batches, log, every=run.stage["validation_steps"])]
+    return [
+        Validation(backend, objective, batches, log, budget=_budget(run, compute), every=run.stage["validation_steps"])
+    ]
 
 
 def _export(run: TrainRun, backend: Any, figures: Mapping[str, Any]) -> None:

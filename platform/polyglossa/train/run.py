@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from polyglossa.artifact import Artifact, Draft, clear, read_json
 from polyglossa.engine.launch import fit
-from polyglossa.engine.stream import FeedSpec, open_plan
+from polyglossa.engine.spec import FeedSpec, open_plan
 from polyglossa.engine.worker import SUMMARY, TrainRun, width_of
 from polyglossa.recipe.placement import TrainPlacement
 from polyglossa.recipe.train import TrainConfig
