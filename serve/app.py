@@ -1,6 +1,6 @@
 """The application's builder: one ingress deployment and one deployment for each member.
 
-serve run serve.app:build members='[{"name": "small", "path": "runs/…/model"}]'
+serve deploy serve/config/local.yaml      # from the repository's root
 """
 
 from typing import Any
@@ -11,36 +11,44 @@ from ray.serve.handle import DeploymentHandle
 
 from serve.api import make_api
 from serve.family import Family
+from serve.keys import Keyring
 from serve.member import Member
-from serve.settings import AppSettings, MemberSettings, Replicas
+from serve.metrics import Metrics
+from serve.replicas import Replicas as MemberReplicas
+from serve.settings import MemberSettings, Replicas, read_settings
 
 
 class Ingress:
     """The deployment class of the endpoint: parses, tokenises, batches and answers; no model runs here."""
 
     def __init__(self, settings: dict[str, Any], handles: dict[str, DeploymentHandle]) -> None:
-        self._settings = AppSettings.model_validate(settings)
+        self._settings = read_settings(settings)
         self._handles = handles
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Build the HTTP application inside the replica."""
-        return make_api(Family(self._settings, self._handles), self._settings.limits)
+        metrics = Metrics()
+        sends = {name: MemberReplicas(handle).send for name, handle in self._handles.items()}
+        return make_api(Family(self._settings, sends, metrics), self._settings, metrics)
 
 
 def build(args: dict[str, Any]) -> serve.Application:
     """Build the application from the arguments of a config file (see `serve.settings.AppSettings`).
 
     Raises:
-        pydantic.ValidationError: an argument is unknown or wrong.
+        polyglossa.errors.UserError: an argument is unknown or wrong, or the file of keys is missing or not valid.
     """
-    settings = AppSettings.model_validate(args)
+    settings = read_settings(args)
+    Keyring(settings.keys_file)
     handles = {member.name: _member(member) for member in settings.members}
     ingress = serve.deployment(
         serve.ingress()(Ingress),
         name="ingress",
-        max_ongoing_requests=1024,
+        # Back-pressure is the couriers' work, who answer in the API's error shape; this only has to lie above it.
+        max_ongoing_requests=4096,
         ray_actor_options={"num_cpus": 0},
-        graceful_shutdown_timeout_s=30,
+        graceful_shutdown_timeout_s=settings.limits.request_seconds,
+        **_scale(settings.ingress, target_ongoing_requests=128),
     )
     return ingress.bind(settings.model_dump(mode="json"), handles)
 
@@ -50,20 +58,21 @@ def _member(member: MemberSettings) -> serve.Application:
         Member,
         name=f"member-{member.name.replace('/', '-')}",
         max_ongoing_requests=4,
+        health_check_period_s=5,
         ray_actor_options={"num_cpus": member.cpus, "num_gpus": member.gpus},
-        graceful_shutdown_timeout_s=30,
-        **_scale(member.replicas),
+        graceful_shutdown_timeout_s=60,
+        **_scale(member.replicas, target_ongoing_requests=1.5),
     )
     return deployment.bind(member.model_dump(mode="json"))
 
 
-def _scale(replicas: Replicas) -> dict[str, Any]:
+def _scale(replicas: Replicas, *, target_ongoing_requests: float) -> dict[str, Any]:
     if replicas.min == replicas.max:
         return {"num_replicas": replicas.min}
     autoscaling = {
         "min_replicas": replicas.min,
         "max_replicas": replicas.max,
-        "target_ongoing_requests": 1.5,
+        "target_ongoing_requests": target_ongoing_requests,
         "upscale_delay_s": replicas.upscale_delay_seconds,
         "downscale_delay_s": replicas.downscale_delay_seconds,
     }

@@ -1,22 +1,30 @@
 """The way of texts to one member and of states back: deduplicate → tokenise → queue → batch → member → states.
 
-Runs on the ingress's event loop; tokenising runs in a thread. Few batches are under way at a time (two a replica: one
+Runs on the ingress's event loop; tokenising runs in threads. Few batches are under way at a time (two a replica: one
 computed, one at hand), so texts wait here, where batches still grow, and one call to a replica carries many requests:
 that hop costs milliseconds of processor, a text costs less.
 """
 
 import asyncio
-import contextlib
 import hashlib
+import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
+from serve.cache import StateCache
+from serve.lanes import Lane
+from serve.metrics import Metrics
 from serve.problems import Problem
-from serve.tokens import Tokens
+from serve.settings import Limits, MemberSettings
+from serve.tokens import Keep, Tokens
 from serve.waiting import Item, Waiting
+
+_LONG_CHARACTERS = 8192  # such texts are tokenised in a thread of their own, so that short ones need not wait
+_REPLICA_SEEN_SECONDS = 10.0
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -26,48 +34,47 @@ class Reply:
     state_ND: np.ndarray
     """Raw states, float32; a row that is not finite failed."""
     replica: str
+    """Which replica answered."""
     seconds: float
     """Time in the model."""
     slots: int
-    """Padded tokens that the model computed."""
+    """Tokens that the model computed, padding included."""
+    start_seconds: float = 0.0
+    """How long the replica took to load."""
 
 
 Send = Callable[[np.ndarray, list[int]], Awaitable[Reply]]
-"""Takes the tokens of a batch end to end and their lengths."""
+"""Takes the tokens of a batch end to end and their lengths; raises `Problem`."""
+Fresh = tuple[list[tuple[Item, str]], Keep]
+"""The texts of a request that nobody asked for yet."""
 
 
 class Courier:
     """Everything between the endpoint and one member."""
 
-    def __init__(self, send: Send, tokens: Tokens, *, batch_tokens: int, queue_items: int, calls: int = 2) -> None:
-        self._send = send
-        self._tokens = tokens
-        self._batch_tokens = batch_tokens
-        self._queue_items = queue_items
-        self._calls = calls
+    def __init__(
+        self, member: MemberSettings, tokens: Tokens, send: Send, limits: Limits, metrics: Metrics, cache_mib: int = 0
+    ) -> None:
+        self._member, self._tokens, self._send, self._limits, self._metrics = member, tokens, send, limits, metrics
         self._waiting = Waiting()
         self._under_way: dict[bytes, Item] = {}
-        self._untokenised: list[tuple[list[tuple[Item, str]], str]] = []
-        self._tokenising: asyncio.Task[None] | None = None
+        self._cache = StateCache(cache_mib)
+        self._short = Lane[Fresh](self._tokenise, self._tokenised)
+        self._long = Lane[Fresh](self._tokenise, self._tokenised)
         self._sending: set[asyncio.Task[None]] = set()
-        self._thread = ThreadPoolExecutor(1, "tokens")
+        self._replicas: dict[str, float] = {}
+        self.ready = member.replicas.min == 0
+        """Whether a replica has answered, or may be asked to start by a request."""
+        self.start_seconds: float | None = None
+        """How long the last replica that answered took to load."""
 
-    async def states_of_texts(self, texts: Sequence[str], *, keep: str) -> tuple[np.ndarray, np.ndarray]:
-        """Embed rendered texts; see `states_of_tokens` for what comes back and what is raised.
-
-        Args:
-            texts: rendered texts.
-            keep: part of a too long text that stays, `start` or `end`.
-        """
-        fresh: list[tuple[Item, str]] = []
-        items = []
-        for text in texts:
-            key = hashlib.blake2b(text.encode(), digest_size=16, key=keep.encode()).digest()
-            item, new = self._item(key)
-            items.append(item)
-            if new:
-                fresh.append((item, text))
-        return await self._arrival(items, lambda: self._tokenise(fresh, keep))
+    async def states_of_texts(self, texts: Sequence[str], keep: Keep) -> tuple[np.ndarray, np.ndarray]:
+        """Embed rendered texts; see `states_of_tokens` for what comes back and what is raised."""
+        salt = keep.encode()
+        keys = [hashlib.blake2b(text.encode(), digest_size=16, key=salt).digest() for text in texts]
+        items, fresh = self._items(keys)
+        lane = self._long if any(len(texts[row]) > _LONG_CHARACTERS for row in fresh) else self._short
+        return await self._arrival(items, lambda: lane.add(([(items[row], texts[row]) for row in fresh], keep)))
 
     async def states_of_tokens(self, ids: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Embed tokenised texts, EOS last.
@@ -76,75 +83,110 @@ class Courier:
             state_ND (raw, float32) and the tokens of each text.
 
         Raises:
-            Problem: 429 where too much waits, 424 where the member failed.
+            Problem: 413 too many tokens, 424 the member failed, 429 too much waits, 503 starting or too slow.
         """
-        fresh: list[Item] = []
-        items = []
-        for tokens in ids:
-            item, new = self._item(hashlib.blake2b(tokens.tobytes(), digest_size=16).digest())
-            items.append(item)
-            if new:
-                item.tokens = tokens
-                fresh.append(item)
-        return await self._arrival(items, lambda: self._queue([fresh]))
+        items, fresh = self._items([hashlib.blake2b(tokens.tobytes(), digest_size=16).digest() for tokens in ids])
+        for row in fresh:
+            items[row].tokens = ids[row]
+        return await self._arrival(items, lambda: self._queue([items[row] for row in fresh]))
 
-    def _item(self, key: bytes) -> tuple[Item, bool]:
-        item = self._under_way.get(key)
-        if item is not None:
+    async def await_replica(self) -> None:
+        """Ask for one embedding until a replica answers; then the courier is ready."""
+        while not self.ready:
+            try:
+                self._note(await self._send(np.array([self._tokens.eos], np.int32), [1]))
+            except Problem as problem:
+                _log.info("%s: not ready (%s)", self._member.name, problem.code)
+                await asyncio.sleep(0.5)
+
+    def _items(self, keys: Sequence[bytes]) -> tuple[list[Item], list[int]]:
+        """Return an item for each key, and the rows whose item is new."""
+        items, fresh = [], []
+        for row, key in enumerate(keys):
+            item = self._under_way.get(key) or self._cached(key)
+            if item is None:
+                item = Item(key, asyncio.get_running_loop().create_future())
+                self._under_way[key] = item
+                item.state.add_done_callback(lambda _, key=key: self._under_way.pop(key, None))  # type: ignore[misc]  # bound by default
+                fresh.append(row)
             item.wanted += 1
-            return item, False
-        item = Item(key, asyncio.get_running_loop().create_future(), wanted=1)
-        self._under_way[key] = item
-        item.state.add_done_callback(lambda _: self._under_way.pop(key, None))
-        return item, True
+            items.append(item)
+        self._metrics.shared.labels(self._member.name).inc(len(keys) - len(fresh))
+        return items, fresh
+
+    def _cached(self, key: bytes) -> Item | None:
+        found = self._cache.get(key)
+        if found is None:
+            return None
+        item = Item(key, asyncio.get_running_loop().create_future(), size=found[1])
+        item.state.set_result(found[0])
+        return item
 
     async def _arrival(self, items: list[Item], start: Callable[[], None]) -> tuple[np.ndarray, np.ndarray]:
         try:
-            if len(self._under_way) > self._queue_items:
+            if not self.ready:
+                raise Problem(503, "starting", "This model is starting. Try again soon.", retry_after=2)
+            if len(self._under_way) > self._limits.queue_items:
                 raise Problem(429, "overloaded", "Too many texts wait for this model. Try again soon.", retry_after=1)
             start()
-            states = [await asyncio.shield(item.state) for item in items]
+            async with asyncio.timeout(self._limits.request_seconds):
+                states = [await asyncio.shield(item.state) for item in items]
+        except TimeoutError:
+            raise Problem(503, "timeout", "The answer took too long. Try again later.", retry_after=5) from None
         finally:
             self._leave(items)
-        return np.stack(states), np.array([item.size for item in items])
+        tokens_N = np.array([item.size for item in items])
+        self._metrics.tokens.labels(self._member.name).inc(int(tokens_N.sum()))
+        return np.stack(states), tokens_N
 
     def _leave(self, items: list[Item]) -> None:
         for item in items:
             item.wanted -= 1
             if not item.wanted and not item.state.done():
                 item.state.cancel()
+        self._metrics.waiting.labels(self._member.name).set(len(self._under_way))
 
-    def _tokenise(self, fresh: list[tuple[Item, str]], keep: str) -> None:
-        if fresh:
-            self._untokenised.append((fresh, keep))
-            if self._tokenising is None:
-                self._tokenising = asyncio.create_task(self._tokenise_all())
-
-    async def _tokenise_all(self) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            while self._untokenised:
-                # What arrived during the last turn goes in one turn.
-                work, self._untokenised = self._untokenised, []
-                await loop.run_in_executor(self._thread, self._tokenise_now, work)
-                self._queue([[item for item, _ in fresh] for fresh, _ in work])
-        finally:
-            self._tokenising = None
-
-    def _tokenise_now(self, work: list[tuple[list[tuple[Item, str]], str]]) -> None:
-        encoded = iter(self._tokens.encode([text for fresh, _ in work for _, text in fresh]))
-        for fresh, keep in work:
+    def _tokenise(self, pieces: list[Fresh]) -> None:
+        encoded = iter(self._tokens.encode([text for fresh, _ in pieces for _, text in fresh]))
+        for fresh, keep in pieces:
             for item, _ in fresh:
-                item.tokens = self._tokens.fit(next(encoded), keep=keep)
+                item.tokens = next(encoded)
+                try:
+                    item.tokens = self._tokens.fit(item.tokens, keep)
+                except Problem as problem:
+                    item.problem = problem
 
-    def _queue(self, requests: list[list[Item]]) -> None:
-        for items in requests:
-            self._waiting.add(items)
+    def _tokenised(self, pieces: list[Fresh]) -> None:
+        for fresh, _ in pieces:
+            items = [item for item, _ in fresh]
+            total = sum(item.tokens.size for item in items)
+            if total > self._limits.request_tokens:
+                message = f"{total} tokens are more than the {self._limits.request_tokens} of one request."
+                _fail(items, Problem(413, "too_many_tokens", message, param="input"))
+            for item in items:
+                if item.problem is None and not item.tokens.size:  # the thread broke off
+                    item.problem = Problem(400, "untokenisable", "A text could not be tokenised.", param="input")
+                if item.problem is not None:
+                    _fail([item], item.problem)
+            self._queue([item for item in items if not item.state.done()])
+
+    def _queue(self, items: list[Item]) -> None:
+        now = time.monotonic()
+        for item in items:
+            item.size, item.since = int(item.tokens.size), now
+        self._waiting.add(items)
         self._dispatch()
 
+    def _calls(self) -> int:
+        """Batches that may be under way: two a replica, and one more where another replica may come."""
+        now = time.monotonic()
+        self._replicas = {name: seen for name, seen in self._replicas.items() if now - seen < _REPLICA_SEEN_SECONDS}
+        known = max(len(self._replicas), 1)
+        return 2 * known + (known < self._member.replicas.max)
+
     def _dispatch(self) -> None:
-        while len(self._sending) < self._calls and self._waiting:
-            batch = self._waiting.take(self._batch_tokens)
+        while self._waiting and len(self._sending) < self._calls():
+            batch = self._waiting.take(self._member.batch_tokens)
             task = asyncio.create_task(self._carry(batch))
             self._sending.add(task)
             task.add_done_callback(self._carried)
@@ -154,30 +196,63 @@ class Courier:
         self._dispatch()
 
     async def _carry(self, batch: list[Item]) -> None:
+        self._observe(batch)
+        call = asyncio.ensure_future(
+            self._send(np.concatenate([item.tokens for item in batch]), [item.size for item in batch])
+        )
+        for item in batch:  # a batch that nobody waits for any more is called back
+            item.state.add_done_callback(lambda _: call.cancel() if not any(one.wanted for one in batch) else None)
+        outcome = "ok"
         try:
-            reply = await self._send(np.concatenate([item.tokens for item in batch]), [item.size for item in batch])
+            self._deliver(batch, await call)
         except Problem as problem:
-            for item in batch:
-                _fail(item, problem)
-            return
+            outcome = problem.code
+            _fail(batch, problem)
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            _fail(batch, Problem(503, "stopping", "The endpoint is stopping. Try again.", retry_after=1))
+        except Exception:
+            outcome = "failed"
+            _log.exception("%s: a batch failed", self._member.name)
+            _fail(batch, Problem(424, "backend_failed", "The model failed. Try again.", retry_after=1))
+        self._metrics.batches.labels(self._member.name, outcome).inc()
+
+    def _deliver(self, batch: list[Item], reply: Reply) -> None:
+        self._note(reply)
         finite_N = np.isfinite(reply.state_ND).all(axis=1)
         for row, item in enumerate(batch):
             if not finite_N[row]:
-                _fail(item, Problem(424, "backend_failed", "The model could not embed one of the texts."))
+                _fail([item], Problem(424, "backend_failed", "The model could not embed one of the texts."))
             elif not item.state.done():
                 item.state.set_result(reply.state_ND[row])
+                self._cache.put(item.key, reply.state_ND[row], item.size)
+        name = self._member.name
+        self._metrics.model_seconds.labels(name).inc(reply.seconds)
+        self._metrics.slots.labels(name).inc(reply.slots)
+        self._metrics.padding.labels(name).inc(max(reply.slots - sum(item.size for item in batch), 0))
+
+    def _note(self, reply: Reply) -> None:
+        self._replicas[reply.replica] = time.monotonic()
+        self.start_seconds = reply.start_seconds
+        self.ready = True
+
+    def _observe(self, batch: list[Item]) -> None:
+        name = self._member.name
+        self._metrics.queue_seconds.labels(name).observe(time.monotonic() - min(item.since for item in batch))
+        self._metrics.batch_fill.labels(name).observe(sum(item.size for item in batch) / self._member.batch_tokens)
+        self._metrics.batch_texts.labels(name).inc(len(batch))
 
     async def close(self) -> None:
-        """Stop: cancel what is under way and end the thread."""
-        for task in [*self._sending, self._tokenising]:
-            if task is not None:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
-        self._thread.shutdown(cancel_futures=True)
+        """Stop: cancel what is under way and end the threads."""
+        for task in list(self._sending):
+            task.cancel()
+        await asyncio.gather(*self._sending, return_exceptions=True)
+        self._short.close()
+        self._long.close()
 
 
-def _fail(item: Item, problem: Problem) -> None:
-    if not item.state.done():
-        item.state.set_exception(problem)
-        item.state.exception()  # marks it as seen: the requests that wanted it may be gone
+def _fail(items: list[Item], problem: Problem) -> None:
+    for item in items:
+        if not item.state.done():
+            item.state.set_exception(problem)
+            item.state.exception()  # marks it as seen: the requests that wanted it may be gone

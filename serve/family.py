@@ -1,14 +1,11 @@
-"""The served members as the ingress sees them: names, cards, and a courier to each."""
+"""The served members as the endpoint sees them: names, cards, and a courier to each."""
 
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-from ray.exceptions import RayActorError, RayTaskError
-from ray.serve.handle import DeploymentHandle
-
-from serve.courier import Courier, Reply
+from serve.courier import Courier, Send
+from serve.metrics import Metrics
 from serve.problems import Problem
 from serve.settings import AppSettings
 from serve.tokens import ModelCard, Tokens, read_card
@@ -16,7 +13,7 @@ from serve.tokens import ModelCard, Tokens, read_card
 
 @dataclass(frozen=True)
 class Served:
-    """One member in the ingress."""
+    """One member at the endpoint."""
 
     name: str
     card: ModelCard
@@ -25,58 +22,69 @@ class Served:
 
 
 class Family:
-    """All members by name and alias."""
+    """All members by name and alias.
 
-    def __init__(self, settings: AppSettings, handles: Mapping[str, DeploymentHandle]) -> None:
+    Args:
+        settings: the application's arguments.
+        sends: member → how its batches are sent.
+        metrics: where couriers count.
+    """
+
+    def __init__(self, settings: AppSettings, sends: Mapping[str, Send], metrics: Metrics) -> None:
         self.members: dict[str, Served] = {}
-        self.aliases = settings.aliases
+        self._settings = settings
+        self._starting: list[asyncio.Task[None]] = []
         for member in settings.members:
             card = read_card(member.path, member.max_tokens)
             tokens = Tokens(member.path, card)
-            courier = Courier(
-                Replicas(handles[member.name]).send,
-                tokens,
-                batch_tokens=member.batch_tokens,
-                queue_items=settings.limits.queue_items,
-            )
+            courier = Courier(member, tokens, sends[member.name], settings.limits, metrics, settings.cache_mib)
             self.members[member.name] = Served(member.name, card, tokens, courier)
 
-    def find(self, model: str) -> Served:
-        """Look a member up by name or alias.
+    @property
+    def names(self) -> list[str]:
+        """Names of members, then aliases."""
+        return [*self.members, *self._settings.aliases]
+
+    @property
+    def ready(self) -> bool:
+        """Whether every member answers."""
+        return all(served.courier.ready for served in self.members.values())
+
+    def find(self, model: str | None) -> Served:
+        """Look a member up by name or alias; None is the first.
 
         Raises:
             Problem: 404, nothing is served under that name.
         """
-        name = self.aliases.get(model, model)
+        name = self._settings.members[0].name if model is None else self._settings.aliases.get(model, model)
         if name not in self.members:
-            known = ", ".join([*self.members, *self.aliases])
-            raise Problem(
-                404, "model_not_found", f"No model of that name is served here; there are {known}.", param="model"
-            )
+            message = f"No model of that name is served here; there are {', '.join(self.names)}."
+            raise Problem(404, "model_not_found", message, param="model")
         return self.members[name]
 
+    def describe(self, name: str) -> dict[str, object]:
+        """Tell what `/v1/models` tells of a member or alias."""
+        served = self.find(name)
+        pairs = [pair for pair in self._settings.compatible if served.name in pair]
+        return {
+            "id": name,
+            "object": "model",
+            "owned_by": "polyglossa",
+            "member": served.name,
+            "width": served.card.width,
+            "widths": served.card.widths,
+            "max_tokens": served.card.max_tokens,
+            "prompts": served.card.prompts,
+            "compatible_with": sorted({one for pair in pairs for one in pair} - {served.name}),
+        }
 
-class Replicas:
-    """Sends batches to a member's replicas, once more where a replica died under one."""
+    def start(self) -> None:
+        """Begin to ask members whether they are there."""
+        self._starting = [asyncio.create_task(served.courier.await_replica()) for served in self.members.values()]
 
-    def __init__(self, handle: DeploymentHandle) -> None:
-        self._handle = handle
-
-    async def send(self, tokens: np.ndarray, lengths: list[int]) -> Reply:
-        """Have a batch embedded.
-
-        Raises:
-            Problem: 424, two replicas in a row did not answer.
-        """
-        for _ in range(2):
-            response = self._handle.embed.remote(tokens, lengths)
-            try:
-                return await response
-            except RayActorError:
-                continue
-            except RayTaskError:
-                break
-            except asyncio.CancelledError:
-                response.cancel()
-                raise
-        raise Problem(424, "backend_failed", "The model's replica failed. Try again.", retry_after=1)
+    async def close(self) -> None:
+        """Stop all couriers."""
+        for task in self._starting:
+            task.cancel()
+        for served in self.members.values():
+            await served.courier.close()

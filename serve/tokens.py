@@ -7,9 +7,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from tokenizers import Tokenizer
+
+from serve.problems import Problem
+
+Keep = Literal["start", "end", "all"]
+"""What stays of a text that is too long; `all` refuses it."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +63,21 @@ class Tokens:
         """Tokenise rendered texts, uncut; EOS last. Returns int32 arrays."""
         return [np.array(encoding.ids, np.int32) for encoding in self._tokenizer.encode_batch_fast(list(texts))]
 
-    def fit(self, ids: np.ndarray, *, keep: str) -> np.ndarray:
-        """Cut a text to `max_tokens`, EOS still last, keeping its `start` or its `end`."""
+    def fit(self, ids: np.ndarray, keep: Keep) -> np.ndarray:
+        """Cut a text to `max_tokens`, EOS still last.
+
+        Raises:
+            Problem: 413, the text is too long and all of it is to be kept.
+        """
         body = ids[:-1] if ids.size and ids[-1] == self.eos else ids
         room = self.max_tokens - 1
         if body.size > room:
+            if keep == "all":
+                message = f"A text has {body.size + 1} tokens; this model reads {self.max_tokens}. Allow truncation."
+                raise Problem(413, "text_too_long", message)
             body = body[:room] if keep == "start" else body[body.size - room :]
         return np.append(body, np.int32(self.eos))
 
 
-def _read(file: Path) -> dict:
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+def _read(file: Path) -> dict[str, Any]:
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}

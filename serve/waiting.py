@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from serve.problems import Problem
+
 
 @dataclass(eq=False, slots=True)
 class Item:
@@ -22,13 +24,14 @@ class Item:
     state: asyncio.Future[np.ndarray]
     """The raw state [D], or the problem of this text."""
     tokens: np.ndarray = field(default_factory=lambda: np.empty(0, np.int32))
+    size: int = 0
+    """Tokens of the text, once they are known."""
     wanted: int = 0
     """Requests that still wait for it; at 0 it is not computed."""
-
-    @property
-    def size(self) -> int:
-        """Tokens of the text."""
-        return int(self.tokens.size)
+    since: float = 0.0
+    """When it was queued (monotonic seconds)."""
+    problem: Problem | None = None
+    """Why it cannot be embedded."""
 
 
 class Waiting:

@@ -1,13 +1,25 @@
 """A small served family: two model directories built from a config, and one running application for all tests."""
 
+import asyncio
+import contextlib
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 
 from polyglossa.model.directory import build_model, save_model_directory
+from polyglossa.model.encoder import Encoder
 from polyglossa.model.tokenizer import train_tokenizer
+from serve.api import make_api
+from serve.courier import Reply
+from serve.family import Family
+from serve.metrics import Metrics
+from serve.settings import read_settings
 
 TEXTS = ["Germany", "Deutschland", "Saksa", "ドイツ", "Германия", "ألمانيا", "जर्मनी", "def walk(path): yield path"]
 
@@ -20,7 +32,7 @@ def make_model(path: Path, *, hidden: int, seed: int) -> str:
         eos=tokenizer.eos_token_id, padding=tokenizer.pad_token_id, seed=seed,
     )  # fmt: skip
     prompts = {"query": "Instruct: Find it.\nQuery: ", "document": ""}
-    widths = [8, 16, hidden]
+    widths = sorted({8, 16, hidden})
     save_model_directory(str(path), backbone, tokenizer, max_tokens=64, prompts=prompts, matryoshka_widths=widths)
     return str(path)
 
@@ -48,3 +60,58 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+class LocalMember:
+    """Sends batches to an encoder in this process, as a replica would; can be told to be slow or to fail."""
+
+    def __init__(self, path: str) -> None:
+        self.encoder = Encoder.load(path)
+        self.batches: list[list[int]] = []
+        self.hold = asyncio.Event()
+        self.hold.set()
+        self.failing: Exception | None = None
+        self.poison: int | None = None
+        self.cancelled = 0
+
+    async def send(self, tokens: np.ndarray, lengths: list[int]) -> Reply:
+        self.batches.append(lengths)
+        try:
+            await self.hold.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        if self.failing is not None:
+            raise self.failing
+        texts = [part.tolist() for part in np.split(tokens, np.cumsum(lengths)[:-1])]
+        state_ND = self.encoder.states(texts).numpy().copy()
+        if self.poison is not None:
+            state_ND[np.array([self.poison in text for text in texts])] = np.nan
+        return Reply(state_ND, "local", 0.01, int(tokens.size))
+
+
+@pytest.fixture
+def local(models: dict[str, str]) -> dict[str, LocalMember]:
+    return {name: LocalMember(path) for name, path in models.items()}
+
+
+Open = Callable[..., TestClient]
+
+
+@pytest.fixture
+def open_api(models: dict[str, str], local: dict[str, LocalMember]) -> Iterator[Open]:
+    """Opens the HTTP application over local members, without Ray; takes the application's arguments."""
+    with contextlib.ExitStack() as stack:
+
+        def opened(**settings: Any) -> TestClient:
+            members = [{"name": name, "path": path} for name, path in models.items()]
+            checked = read_settings({"members": members} | settings)
+            metrics = Metrics()
+            family = Family(checked, {name: member.send for name, member in local.items()}, metrics)
+            client = stack.enter_context(TestClient(make_api(family, checked, metrics), raise_server_exceptions=False))
+            deadline = time.monotonic() + 10
+            while client.get("/ready").status_code != 200 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            return client
+
+        yield opened

@@ -1,0 +1,45 @@
+"""What `/metrics` tells Prometheus. One registry an ingress replica; a label names the replica."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+
+
+class Metrics:
+    """Counters and histograms of the endpoint and of every member."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        registry = self.registry
+        self.requests = Counter("polyglossa_requests", "Requests", ("path", "status", "model"), registry=registry)
+        self.request_seconds = Histogram(
+            "polyglossa_request_seconds", "Whole request", ("path",), buckets=_SECONDS, registry=registry
+        )
+        self.texts = Counter("polyglossa_texts", "Texts asked for", ("model",), registry=registry)
+        self.tokens = Counter("polyglossa_tokens", "Tokens asked for", ("model",), registry=registry)
+        self.shared = Counter(
+            "polyglossa_texts_shared", "Texts that were under way or cached already", ("model",), registry=registry
+        )
+        self.queue_seconds = Histogram(
+            "polyglossa_queue_seconds",
+            "Oldest text's wait for a batch",
+            ("model",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.batch_fill = Histogram(
+            "polyglossa_batch_fill", "Tokens of a batch over its budget", ("model",), buckets=_SHARES, registry=registry
+        )
+        self.batch_texts = Counter("polyglossa_batch_texts", "Texts sent to replicas", ("model",), registry=registry)
+        self.padding = Counter("polyglossa_padding_tokens", "Padded tokens computed", ("model",), registry=registry)
+        self.slots = Counter(
+            "polyglossa_computed_tokens", "Tokens computed, with padding", ("model",), registry=registry
+        )
+        self.model_seconds = Counter("polyglossa_model_seconds", "Time in the model", ("model",), registry=registry)
+        self.batches = Counter("polyglossa_batches", "Batches", ("model", "outcome"), registry=registry)
+        self.waiting = Gauge("polyglossa_waiting_texts", "Distinct texts under way", ("model",), registry=registry)
+
+    def render(self) -> bytes:
+        """Write them in Prometheus' text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,251 @@
+"""The HTTP interface over local members, without Ray: shapes, formats, refusals, limits, keys."""
+
+import base64
+import hashlib
+import json
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+EMBED = "/v1/embeddings"
+
+
+def embed(client, text, **fields):
+    answer = client.post(EMBED, json={"model": "base", "input": text, **fields})
+    assert answer.status_code == 200, answer.text
+    return np.array([item["embedding"] for item in answer.json()["data"]])
+
+
+def refusal(answer) -> tuple[int, str, str | None]:
+    error = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert "Traceback" not in answer.text
+    return answer.status_code, error["code"], error["param"]
+
+
+def test_every_output_format_tells_the_same_vector(open_api) -> None:
+    client = open_api()
+    full = embed(client, ["Saksa", "Germany"])
+    raw = client.post(EMBED, json={"model": "base", "input": "Saksa", "encoding_format": "base64"}).json()
+    np.testing.assert_allclose(np.frombuffer(base64.b64decode(raw["data"][0]["embedding"]), "<f4"), full[0], atol=1e-6)
+    small = embed(client, ["Saksa", "Germany"], output_dtype="int8")
+    assert np.abs(small).max() == 127
+    cosines = (small * full).sum(1) / np.linalg.norm(small, axis=1)
+    assert cosines.min() > 0.999
+    bits = embed(client, "Saksa", output_dtype="binary").astype(np.uint8)
+    assert (np.unpackbits(bits[0]) == (full[0] > 0)).all()
+
+
+def test_usage_counts_the_tokens_of_prompt_and_text(open_api, local) -> None:
+    answer = open_api().post(EMBED, json={"model": "base", "input": ["Saksa"], "input_type": "query"}).json()
+    expected = len(local["base"].encoder.tokenize(["Instruct: Find it.\nQuery: Saksa"])[0])
+    assert answer["usage"] == {"prompt_tokens": expected, "total_tokens": expected}
+
+
+def test_instruction_is_the_encoders_own_rendering(open_api, local) -> None:
+    got = embed(open_api(), "Saksa", instruction="Name the country.")
+    expected = local["base"].encoder.encode(["Saksa"], instruction="Name the country.")
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+def test_too_long_text_is_cut_at_the_end_at_the_start_or_refused(open_api, local) -> None:
+    client, encoder = open_api(), local["base"].encoder
+    text = "Germany Deutschland " * 40
+    ids = encoder.tokenizer(text)["input_ids"]
+    from_start, from_end = ids[:63] + ids[-1:], ids[-64:]
+    np.testing.assert_allclose(embed(client, text), embed(client, from_start), atol=1e-6)
+    np.testing.assert_allclose(embed(client, text, truncate="start"), embed(client, from_end), atol=1e-6)
+    assert refusal(client.post(EMBED, json={"model": "base", "input": text, "truncate": "error"}))[:2] == (
+        413,
+        "text_too_long",
+    )
+
+
+def test_tei_embed_and_similarity_agree_with_openai(open_api) -> None:
+    client = open_api()
+    vectors = embed(client, ["Saksa", "Germany", "ドイツ"])
+    np.testing.assert_allclose(client.post("/embed", json={"inputs": "Saksa"}).json(), vectors[:1], atol=1e-6)
+    raw = np.array(client.post("/embed", json={"inputs": "Saksa", "normalize": False, "dimensions": 8}).json())
+    np.testing.assert_allclose(raw / np.linalg.norm(raw), embed(client, "Saksa", dimensions=8), atol=1e-5)
+    body = {"inputs": {"source_sentence": "Saksa", "sentences": ["Germany", "ドイツ"]}}
+    np.testing.assert_allclose(client.post("/similarity", json=body).json(), vectors[1:] @ vectors[0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"{", (400, "malformed_json", None)),
+        (b"\xff\xfe", (400, "malformed_json", None)),
+        (b"[]", (422, "invalid_field", None)),
+        (b'{"model": "base"}', (422, "missing_field", "input")),
+        (b'{"model": "base", "input": "a", "dimension": 8}', (422, "unknown_field", "dimension")),
+        (b'{"model": "base", "input": []}', (422, "invalid_field", "input")),
+        (b'{"model": "base", "input": [[]]}', (422, "invalid_field", "input")),
+        (b'{"model": "base", "input": ["a", 1]}', (422, "invalid_field", "input")),
+        (b'{"model": "base", "input": [-1]}', (422, "invalid_field", "input")),
+        (b'{"model": "base", "input": [400]}', (422, "invalid_field", "input")),
+        (b'{"model": "base", "input": [99999999999999999999]}', (422, "invalid_field", "input")),
+        (b'{"model": "base", "input": "a", "dimensions": 0}', (422, "invalid_field", "dimensions")),
+        (b'{"model": "base", "input": "a", "dimensions": 33}', (422, "invalid_field", "dimensions")),
+        (b'{"model":"base","input":"a","dimensions":9,"output_dtype":"binary"}', (422, "invalid_field", "dimensions")),
+        (b'{"model": "huge", "input": "a"}', (404, "model_not_found", "model")),
+    ],
+)  # fmt: skip
+def test_bad_body_is_refused_by_name(open_api, body: bytes, expected: tuple[int, str, str | None]) -> None:
+    assert refusal(open_api().post(EMBED, content=body)) == expected
+
+
+def test_limits_of_a_request_are_413(open_api) -> None:
+    client = open_api(limits={"request_bytes": 2048, "request_items": 3, "request_tokens": 100})
+    assert refusal(client.post(EMBED, json={"model": "base", "input": "a" * 3000}))[:2] == (413, "request_too_large")
+    assert refusal(client.post(EMBED, json={"model": "base", "input": list("abcd")}))[:2] == (413, "too_many_items")
+    texts = [f"{n} " + "x y " * 40 for n in range(3)]
+    assert refusal(client.post(EMBED, json={"model": "base", "input": texts}))[:2] == (413, "too_many_tokens")
+
+
+def test_unknown_path_wrong_method_and_rerank_are_refused_in_shape(open_api) -> None:
+    client = open_api()
+    assert refusal(client.get("/nowhere")) == (404, "not_found", None)
+    assert refusal(client.get(EMBED)) == (405, "method_not_allowed", None)
+    assert refusal(client.post("/v1/rerank", json={})) == (404, "rerank_not_offered", None)
+
+
+def test_bad_text_fails_alone(open_api, local) -> None:
+    client = open_api()
+    marker = local["base"].encoder.tokenize(["ж"])[0][-2]
+    local["base"].poison = marker
+    answers = parallel(
+        lambda: client.post(EMBED, json={"model": "base", "input": "ж"}),
+        *(lambda n=n: client.post(EMBED, json={"model": "base", "input": f"fine {n}"}) for n in range(4)),
+    )
+    assert [answer.status_code for answer in answers] == [424, 200, 200, 200, 200]
+
+
+def test_failing_member_is_424_and_recovers(open_api, local) -> None:
+    client = open_api()
+    local["base"].failing = RuntimeError("secret inside")
+    answer = client.post(EMBED, json={"model": "base", "input": "a"})
+    assert refusal(answer)[:2] == (424, "backend_failed")
+    assert "secret" not in answer.text
+    local["base"].failing = None
+    embed(client, "a")
+
+
+def test_full_queue_is_429_with_retry_after_and_empties_again(open_api, local) -> None:
+    client = open_api(limits={"queue_items": 4, "request_seconds": 0.4})
+    client.portal.call(local["base"].hold.clear)
+    first = threading.Thread(
+        target=client.post, args=(EMBED,), kwargs={"json": {"model": "base", "input": list("abcd")}}
+    )
+    first.start()
+    time.sleep(0.1)
+    answer = client.post(EMBED, json={"model": "base", "input": "e"})
+    assert refusal(answer)[:2] == (429, "overloaded")
+    assert int(answer.headers["retry-after"]) >= 1
+    first.join()
+    client.portal.call(local["base"].hold.set)
+    embed(client, "e")
+
+
+def test_slow_member_is_503_in_time_and_its_batch_is_called_back(open_api, local) -> None:
+    client = open_api(limits={"request_seconds": 0.2})
+    client.portal.call(local["base"].hold.clear)
+    assert refusal(client.post(EMBED, json={"model": "base", "input": "slow"}))[:2] == (503, "timeout")
+    time.sleep(0.05)
+    assert local["base"].cancelled == 1
+
+
+def test_member_that_is_not_there_yet_is_503_and_not_ready(models, local) -> None:
+    from fastapi.testclient import TestClient
+
+    from serve.api import make_api
+    from serve.family import Family
+    from serve.metrics import Metrics
+    from serve.settings import read_settings
+
+    settings = read_settings({"members": [{"name": "base", "path": models["base"]}]})
+    metrics = Metrics()
+    local["base"].hold.clear()
+    family = Family(settings, {"base": local["base"].send}, metrics)
+    with TestClient(make_api(family, settings, metrics)) as client:
+        assert refusal(client.get("/ready"))[:2] == (503, "starting")
+        assert refusal(client.post(EMBED, json={"model": "base", "input": "a"}))[:2] == (503, "starting")
+        assert client.get("/health").status_code == 200
+
+
+def test_same_text_in_flight_is_computed_once_and_cached_after(open_api, local) -> None:
+    client = open_api(cache_mib=1)
+    before = len(local["base"].batches)
+    client.portal.call(local["base"].hold.clear)
+    waiting = [threading.Thread(target=embed, args=(client, "same text")) for _ in range(5)]
+    for thread in waiting:
+        thread.start()
+    time.sleep(0.2)
+    client.portal.call(local["base"].hold.set)
+    for thread in waiting:
+        thread.join()
+    embed(client, "same text")
+    assert local["base"].batches[before:] == [[len(local["base"].encoder.tokenize(["same text"])[0])]]
+
+
+def test_keys_open_only_what_they_may_and_revoking_works_at_once(open_api, tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    entries = [
+        {"name": "one", "sha256": hashlib.sha256(b"k1").hexdigest(), "members": ["small"]},
+        {"name": "all", "sha256": hashlib.sha256(b"k2").hexdigest(), "requests_per_minute": 12},
+    ]
+    file.write_text(json.dumps(entries))
+    client = open_api(keys_file=str(file))
+
+    def ask(key: str | None, model: str = "base"):
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        return client.post(EMBED, json={"model": model, "input": "a"}, headers=headers)
+
+    assert refusal(ask(None)) == (401, "missing_api_key", None)
+    assert refusal(ask("wrong")) == (401, "invalid_api_key", None)
+    assert refusal(ask("k1")) == (403, "model_not_allowed", "model")
+    assert ask("k1", "small").status_code == 200
+    assert [ask("k2").status_code for _ in range(3)] == [200, 200, 429]
+    assert refusal(client.get("/v1/models"))[0] == 401
+    file.write_text(json.dumps(entries[1:]))
+    time.sleep(1.1)
+    assert refusal(ask("k1", "small")) == (401, "invalid_api_key", None)
+
+
+def test_models_announce_compatible_pairs_and_metrics_count(open_api) -> None:
+    client = open_api(compatible=[["base", "small"]], aliases={"polyglossa/best": "base"})
+    models = {model["id"]: model for model in client.get("/v1/models").json()["data"]}
+    assert models["polyglossa/best"]["compatible_with"] == ["small"]
+    assert models["small"]["widths"] == [8, 16]
+    embed(client, ["a", "b"])
+    figures = client.get("/metrics").text
+    assert 'polyglossa_texts_total{model="base"} 2.0' in figures
+    assert 'polyglossa_batches_total{model="base",outcome="ok"}' in figures
+
+
+def test_access_log_holds_no_text_and_no_key(open_api, caplog: pytest.LogCaptureFixture) -> None:
+    import logging
+
+    logging.getLogger("polyglossa.access").addHandler(caplog.handler)
+    client = open_api()
+    client.post(EMBED, json={"model": "base", "input": "private words"}, headers={"Authorization": "Bearer k9"})
+    assert '"status":200' in caplog.text
+    assert "private" not in caplog.text
+    assert "k9" not in caplog.text
+
+
+def parallel(*calls):
+    answers = [None] * len(calls)
+
+    def run(index: int) -> None:
+        answers[index] = calls[index]()
+
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(len(calls))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
