@@ -62,7 +62,7 @@ def fold(backbone: PreTrainedModel, rank: int | None = None) -> None:
     if not isinstance(low_rank, LowRankEmbedding):
         return
     weight_VD = (low_rank.left_VR[:, :rank] @ low_rank.right_RD[:rank]).detach()
-    plain = nn.Embedding(*weight_VD.shape, padding_idx=low_rank.padding_idx, _weight=weight_VD)
+    plain = nn.Embedding.from_pretrained(weight_VD, freeze=False, padding_idx=low_rank.padding_idx)
     backbone.set_input_embeddings(plain)
 
 
