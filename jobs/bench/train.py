@@ -258,6 +258,7 @@ def ours(
     """(c) The engine's loop: chunks by token budget, graphs kept while they fit `resident_tokens`."""
     from polyglossa.engine.ahead import BatchesAhead
     from polyglossa.engine.backend_plain import OptimizerSettings, PlainBackend
+    from polyglossa.engine.embedder import Embedder
     from polyglossa.engine.loop import StepRecord, run_loop
     from polyglossa.engine.objective import build_objective
     from polyglossa.engine.step import Budget
@@ -267,7 +268,8 @@ def ours(
 
     stage = StageConfig.model_validate(STAGE | {"global_batch": batch, "steps": warm + timed}).model_dump()
     settings = OptimizerSettings(betas=(0.9, 0.98), epsilon=1e-8, weight_decay=0.01, clip=1.0)
-    backend = _Measured(PlainBackend(load_backbone(str(folder / "model")), dtype=stage["dtype"], settings=settings))
+    embedder = Embedder(load_backbone(str(folder / "model")), dtype=stage["dtype"])
+    backend = _Measured(PlainBackend(embedder, settings=settings))
     records: list[StepRecord] = []
 
     class Keep:

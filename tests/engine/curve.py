@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from polyglossa.engine.backend_plain import PlainBackend
+from polyglossa.engine.embedder import Embedder
 from polyglossa.engine.loop import StepRecord, run_loop
 from polyglossa.engine.objective import build_objective
 from polyglossa.engine.step import Budget
@@ -40,7 +41,7 @@ def losses(root: str) -> list[float]:
     options = stage(steps=STEPS).model_dump(mode="json")
     keep = Keep()
     run_loop(
-        PlainBackend(load_backbone(make_model(root).at("model")), dtype="float32", settings=settings()),
+        PlainBackend(Embedder(load_backbone(make_model(root).at("model")), dtype="float32"), settings=settings()),
         local_batches(FeedSpec.of_stage(options, make_pack(root).uri)),
         build_objective(options["objective"], width=32),
         rate=lambda step: 3e-4,

@@ -15,6 +15,7 @@ import torch.distributed as dist
 
 from engine.worlds import join, launch
 from polyglossa.artifact import Artifact
+from polyglossa.engine.ahead import BatchesAhead
 from polyglossa.engine.batch import RankBatch
 from polyglossa.engine.stream import FeedSpec, local_batches
 from polyglossa.engine.worker import Compute, TrainRun, train
@@ -60,9 +61,13 @@ def run_job(job: Job, rank: int, world: int, folder: Path) -> None:
     )
     compute = Compute(zero=job.zero, resident_tokens=128, checkpoint_steps=SAVED)
     try:
-        train(run, compute, partial(_batches, run.feed(), job.stop, rank, world), lambda done, note: None)
+        train(run, compute, partial(_open, run.feed(), job.stop, rank, world), lambda done, note: None)
     except StopHere:
         dist.barrier()
+
+
+def _open(spec: FeedSpec, stop: int | None, rank: int, world: int, start: int) -> BatchesAhead:
+    return BatchesAhead(_batches(spec, stop, rank, world, start))
 
 
 def _batches(spec: FeedSpec, stop: int | None, rank: int, world: int, start: int) -> Iterator[RankBatch]:

@@ -21,6 +21,7 @@ from transformers import Qwen3Config, Qwen3Model
 
 from polyglossa.engine.backend_plain import OptimizerSettings, PlainBackend
 from polyglossa.engine.batch import Chunk, RankBatch
+from polyglossa.engine.embedder import Embedder
 from polyglossa.engine.layout import DUMMY, chunk_texts, deal
 from polyglossa.engine.objective import build_objective
 from polyglossa.engine.step import Budget, run_step, run_validation
@@ -119,12 +120,12 @@ def _chunk(number: int, chunks: Any, tokens: Sequence[Any], seed: int) -> Chunk:
 
 
 def make_backend(case: Case) -> Any:
-    model = make_model(case.dropout)
+    embedder = Embedder(make_model(case.dropout), dtype=case.dtype)
     if case.backend == "plain":
-        return PlainBackend(model, dtype=case.dtype, settings=settings())
+        return PlainBackend(embedder, settings=settings())
     from polyglossa.engine.deepspeed import DeepSpeedBackend
 
-    return DeepSpeedBackend(model, dtype=case.dtype, settings=settings(), zero=int(case.backend[-1]))
+    return DeepSpeedBackend(embedder, settings=settings(), zero=int(case.backend[-1]))
 
 
 def run_case(case: Case, rank: int, world: int) -> dict[str, Tensor]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from polyglossa.collectives import sum_in_place
 from polyglossa.engine.batch import Chunk
@@ -38,8 +37,8 @@ class OptimizerSettings:
 class PlainBackend:
     """A whole copy of the model on every rank."""
 
-    def __init__(self, backbone: PreTrainedModel, *, dtype: str, settings: OptimizerSettings) -> None:
-        self.embedder = Embedder(backbone, dtype=dtype)
+    def __init__(self, embedder: Embedder, *, settings: OptimizerSettings) -> None:
+        self.embedder = embedder
         self.settings = settings
         self._parameters = {name: value for name, value in self.embedder.named_parameters() if value.requires_grad}
         self._optimizer = settings.build(list(self._parameters.values()))

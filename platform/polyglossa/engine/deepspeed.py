@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
 logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
@@ -45,14 +44,13 @@ _LARGEST_BUCKET = 200_000_000
 class DeepSpeedBackend:
     """A model whose gradients, moments and weights are split over ranks as far as the ZeRO stage says."""
 
-    def __init__(self, backbone: PreTrainedModel, *, dtype: str, settings: OptimizerSettings, zero: int) -> None:
-        if dtype == "float64":
+    def __init__(self, embedder: Embedder, *, settings: OptimizerSettings, zero: int) -> None:
+        if embedder.master == torch.float64:
             raise ValueError("float64 is for the plain backend; DeepSpeed keeps its states in float32")
         logger.setLevel(logging.ERROR)
         ops.__compatible_ops__["deepspeed_shm_comm"] = False
         os.environ.setdefault("LOCAL_RANK", "0")  # asserted by DeepSpeed whoever launched the process
         deepspeed.init_distributed(dist_init_required=False, verbose=False)
-        embedder = Embedder(backbone, dtype=dtype)
         self.zero = zero
         self.settings = settings
         self._engine: Any = deepspeed.initialize(
@@ -62,6 +60,7 @@ class DeepSpeedBackend:
             config=_config(embedder, settings, zero),
             dist_init_required=False,
         )[0]
+        self.embedder = embedder
         self._device = embedder.device
 
     def embed(self, chunks: Sequence[Chunk]) -> Tensor:

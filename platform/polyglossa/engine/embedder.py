@@ -21,11 +21,13 @@ from polyglossa.engine.batch import Chunk
 class Embedder(nn.Module):
     """Embeds packed texts with a backbone. Parameter names are the backbone's behind `backbone.`."""
 
-    def __init__(self, backbone: PreTrainedModel, *, dtype: str) -> None:
+    def __init__(self, backbone: PreTrainedModel, *, dtype: str, exits: Sequence[int] = ()) -> None:
+        """Set the backbone, its precision, and depths below the full one whose states are wanted too."""
         super().__init__()
         master = torch.float64 if dtype == "float64" else torch.float32
         self.backbone = backbone.to(master).train()
         self.backbone.config._attn_implementation = ATTENTION
+        self.exits = tuple(exits)
         self.low_precision = dtype == "bfloat16"
         self.master = master
 
@@ -35,7 +37,7 @@ class Embedder(nn.Module):
         return next(self.parameters()).device
 
     def forward(self, tokens_N: Tensor, lengths: Sequence[int], seed: int) -> Tensor:
-        """Return each text's last state [B, D] in the weights' precision.
+        """Return each text's last state [B, D] in the weights' precision; with exits [B, X · D], the deepest last.
 
         Args:
             tokens_N: the texts one after another.
@@ -48,10 +50,15 @@ class Embedder(nn.Module):
         starts_N = (ends_B - lengths_B).repeat_interleave(lengths_B, output_size=len(tokens_N))
         places_N = torch.arange(len(tokens_N), device=tokens_N.device) - starts_N
         with torch.autocast(tokens_N.device.type, dtype=torch.bfloat16, enabled=self.low_precision):
-            hidden_1ND = self.backbone(
-                input_ids=tokens_N[None], position_ids=places_N[None], use_cache=False, text_lengths=lengths
-            ).last_hidden_state
-        return hidden_1ND[0, ends_B - 1].to(self.master)
+            output = self.backbone(
+                input_ids=tokens_N[None],
+                position_ids=places_N[None],
+                use_cache=False,
+                text_lengths=lengths,
+                output_hidden_states=bool(self.exits),
+            )
+            shallow = [self.backbone.norm(output.hidden_states[depth][0, ends_B - 1]) for depth in self.exits]
+        return torch.cat([*shallow, output.last_hidden_state[0, ends_B - 1]], dim=1).to(self.master)
 
 
 @contextmanager

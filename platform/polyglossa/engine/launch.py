@@ -10,9 +10,10 @@ not tried again, for it would diverge again.
 import posixpath
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
+from itertools import zip_longest
 from typing import Any, cast
 
 import ray
@@ -22,10 +23,11 @@ from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from polyglossa.artifact import clear
+from polyglossa.engine.ahead import BatchesAhead
 from polyglossa.engine.board import Board
 from polyglossa.engine.callbacks import DivergedError
 from polyglossa.engine.feed import StepDataConfig, placeholder_datasets, rank_batches
-from polyglossa.engine.position import LatestSteps
+from polyglossa.engine.position import LatestSteps, latest
 from polyglossa.engine.worker import Compute, TrainRun, train
 from polyglossa.errors import PolyglossaError, TrainingError
 from polyglossa.progress import Bar, track
@@ -113,11 +115,12 @@ def _work(config: dict[str, Any]) -> None:
         gradient_checkpointing=placement.gradient_checkpointing,
     )
     leaving = _Leaving() if config["nodes"] > 1 else _stays
-    for plain in config["runs"]:
-        run = TrainRun(**plain)
+    runs = [TrainRun(**plain) for plain in config["runs"]]
+    feeds = _Feeds(place, world)
+    for run, following in zip_longest(runs, runs[1:]):
         tell = partial(_tell, board, run.name) if place == 0 else _silent
         try:
-            train(run, compute, partial(_receive, run.name, place, world), tell, leaving)
+            train(run, compute, feeds.opener(run, following), tell, leaving)
         except DivergedError as error:
             # Every rank meets it at the same step; returning keeps the failure policy from trying again.
             if place == 0:
@@ -125,8 +128,27 @@ def _work(config: dict[str, Any]) -> None:
             return
 
 
-def _receive(name: str, place: int, world: int, start: int) -> Any:
-    return rank_batches(ray.train.get_dataset_shard(name), rank=place, world=world, start=start)
+class _Feeds:
+    """Opens a rank's feeds; the next run's one step early, for its first batch takes seconds to come."""
+
+    def __init__(self, place: int, world: int) -> None:
+        self._place, self._world = place, world
+        self._opened: dict[str, BatchesAhead] = {}
+
+    def opener(self, run: TrainRun, following: TrainRun | None) -> Callable[[int], BatchesAhead]:
+        """Return what opens a run's feed at its first step, and then the following run's."""
+
+        def opened(start: int) -> BatchesAhead:
+            batches = self._opened.pop(run.name, None) or self._open(run, start)
+            if following is not None and not following.finished:
+                self._opened[following.name] = self._open(following, latest(following.checkpoint_uri))
+            return batches
+
+        return opened
+
+    def _open(self, run: TrainRun, start: int) -> BatchesAhead:
+        shard = ray.train.get_dataset_shard(run.name)
+        return BatchesAhead(rank_batches(shard, rank=self._place, world=self._world, start=start))
 
 
 class _Leaving:

@@ -8,6 +8,7 @@ from torch import Tensor
 from polyglossa.engine.batch import RankBatch
 from polyglossa.engine.step import Objective
 from polyglossa.objectives.batch import Examples, embedding_loss
+from polyglossa.objectives.exits import mean_over_exits
 from polyglossa.objectives.matryoshka import weights, widths
 
 # Only these speak to the loss under the recipe's own names.
@@ -20,7 +21,7 @@ def build_objective(settings: Mapping[str, Any], *, width: int, distillation_wei
     Args:
         settings: `ObjectiveConfig.model_dump()`.
         width: the model's width D.
-        distillation_weight: weight of the teacher's term; 0 where the batches bring no teacher states.
+        distillation_weight: weight of the teacher's term, where a batch brings teacher states (validation has none).
     """
     widths_ = (width,) if settings["matryoshka"] == "none" else widths(width)
     options = {name: settings[name] for name in _PASSED_ON}
@@ -32,12 +33,23 @@ def build_objective(settings: Mapping[str, Any], *, width: int, distillation_wei
             examples_of(batch),
             widths=widths_,
             weights=weights_,
-            teacher_TE=batch.teacher_TE if distillation_weight else None,
-            distillation_weight=distillation_weight,
+            teacher_TE=batch.teacher_TE,
+            distillation_weight=0.0 if batch.teacher_TE is None else distillation_weight,
+            further={} if batch.teacher_TE is None else settings["teacher_terms"],
             **options,
         )
 
-    return objective
+    return _over_exits(objective, width) if settings["layer_exits"] else objective
+
+
+def _over_exits(objective: Objective, width: int) -> Objective:
+    """Average the loss over the exits, whose states lie side by side in the table: [T, X · D]."""
+
+    def mean(state_TXD: Tensor, batch: RankBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        state_XTD = state_TXD.unflatten(1, (-1, width)).transpose(0, 1)
+        return mean_over_exits(lambda state_TD: objective(state_TD, batch), state_XTD)
+
+    return mean
 
 
 def examples_of(batch: RankBatch) -> Examples:

@@ -6,7 +6,7 @@ A run resumes by itself: it looks for the last committed checkpoint and asks for
 import json
 import posixpath
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,10 +14,12 @@ from typing import Any
 from polyglossa.artifact import exists, open_storage, read_json, write_json
 from polyglossa.collectives import barrier, rank, world_size
 from polyglossa.engine import checkpoint
+from polyglossa.engine.adapt import adapt, choose_table_rank, restore
 from polyglossa.engine.ahead import BatchesAhead
 from polyglossa.engine.backend_plain import OptimizerSettings, PlainBackend
 from polyglossa.engine.batch import RankBatch
 from polyglossa.engine.callbacks import Checkpoints, Guard, MetricsLog, Progress, Validation
+from polyglossa.engine.embedder import Embedder
 from polyglossa.engine.loop import Callback, run_loop
 from polyglossa.engine.objective import build_objective
 from polyglossa.engine.position import latest
@@ -27,6 +29,7 @@ from polyglossa.engine.step import Budget
 from polyglossa.engine.stream import validation_batches
 from polyglossa.folders import local_folder, written_folder
 from polyglossa.model.directory import load_backbone, read_prompts, save_model_directory
+from polyglossa.model.exits import exit_layers
 from polyglossa.model.tokenizer import load_tokenizer
 from polyglossa.objectives.matryoshka import widths
 
@@ -78,7 +81,7 @@ class Compute:
 def train(
     run: TrainRun,
     compute: Compute,
-    batches_from: Callable[[int], Iterator[RankBatch]],
+    open_batches: Callable[[int], BatchesAhead],
     tell: Callable[[int, str], None],
     leaving: Callable[[int], bool] = lambda done: False,
 ) -> None:
@@ -87,7 +90,7 @@ def train(
     Args:
         run: what is trained.
         compute: how.
-        batches_from: first step → this rank's batches from there to the end.
+        open_batches: first step → this rank's batches from there to the end.
         tell: gets (steps done, short text) after each step.
         leaving: steps done → whether a node is about to leave, the same on every rank: a checkpoint is due.
 
@@ -97,7 +100,7 @@ def train(
     if run.finished:
         return
     start = latest(run.checkpoint_uri)
-    batches = BatchesAhead(batches_from(start))
+    batches = open_batches(start)
     writer = checkpoint.Writer(run.checkpoint_uri, keep=_KEEP)
     backend = None
     try:
@@ -115,7 +118,7 @@ def train(
         began = time.monotonic()
         run_loop(
             backend,
-            (batch.to(compute.device) for batch in batches),
+            _placed(batches, run, compute, backend),
             build_objective(run.stage["objective"], width=run.width, distillation_weight=run.distillation_weight),
             rate=_rate(run),
             budget=_budget(run, compute),
@@ -140,22 +143,16 @@ def _backend(path: str, run: TrainRun, compute: Compute) -> Any:
         weight_decay=stage["weight_decay"],
         clip=stage["clip"],
     )
-    backbone = load_backbone(path, "float32", device=compute.device)
-    if stage["lora"] is not None:
-        backbone = _with_lora(backbone, stage)
+    backbone = adapt(load_backbone(path), stage).to(compute.device)
     if compute.gradient_checkpointing:
         backbone.gradient_checkpointing_enable({"use_reentrant": False})
+    exits = exit_layers(backbone.config.num_hidden_layers)[:-1] if stage["objective"]["layer_exits"] else ()
+    embedder = Embedder(backbone, dtype=stage["dtype"], exits=exits)
     if compute.zero is None or stage["dtype"] == "float64":
-        return PlainBackend(backbone, dtype=stage["dtype"], settings=settings)
+        return PlainBackend(embedder, settings=settings)
     from polyglossa.engine.deepspeed import DeepSpeedBackend
 
-    return DeepSpeedBackend(backbone, dtype=stage["dtype"], settings=settings, zero=compute.zero)
-
-
-def _with_lora(backbone: Any, stage: Mapping[str, Any]) -> Any:
-    from polyglossa.engine.lora import attach
-
-    return attach(backbone, stage["lora"], seed=stage["seed"])
+    return DeepSpeedBackend(embedder, settings=settings, zero=compute.zero)
 
 
 def _rate(run: TrainRun) -> Callable[[int], float]:
@@ -166,6 +163,12 @@ def _rate(run: TrainRun) -> Callable[[int], float]:
         warmup_steps=run.stage["warmup_steps"],
         total_steps=run.total_steps,
     )
+
+
+def _placed(batches: Iterable[RankBatch], run: TrainRun, compute: Compute, backend: Any) -> Iterator[RankBatch]:
+    for batch in batches:
+        choose_table_rank(backend.embedder.backbone, run.stage, batch.step)
+        yield batch.to(compute.device)
 
 
 def _budget(run: TrainRun, compute: Compute) -> Budget:
@@ -181,11 +184,11 @@ def _validation(run: TrainRun, compute: Compute, backend: Any, log: MetricsLog) 
     spec = FeedSpec.of_stage(run.stage, run.pack_uri)
 
     def batches() -> Iterator[RankBatch]:
+        choose_table_rank(backend.embedder.backbone, run.stage, None)
         limit = run.stage["validation_batches"]
         found = validation_batches(spec, rank=rank(), world=world_size(), limit=limit)
         return (batch.to(compute.device) for batch in found)
 
-    # The teacher is not read for validation rows, so its term is left out.
     objective = build_objective(run.stage["objective"], width=run.width)
     return [
         Validation(backend, objective, batches, log, budget=_budget(run, compute), every=run.stage["validation_steps"])
@@ -201,7 +204,9 @@ def _export(run: TrainRun, backend: Any, figures: Mapping[str, Any]) -> None:
         return
     model = posixpath.join(run.output_uri, "model")
     with local_folder(run.model_uri) as source, written_folder(model) as folder:
-        backbone = _loaded(source, run.stage, weights)
+        backbone = adapt(load_backbone(source), run.stage)
+        backbone.load_state_dict(weights)
+        restore(backbone, run.stage)
         config = backbone.config
         full = run.stage["objective"]["matryoshka"] == "none"
         save_model_directory(
@@ -215,19 +220,6 @@ def _export(run: TrainRun, backend: Any, figures: Mapping[str, Any]) -> None:
     records = checkpoint.read_metrics(run.checkpoint_uri)
     _write_lines(posixpath.join(run.output_uri, "metrics.jsonl"), records)
     write_json(posixpath.join(run.output_uri, SUMMARY), {**_summary(records), **figures})
-
-
-def _loaded(source: str, stage: Mapping[str, Any], weights: Mapping[str, Any]) -> Any:
-    """A fresh backbone with the trained weights; low-rank parts are folded in."""
-    backbone = load_backbone(source)
-    if stage["lora"] is None:
-        backbone.load_state_dict(weights)
-        return backbone
-    from polyglossa.engine.lora import merge
-
-    backbone = _with_lora(backbone, stage)
-    backbone.load_state_dict(weights)
-    return merge(backbone)
 
 
 def _summary(records: list[dict[str, Any]]) -> dict[str, Any]:

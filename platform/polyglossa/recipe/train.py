@@ -29,6 +29,11 @@ class ObjectiveConfig(Strict):
     """Cosine margin of the `known+score` mask."""
     distillation_weight: float = Field(1.0, ge=0)
     """Weight of the distillation term, where the member has a teacher."""
+    teacher_terms: dict[str, float] = {}
+    """Weights of further terms by name, where the member has a teacher: cosine, similarity_kl, similarity_kl_by_width,
+    cross_space, or one that you add to `objectives/terms.py`."""
+    layer_exits: bool = False
+    """Train the states after 1, 2, 4, 8, 16 … layers too, with equal weights: any of these depths is then a model."""
 
 
 class LoraConfig(Strict):
@@ -81,6 +86,9 @@ class StageConfig(Strict):
     chunk_tokens: int = Field(2048, ge=16)
     """Token budget of one forward pass; part of the layout."""
     objective: ObjectiveConfig = ObjectiveConfig()
+    embedding_rank: int | None = Field(None, ge=1)
+    """Train the embedding table as a product of two factors of this rank, at a random sub-rank each step; folded into
+    a plain table at export. None trains the table itself."""
     lora: LoraConfig | None = None
     """None trains every weight."""
     validation_steps: int | None = Field(None, ge=1)
