@@ -58,7 +58,7 @@ class Twin:
         }
 
 
-def twin_config(spec: ClusterSpec, address: str) -> dict[str, Any]:
+def twin_config(spec: ClusterSpec, address: str, idle_seconds: float) -> dict[str, Any]:
     """Return the autoscaler's configuration: the spec's groups as node types of the fake provider."""
     types: dict[str, Any] = {
         "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0, "labels": {}}
@@ -75,7 +75,7 @@ def twin_config(spec: ClusterSpec, address: str) -> dict[str, Any]:
         "cluster_name": f"{spec.name}-twin",
         "max_workers": sum(node["max_workers"] for node in types.values()),
         "upscaling_speed": 1.0,
-        "idle_timeout_minutes": spec.idle_seconds / 60,
+        "idle_timeout_minutes": idle_seconds / 60,
         "provider": {
             "type": "external",
             "module": _PROVIDER,
@@ -98,8 +98,12 @@ def twin_config(spec: ClusterSpec, address: str) -> dict[str, Any]:
     }
 
 
-def start_twin(spec: ClusterSpec) -> Twin:
+def start_twin(spec: ClusterSpec, *, idle_seconds: float | None = None) -> Twin:
     """Start the head; nodes come when work asks for them.
+
+    Args:
+        spec: the cluster.
+        idle_seconds: how long an idle node stays; None takes the spec's.
 
     Raises:
         PolyglossaError: it did not answer in time; the message holds the end of its log.
@@ -110,7 +114,7 @@ def start_twin(spec: ClusterSpec) -> Twin:
     Path(token_file).touch(mode=0o600)
     Path(token_file).write_text(secrets.token_hex(32))
     config = os.path.join(folder, "autoscaler.json")
-    Path(config).write_text(json.dumps(twin_config(spec, address)))
+    Path(config).write_text(json.dumps(twin_config(spec, address, idle_seconds or spec.idle_seconds)))
     command = [
         *_ray_command(), "start", "--head", "--block", "--num-cpus=0", "--num-gpus=0",
         f"--port={address.rpartition(':')[2]}", f"--dashboard-port={dashboard_port}", "--include-dashboard=true",
@@ -146,9 +150,9 @@ def stop_twin(twin: Twin) -> None:
 
 
 @contextmanager
-def running_twin(spec: ClusterSpec) -> Iterator[Twin]:
+def running_twin(spec: ClusterSpec, *, idle_seconds: float | None = None) -> Iterator[Twin]:
     """Run a twin for the time of the block."""
-    twin = start_twin(spec)
+    twin = start_twin(spec, idle_seconds=idle_seconds)
     try:
         yield twin
     finally:
@@ -170,6 +174,8 @@ def _environment(token_file: str) -> Mapping[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": token_file,
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        # Submitted jobs start with `python`, which must be the one that runs the twin.
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
     }
     return {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | own
 
