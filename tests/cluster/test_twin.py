@@ -1,4 +1,4 @@
-"""Autoscaling for real: the spec's groups as nodes of this machine, Ray's own autoscaler, jobs submitted with a token."""
+"""Autoscaling for real: the spec's groups as nodes of this machine, Ray's own autoscaler, jobs that need a token."""
 
 import json
 import os
@@ -144,14 +144,8 @@ def test_a_lost_worker_node_does_not_lose_the_stage(twin: Twin, tmp_path: Path) 
     nodes[0].send_signal(signal.SIGKILL)
     status = ""
     while not status and time.monotonic() < deadline + 120:
-        listed = subprocess.run(
-            [RAY, "job", "status", "hurt"],
-            env=environment(twin),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )
+        ask = [RAY, "job", "status", "hurt"]
+        listed = subprocess.run(ask, env=environment(twin), capture_output=True, text=True, timeout=60, check=True)
         status = next((end for end in ("SUCCEEDED", "FAILED") if end in listed.stdout.upper()), "")
     assert status == "SUCCEEDED"
     assert list(tmp_path.glob("*/artifacts/corpus/*/COMMITTED"))
