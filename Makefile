@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 RECIPE ?= jobs/recipes/quickstart.yaml
 
-.PHONY: quickstart test test-all check format serve clean
+.PHONY: quickstart test test-all check format serve manifests clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -29,10 +29,17 @@ check: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PYTHONPATH=platform $(BIN)/lint-imports
+	$(BIN)/polyglossa cluster render --check
 
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+manifests: $(VENV)/installed
+	$(BIN)/polyglossa cluster render
+
+bench-%: $(VENV)/installed
+	$(BIN)/python jobs/bench/$*.py
 
 clean:
 	rm -rf $(VENV) runs

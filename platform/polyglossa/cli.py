@@ -7,11 +7,13 @@ from typing import Annotated
 import typer
 
 from polyglossa.pipelines import command
+from polyglossa.pipelines.cluster_command import app as cluster_app
 from polyglossa.recipe import Recipe, load_recipe
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 recipe_app = typer.Typer(no_args_is_help=True, help="Check recipes and show what may stand in them.")
 app.add_typer(recipe_app, name="recipe")
+app.add_typer(cluster_app, name="cluster")
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file (YAML).")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="A.B.C=VALUE", help="Override one value.")]
@@ -27,6 +29,19 @@ def run_recipe(
 ) -> None:
     """Run a recipe; what is already there is not made again."""
     command.run_recipe(recipe, until=until, overrides=overrides or (), profile=profile)
+
+
+@app.command("steps")
+def steps(
+    recipe: RecipeFile,
+    window: Annotated[str, typer.Argument(metavar="FIRST:LAST", help="Steps shown, the last one left out.")] = "0:20",
+    node: Annotated[str | None, typer.Option(help="Training node, such as train.base.stage1.")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Show what training steps read: source, rows, bundles, and where each source's rows go."""
+    from polyglossa.pipelines.steps import show_steps
+
+    typer.echo(show_steps(load_recipe(recipe, overrides or ()), window, node))
 
 
 @recipe_app.command("check")
