@@ -61,7 +61,7 @@ def run_job(job: Job, rank: int, world: int, folder: Path) -> None:
     )
     compute = Compute(zero=job.zero, resident_tokens=128, checkpoint_steps=SAVED)
     try:
-        train(run, compute, partial(_open, run.feed(), job.stop, rank, world), lambda done, note: None)
+        train(run, compute, partial(_open, run.feed(), job.stop, rank, world), lambda done, note: None, print)
     except StopHere:
         dist.barrier()
 

@@ -40,3 +40,12 @@ def test_dropout_is_drawn_from_the_seed() -> None:
     one, again, other = embedder(tokens, [6, 4], 1), embedder(tokens, [6, 4], 1), embedder(tokens, [6, 4], 2)
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="the packed kernel runs on a GPU, and none is here")
+def test_the_gpu_kernel_gives_the_padded_states_to_bf16_tolerance() -> None:
+    lengths = [700, 64, 64, 9, 1]
+    texts = [torch.randint(0, VOCABULARY, (length,)) for length in lengths]
+    exact = Embedder(make_model(), dtype="float32").cuda()(torch.cat(texts).cuda(), lengths, 0)
+    packed = Embedder(make_model(), dtype="bfloat16").cuda()(torch.cat(texts).cuda(), lengths, 0)
+    assert float(torch.nn.functional.cosine_similarity(packed, exact).min()) > 0.999

@@ -18,16 +18,16 @@ RECORD = StepRecord(0, "alpha", 1.0, {"hard": 1.0}, 1e-3, 0.5, 0.4, 8, 20, 100, 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_term() -> None:
     with pytest.raises(DivergedError, match=r"step 0, source synthetic: the loss is nan \(hard nan\)"):
-        Guard().before_update(make_batch(0, 0, 1), StepResult(math.nan, {"hard": math.nan}, 0.5))
+        Guard(print).before_update(make_batch(0, 0, 1), StepResult(math.nan, {"hard": math.nan}, 0.5))
 
 
 def test_an_infinite_gradient_stops_the_run() -> None:
     with pytest.raises(DivergedError, match="step 0, source alpha: the gradient's norm is inf"):
-        Guard().after_step(dataclasses.replace(RECORD, grad_norm=math.inf))
+        Guard(print).after_step(dataclasses.replace(RECORD, grad_norm=math.inf))
 
 
 def test_collapsed_embeddings_are_borne_for_a_while_only() -> None:
-    guard, batch = Guard(patience=2), make_batch(0, 0, 1)
+    guard, batch = Guard(print, patience=2), make_batch(0, 0, 1)
     collapsed = StepResult(1.0, {}, 0.0)
     guard.before_update(batch, collapsed)
     guard.before_update(batch, StepResult(1.0, {}, 0.5))
@@ -35,6 +35,20 @@ def test_collapsed_embeddings_are_borne_for_a_while_only() -> None:
     guard.before_update(batch, collapsed)
     with pytest.raises(DivergedError, match="collapsed"):
         guard.before_update(batch, collapsed)
+
+
+def test_a_batch_of_one_group_and_a_starved_trainer_are_told_and_borne() -> None:
+    told: list[str] = []
+    guard, batch = Guard(told.append, patience=2), make_batch(0, 0, 1)
+    alone = dataclasses.replace(batch, group_Q=batch.group_Q * 0, negatives_QN=batch.negatives_QN[:, :0])
+    guard.before_update(batch, StepResult(1.0, {}, 0.5))
+    assert not told
+    guard.before_update(alone, StepResult(0.0, {}, 0.5))
+    assert "teaches nothing" in told[0]
+    for _ in range(3):
+        guard.after_step(dataclasses.replace(RECORD, data_wait=0.4))
+    assert len(told) == 2
+    assert "waited for data" in told[1]
 
 
 def test_spread_is_zero_for_one_point_and_one_for_opposites() -> None:

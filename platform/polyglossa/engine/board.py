@@ -7,10 +7,19 @@ class Board:
     def __init__(self) -> None:
         self._progress: dict[str, tuple[int, str]] = {}
         self._stopped: str | None = None
+        self._warnings: list[str] = []
 
     def tell(self, name: str, done: int, note: str) -> None:
         """Note a run's finished steps and a short text."""
         self._progress[name] = (done, note)
+
+    def warn(self, text: str) -> None:
+        """Note something that the person should see."""
+        self._warnings.append(text)
+
+    def warnings(self, first: int) -> list[str]:
+        """Return the warnings from number `first` on."""
+        return self._warnings[first:]
 
     def stop(self, reason: str) -> None:
         """Note why a run must not be tried again."""

@@ -16,20 +16,24 @@ class DivergedError(TrainingError):
 
 
 class Guard:
-    """Stops a run whose loss is not finite or whose embeddings have collapsed to a point."""
+    """Stops a run whose loss is not finite or whose embeddings have collapsed; warns of batches that teach nothing."""
 
-    def __init__(self, *, smallest_spread: float = 1e-5, patience: int = 20) -> None:
+    def __init__(self, warn: Callable[[str], None], *, smallest_spread: float = 1e-5, patience: int = 20) -> None:
         """Set the limits.
 
         Args:
+            warn: tells the person something that training goes on from.
             smallest_spread: mean cosine distance of two texts below which embeddings count as collapsed.
-            patience: consecutive steps of it that are borne.
+            patience: consecutive steps of a bad state that are borne.
         """
-        self._smallest_spread, self._patience, self._collapsed = smallest_spread, patience, 0
+        self._warn, self._smallest_spread, self._patience = warn, smallest_spread, patience
+        self._collapsed = self._starved = 0
 
     def before_update(self, batch: RankBatch, result: StepResult) -> None:
         """Refuse a loss that would spoil the weights."""
         where = f"step {batch.step}, source {batch.source}"
+        if batch.in_batch and not batch.negatives_QN.shape[1] and len(batch.group_Q.unique()) == 1:
+            self._warn(f"{where}: every example is of one group, so the batch has no negatives and teaches nothing.")
         if not math.isfinite(result.loss):
             terms = ", ".join(f"{name} {value:g}" for name, value in result.terms.items())
             raise DivergedError(f"{where}: the loss is {result.loss} ({terms}). Lower training.*.learning_rate.")
@@ -46,6 +50,12 @@ class Guard:
             raise DivergedError(
                 f"step {record.step}, source {record.source}: the gradient's norm is {record.grad_norm}. "
                 "Lower training.*.learning_rate."
+            )
+        self._starved = self._starved + 1 if record.data_wait > 0.5 * record.seconds else 0
+        if self._starved == self._patience:
+            self._warn(
+                f"step {record.step}, source {record.source}: {self._starved} steps waited for data more than half of "
+                "their time. Give the feed more CPUs, or faster storage."
             )
 
 

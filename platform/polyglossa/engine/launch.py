@@ -30,7 +30,7 @@ from polyglossa.engine.feed import StepDataConfig, placeholder_datasets, rank_ba
 from polyglossa.engine.position import LatestSteps, latest
 from polyglossa.engine.worker import Compute, TrainRun, train
 from polyglossa.errors import PolyglossaError, TrainingError
-from polyglossa.progress import Bar, track
+from polyglossa.progress import Bar, say, track
 from polyglossa.recipe.placement import TrainPlacement
 
 _POLL_SECONDS = 0.5
@@ -118,9 +118,9 @@ def _work(config: dict[str, Any]) -> None:
     runs = [TrainRun(**plain) for plain in config["runs"]]
     feeds = _Feeds(place, world)
     for run, following in zip_longest(runs, runs[1:]):
-        tell = partial(_tell, board, run.name) if place == 0 else _silent
+        tell, warn = (partial(_tell, board, run.name), partial(_warn, board, run.name)) if place == 0 else _SILENT
         try:
-            train(run, compute, feeds.opener(run, following), tell, leaving)
+            train(run, compute, feeds.opener(run, following), tell, warn, leaving)
         except DivergedError as error:
             # Every rank meets it at the same step; returning keeps the failure policy from trying again.
             if place == 0:
@@ -175,8 +175,15 @@ def _tell(board: Any, name: str, done: int, note: str) -> None:
     board.tell.remote(name, done, note)
 
 
-def _silent(done: int, note: str) -> None:
+def _warn(board: Any, name: str, text: str) -> None:
+    board.warn.remote(f"{name}: {text}")
+
+
+def _silent(*_: object) -> None:
     """Only rank 0 speaks."""
+
+
+_SILENT = (_silent, _silent)
 
 
 def _fit(trainer: TorchTrainer, failure: list[BaseException]) -> None:
@@ -187,10 +194,15 @@ def _fit(trainer: TorchTrainer, failure: list[BaseException]) -> None:
 
 
 def _watch(runs: Sequence[TrainRun], board: Any, fitting: threading.Thread) -> None:
-    """Show each run's progress until the worker group is done."""
+    """Show each run's progress, and what it warns of, until the worker group is done."""
+    shown = 0
     for run in runs:
         with track(run.name, total=run.total_steps, unit="steps") as bar:
             _follow(run, board, fitting, bar)
+        warnings = ray.get(board.warnings.remote(shown))
+        shown += len(warnings)
+        for text in warnings:
+            say(text, style="yellow")
     fitting.join()
 
 

@@ -83,6 +83,7 @@ def train(
     compute: Compute,
     open_batches: Callable[[int], BatchesAhead],
     tell: Callable[[int, str], None],
+    warn: Callable[[str], None],
     leaving: Callable[[int], bool] = lambda done: False,
 ) -> None:
     """Train one run on this rank, resuming where its last checkpoint is; rank 0 writes the results.
@@ -92,6 +93,7 @@ def train(
         compute: how.
         open_batches: first step → this rank's batches from there to the end.
         tell: gets (steps done, short text) after each step.
+        warn: gets what a person should see at once.
         leaving: steps done → whether a node is about to leave, the same on every rank: a checkpoint is due.
 
     Raises:
@@ -122,7 +124,7 @@ def train(
             build_objective(run.stage["objective"], width=run.width, distillation_weight=run.distillation_weight),
             rate=_rate(run),
             budget=_budget(run, compute),
-            callbacks=[Guard(), log, *_validation(run, compute, backend, log), saves, Progress(tell)],
+            callbacks=[Guard(warn), log, *_validation(run, compute, backend, log), saves, Progress(tell)],
         )
         log.flush()
         writer.wait()
