@@ -1,8 +1,11 @@
 """Candidates: what every reader hands on, one row per example, texts written out, before any rule has judged it.
 
-A candidate that a rule drops becomes a reject; the others become a `Pair` and its `Document`s. Lists of languages and
-scripts describe the texts beside them. `split` is set where the source itself holds rows out.
+A candidate that a rule drops becomes a reject; the others become a `Pair` and its `Document`s. `split` is set where the
+source itself divides its rows; `instruction` where it brings one.
 """
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -16,6 +19,7 @@ CANDIDATE = pa.schema(
         pa.field("positive_script", pa.string()),
         pa.field("negatives", pa.list_(pa.string())),
         pa.field("task", pa.string(), nullable=False),
+        pa.field("instruction", pa.string()),
         pa.field("group", pa.string()),
         pa.field("label", pa.string()),
         pa.field("score", pa.float32()),
@@ -25,11 +29,19 @@ CANDIDATE = pa.schema(
 )
 
 
-def candidate_table(columns: dict[str, list[object]], *, task: str, source: str) -> pa.Table:
+def candidate_table(columns: Mapping[str, Sequence[Any] | pa.Array], *, task: str, source: str) -> pa.Table:
     """Build a candidate table; columns that are left out are null."""
     rows = len(columns["query"])
-    values = {"task": [task] * rows, "source": [source] * rows, **columns}
-    return pa.table(
-        {field.name: pa.array(values.get(field.name, [None] * rows), field.type) for field in CANDIDATE},
-        schema=CANDIDATE,
-    )
+    constants = {"task": pa.repeat(pa.scalar(task), rows), "source": pa.repeat(pa.scalar(source), rows)}
+    return pa.table([_column(columns, constants, field, rows) for field in CANDIDATE], schema=CANDIDATE)
+
+
+def _column(
+    columns: Mapping[str, Sequence[Any] | pa.Array], constants: Mapping[str, pa.Array], field: pa.Field, rows: int
+) -> pa.Array | pa.ChunkedArray:
+    values = columns.get(field.name, constants.get(field.name))
+    if values is None:
+        return pa.nulls(rows, field.type)
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        return values if values.type == field.type else values.cast(field.type)
+    return pa.array(values, field.type)

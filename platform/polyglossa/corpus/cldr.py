@@ -10,13 +10,13 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
-import xxhash
 from babel import localedata
 from babel.core import get_global
 from langcodes import Language
 
 from polyglossa.corpus.candidates import candidate_table
 from polyglossa.corpus.text import fold, normalise_text
+from polyglossa.corpus.translations import Translation, draw, pairs_of, translation_table
 
 ENGLISH = "eng"
 MIN_NAMES = 200
@@ -99,7 +99,7 @@ def heldout_concepts(names: Sequence[Name], share: float, seed: int) -> frozense
     components = _components(names)
     wanted = round(share * sum(map(len, components)))
     chosen: list[str] = []
-    for component in sorted(components, key=lambda concepts: _draw(seed, concepts[0])):
+    for component in sorted(components, key=lambda concepts: draw(seed, concepts[0])):
         if len(chosen) + len(component) <= wanted:
             chosen += component
     return frozenset(chosen)
@@ -125,11 +125,6 @@ def _components(names: Sequence[Name]) -> list[list[str]]:
     return list(components.values())
 
 
-def _draw(seed: int, *parts: str) -> int:
-    """A 64-bit number that depends on its arguments alone."""
-    return xxhash.xxh3_64_intdigest("\x1f".join(parts).encode(), seed=seed)
-
-
 def translation_candidates(
     names: Sequence[Name], heldout: frozenset[str], *, pairs_per_name: int, seed: int, source: str
 ) -> pa.Table:
@@ -142,42 +137,12 @@ def translation_candidates(
         seed: salt of the draws.
         source: name that the rows carry.
     """
-    by_concept: defaultdict[str, list[Name]] = defaultdict(list)
+    by_concept: defaultdict[str, list[Translation]] = defaultdict(list)
     for name in names:
-        by_concept[name.concept].append(name)
-    left: list[Name] = []
-    right: list[Name] = []
-    for concept, members in by_concept.items():
-        english = [name for name in members if name.language == ENGLISH]
-        others = [name for name in members if name.language != ENGLISH]
-        for place, name in enumerate(others):
-            for partner in english[:pairs_per_name] + _partners(place, others, pairs_per_name - len(english), seed):
-                asks = _draw(seed, concept, name.language, partner.language) & 1
-                left.append(name if asks else partner)
-                right.append(partner if asks else name)
-    return candidate_table(
-        {
-            "query": [name.text for name in left],
-            "query_language": [name.language for name in left],
-            "query_script": [name.script for name in left],
-            "positives": [[name.text] for name in right],
-            "positive_language": [name.language for name in right],
-            "positive_script": [name.script for name in right],
-            "group": [name.concept for name in left],
-            "split": ["heldout" if name.concept in heldout else None for name in left],
-        },
-        task="bitext",
-        source=source,
-    )
-
-
-def _partners(place: int, names: Sequence[Name], count: int, seed: int) -> list[Name]:
-    """Take `count` other names from a place drawn by hash, wrapping around."""
-    count = min(count, len(names) - 1)
-    if count <= 0:
-        return []
-    start = _draw(seed, "partner", names[place].concept, names[place].language) % (len(names) - 1)
-    return [names[(place + 1 + (start + step) % (len(names) - 1)) % len(names)] for step in range(count)]
+        by_concept[name.concept].append(Translation(*name))
+    pairs = [pair for members in by_concept.values() for pair in pairs_of(members, ENGLISH, pairs_per_name, seed)]
+    splits = ["heldout" if query.thing in heldout else None for query, _ in pairs]
+    return translation_table(pairs, splits, source)
 
 
 def kind_candidates(names: Sequence[Name], heldout: frozenset[str], *, source: str) -> pa.Table:

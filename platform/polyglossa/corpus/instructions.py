@@ -8,7 +8,7 @@ import xxhash
 
 from polyglossa.recipe.corpus import InstructionsConfig
 
-SYMMETRIC_TASKS = frozenset({"bitext", "sts"})
+SYMMETRIC_TASKS = frozenset({"bitext", "clustering", "sts"})
 
 
 def instruction_for(config: InstructionsConfig, task: str, source: str) -> str:

@@ -1,29 +1,89 @@
-"""The corpus stage: read every source on the cluster, judge all rows, write pairs, documents, rejects, held-out sets.
+"""The corpus stage on Ray Data: read → unique → [sketch → edges → components] → judge → emit → documents → publish.
 
     run(recipe.corpus, {}, draft, profile.corpus)
 
-Layout: `documents/`, `pairs/<source>/`, `rejects/`, `heldout/<set>/`, `heldout/documents.parquet`, `sources.json`.
+What flows through Ray Data are descriptions of shards and buckets; rows stay in files beside the artifact, so memory
+does not grow with the corpus, and each finished piece is committed (`scratch.Work`): after a crash only the others are
+done again. Layout: `documents/`, `pairs/<source>/`, `rejects/`, `heldout/<set>/`, `heldout/documents.parquet`,
+`sources.json`, `decontamination.json`, `report/`.
 """
 
-from collections import Counter
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
+import ray.data
 
-from polyglossa.artifact import Artifact, Draft, open_storage
-from polyglossa.corpus.admit import Admission, admit
-from polyglossa.corpus.embedded import Embedded, HeldoutSet, read_embedded
-from polyglossa.corpus.instructions import SYMMETRIC_TASKS
-from polyglossa.errors import PolyglossaError
-from polyglossa.progress import track
-from polyglossa.recipe.corpus import CorpusConfig
+from polyglossa.artifact import Artifact, Draft, clear
+from polyglossa.corpus import account, near_steps, publish, steps
+from polyglossa.corpus.evaluation_texts import evaluation_sets, set_files
+from polyglossa.corpus.scratch import Work
+from polyglossa.corpus.shards import Shard, plan_shards
+from polyglossa.corpus.steps import Figures, KeptOut, Plan
+from polyglossa.errors import DataError
+from polyglossa.progress import Bar, track
+from polyglossa.recipe.corpus import CorpusConfig, EvaluationSet
 from polyglossa.recipe.placement import StagePlacement
+from polyglossa.recipe.sources import CldrSource
 
 STAGE = "corpus"
-REVISION = 1
+REVISION = 2
+
+BUCKET_BYTES = 96 * 2**20
+"""Stored bytes of the sources for which one more bucket is made."""
+MIN_BUCKETS = 4
+
+
+@dataclass
+class _Runner:
+    """Does the pieces of a step that are not done yet, on Ray Data."""
+
+    root: str
+    lineage: str
+    plan: Plan
+    placement: StagePlacement
+    bar: Bar
+
+    def step(self, name: str, task: Callable[..., Figures], items: Sequence[Any], *arguments: Any) -> list[Work]:
+        """Run `task(work, plan, item, *arguments of the item)` for every item and return their works, in order."""
+        works = [Work.of(self.root, name, [self.lineage, _shape(item)]) for item in items]
+        pending = [
+            (work, item, *(argument[place] for argument in arguments))
+            for place, (work, item) in enumerate(zip(works, items, strict=True))
+            if not work.is_done
+        ]
+        self.bar.note(name)
+        self.bar.advance(len(works) - len(pending))
+        if pending:
+            self._run(task, pending)
+        self.lineage = _digest([self.lineage, name, [work.name for work in works]])
+        return works
+
+    def _run(self, task: Callable[..., Figures], pending: Sequence[tuple[Any, ...]]) -> None:
+        held = ray.put((self.plan, pending))
+        rows = ray.data.range(len(pending), override_num_blocks=len(pending))
+        done = rows.map(_do, fn_args=(held, task), num_cpus=self.placement.cpus)
+        for row in done.iter_rows():
+            if row["error"]:
+                raise DataError(row["error"])
+            self.bar.advance(1)
+
+
+def _do(row: Mapping[str, int], held: ray.ObjectRef, task: Callable[..., Figures]) -> dict[str, str]:
+    """Do one piece of work on a worker; the user's mistakes travel back as text."""
+    pa.set_cpu_count(1)
+    plan, pending = ray.get(held)
+    work, *arguments = pending[row["id"]]
+    work.begin()
+    try:
+        work.commit(task(work, plan, *arguments))
+    except DataError as error:
+        return {"error": str(error)}
+    return {"error": ""}
 
 
 def run(config: CorpusConfig, inputs: Mapping[str, Artifact], draft: Draft, placement: StagePlacement) -> None:
@@ -31,65 +91,85 @@ def run(config: CorpusConfig, inputs: Mapping[str, Artifact], draft: Draft, plac
 
     Args:
         config: the recipe's `corpus` section.
-        inputs: none are needed.
-        draft: where it is written.
-        placement: CPUs of a reading task.
+        inputs: `evaluation_texts` where `decontamination.tasks` names tasks; else none.
+        draft: where it is written; finished pieces are kept beside it until all is.
+        placement: CPUs of a task.
     """
-    with track("corpus", total=len(config.sources) + 2, unit="steps") as bar:
-        read = ray.remote(num_cpus=placement.cpus)(read_embedded)
-        pending = [read.remote(source, config) for source in config.sources]
-        sources: list[Embedded] = []
-        for source, reference in zip(config.sources, pending, strict=True):
-            sources.append(ray.get(reference))
-            bar.advance(1)
-            bar.note(f"read {source.name}")
-        candidates = [table for source in sources for table in source.candidates]
-        admission = admit(candidates, config)
-        bar.advance(1)
-        _write(admission, draft)
-        for heldout in (heldout for source in sources for heldout in source.heldout):
-            _write_heldout(heldout, config, draft)
-        bar.advance(1)
-    _account(candidates, admission, draft)
+    shards = plan_shards(config)
+    sets = evaluation_sets(config.decontamination, inputs.get("evaluation_texts"))
+    buckets = max(MIN_BUCKETS, -(-sum(shard.size for shard in shards) // BUCKET_BYTES))
+    plan = Plan(config, row_sources(config), buckets)
+    passes = 4 + 2 * (config.near_duplicates is not None)
+    with track("corpus", total=len(shards) + len(sets) + passes * buckets, unit="pieces") as bar:
+        root = f"{draft.uri.rstrip('/')}.work"
+        lineage = _digest([STAGE, REVISION, config.model_dump(mode="json"), buckets])
+        runner = _Runner(root, lineage, plan, placement, bar)
+        _curate(runner, shards, sets, draft)
+    clear(root)
 
 
-def _account(candidates: list[pa.Table], admission: Admission, draft: Draft) -> None:
-    rows_in = sum(table.num_rows for table in candidates)
-    rows_out = sum(table.num_rows for table in admission.pairs.values())
-    rejects = admission.rejects.num_rows
-    if rows_in != rows_out + rejects:
-        raise PolyglossaError(f"corpus: {rows_in} rows in, but {rows_out} out and {rejects} rejected.")
-    reasons = Counter(admission.rejects["reason"].to_pylist())
-    documents = admission.documents.num_rows
-    draft.count(rows_in=rows_in, rows_out=rows_out, rejects=dict(sorted(reasons.items())), documents=documents)
-    draft.write_json({name: _describe(pairs) for name, pairs in admission.pairs.items()}, "sources.json")
+def _curate(runner: _Runner, shards: Sequence[Shard], sets: Sequence[EvaluationSet], draft: Draft) -> None:
+    buckets = list(range(runner.plan.buckets))
+    every = len(buckets)
+    data = runner.plan.config.data
+    readings = runner.step("read", steps.read, shards)
+    account.check_readable(readings, shards, runner.plan.config)
+    rows = [work.at(f"rows-{part:05}.arrow") for work in readings for part in range(work.figures()["parts"])]
+    runner.plan = replace(runner.plan, rows=tuple(rows))
+    uniques = runner.step("unique", steps.unique, buckets)
+    near = _near_duplicates(runner, uniques) if runner.plan.config.near_duplicates else [None] * every
+    indexes = runner.step("index", steps.index, [(evaluation, set_files(evaluation, data)) for evaluation in sets])
+    kept_out = KeptOut(
+        secret=tuple(work.at("secret.npy") for work in readings),
+        sets=tuple((evaluation.name, work.at("")) for evaluation, work in zip(sets, indexes, strict=True)),
+    )
+    judged = runner.step("judge", steps.judge, buckets, uniques, near, [kept_out] * every)
+    thresholds = account.thresholds(judged, runner.plan)
+    emitted = runner.step("emit", steps.emit, buckets, judged, [thresholds] * every)
+    files = [work.at("documents.arrow") for work in emitted]
+    documents = runner.step("documents", steps.documents, buckets, [files] * every)
+    made = publish.Made(runner.plan, readings, uniques, judged, emitted, documents, indexes)
+    publish.publish(draft, made)
 
 
-def _describe(pairs: pa.Table) -> dict[str, Any]:
-    tasks = sorted(pairs["task"].unique().to_pylist())
-    return {
-        "task": tasks[0] if tasks else None,
-        "symmetric": bool(tasks) and tasks[0] in SYMMETRIC_TASKS,
-        "rows": dict(sorted(Counter(pairs["split"].to_pylist()).items())),
-        "languages": dict(sorted(Counter(pairs["language"].to_pylist()).items())),
-    }
+def _near_duplicates(runner: _Runner, uniques: Sequence[Work]) -> list[str]:
+    """Find near-duplicates; return for each bucket the file of the places to drop."""
+    buckets = list(range(runner.plan.buckets))
+    sketched = runner.step("sketch", near_steps.sketch, buckets, uniques)
+    bands = [work.at("bands.arrow") for work in sketched]
+    edged = runner.step("edges", near_steps.edges, buckets, [bands] * len(buckets))
+    files = [work.at("edges.npy") for work in edged]
+    (work,) = runner.step("components", near_steps.components, [0], [sketched], [files])
+    return [work.at(f"drop-{bucket:05}.npy") for bucket in buckets]
 
 
-def _write(admission: Admission, draft: Draft) -> None:
-    write_table(admission.documents, draft.at("documents", "part-00000.parquet"))
-    write_table(admission.heldout_documents, draft.at("heldout", "documents.parquet"))
-    write_table(admission.rejects, draft.at("rejects", "part-00000.parquet"))
-    for source, pairs in admission.pairs.items():
-        write_table(pairs, draft.at("pairs", source, "part-00000.parquet"))
+def input_fingerprint(config: CorpusConfig) -> str:
+    """Hash names, sizes and times of all files that the recipe names, for the artifact's key: new data, new corpus."""
+    data = config.data
+    files = [shard.identity() for shard in plan_shards(config)]
+    sets = [asdict(file) for evaluation in config.decontamination.sets for file in set_files(evaluation, data)]
+    return _digest([files, sets])
 
 
-def _write_heldout(heldout: HeldoutSet, config: CorpusConfig, draft: Draft) -> None:
-    write_table(heldout.queries, draft.at("heldout", heldout.name, "queries.parquet"))
-    write_table(heldout.corpus, draft.at("heldout", heldout.name, "corpus.parquet"))
-    draft.write_json(heldout.task(config.instructions), "heldout", heldout.name, "task.json")
+def row_sources(config: CorpusConfig) -> tuple[str, ...]:
+    """Names that rows carry, in recipe order."""
+    names: list[str] = []
+    for source in config.sources:
+        names.append(source.name)
+        if isinstance(source, CldrSource) and source.classification:
+            names.append(f"{source.name}_kind")
+    return tuple(names)
 
 
-def write_table(table: pa.Table, uri: str) -> None:
-    """Write one Parquet file (zstd); equal tables give equal bytes."""
-    filesystem, path = open_storage(uri)
-    pq.write_table(table, path, filesystem=filesystem, compression="zstd", row_group_size=65_536)
+def _shape(item: Any) -> Any:
+    """An item of a step as the JSON value that tells it from the others."""
+    if isinstance(item, Shard):
+        return item.identity()
+    if isinstance(item, tuple):
+        evaluation, files = item
+        return [evaluation.model_dump(mode="json"), [asdict(file) for file in files]]
+    return item
+
+
+def _digest(shape: Any) -> str:
+    return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:20]

@@ -1,23 +1,104 @@
 """What counts as the same text: normalisation of what is kept, and folding of what is compared.
 
-Normalised text is what rows carry and what ids are hashes of. Folded text is only ever compared (held-out names,
-duplicates, contamination) and never kept.
+Normalised text is what rows carry and what ids are hashes of: NFC, no control characters, no mojibake, no outer white
+space. Folded text is only ever compared (held-out names, contamination) and never kept.
 """
 
+import functools
 import re
+import sys
 import unicodedata
+from collections.abc import Callable, Iterable
 
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\ufff9-\ufffb]")
+import pyarrow as pa
+import pyarrow.compute as pc
+from ftfy import fix_encoding
+from ftfy.badness import BADNESS_RE
+
+_CONTROL = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb"
+_CONTROLS = re.compile(f"[{_CONTROL}]")
 _SPACE = re.compile(r"\s+")
+# Blanks that str.strip removes. \x85 and \u2028 count too, and are no control characters above.
+_BLANK = "\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 
 
 def normalise_text(text: str) -> str:
-    """Return the text in NFC without control characters, byte-order marks and outer white space."""
+    """Return the text in NFC without control characters, mojibake, direction marks and outer white space."""
+    return _tidy(fix_encoding(text))
+
+
+def _tidy(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text.strip()
-    return unicodedata.normalize("NFC", _CONTROL.sub("", text)).strip()
+    return unicodedata.normalize("NFC", _CONTROLS.sub("", text)).strip()
+
+
+def normalise_column(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Normalise a column of texts; nulls stay.
+
+    Most texts are normal already. Regular expressions in C++ find those that may not be, and only they are touched
+    from Python: ftfy's own rule of bad neighbours runs at 2-8 MB/s in Python's engine and at 100 times that in RE2.
+    """
+    mojibake, untidy = _doubtful_rules()
+    return _mend(_mend(texts, mojibake, fix_encoding), untidy, _tidy)
+
+
+def _mend(texts: pa.ChunkedArray, rule: str, mend: Callable[[str], str]) -> pa.ChunkedArray:
+    doubtful = pc.fill_null(pc.match_substring_regex(texts, rule), False)
+    found = texts.filter(doubtful)
+    if len(found) == 0:
+        return texts
+    mended = pa.array([mend(text) for text in found.to_pylist()], pa.string())
+    return pa.chunked_array([pc.replace_with_mask(texts.combine_chunks(), doubtful.combine_chunks(), mended)])
 
 
 def fold(text: str) -> str:
     """Return what two texts share when they differ in case, white space and compatibility forms only."""
-    return _SPACE.sub(" ", unicodedata.normalize("NFKC", normalise_text(text)).casefold()).strip()
+    if text.isascii():
+        return " ".join(text.lower().split())
+    return " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).split())
+
+
+@functools.cache
+def _doubtful_rules() -> tuple[str, str]:
+    """Regular expressions (RE2) that match every text which `fix_encoding` and `_tidy` would change, and some others.
+
+    Mended mojibake may itself want tidying, so they apply in this order.
+    """
+    return _re2(BADNESS_RE.pattern), f"^[{_BLANK}]|[{_BLANK}]$|[{_CONTROL}{_not_nfc()}]"
+
+
+def _re2(verbose: str) -> str:
+    r"""Write a verbose Python expression for RE2: no comments, no layout, and `\s`, `\w` that know all of Unicode."""
+    tokens = re.findall(r"\\.|\[(?:\\.|[^\]\\])*\]|#[^\n]*|\s+|.", verbose)
+    kept = (token for token in tokens if not token.startswith("#") and not token.isspace())
+    return "".join({r"\s": f"[{_BLANK}]", r"\w": r"[\pL\pN\pM_]"}.get(token, token) for token in kept)
+
+
+def _not_nfc() -> str:
+    """A character class of all that NFC may change: combining marks, conjoining jamo, and what it decomposes."""
+    unsafe = (
+        code
+        for code in range(0x300, sys.maxunicode + 1)
+        if not unicodedata.is_normalized("NFC", chr(code)) or unicodedata.combining(chr(code))
+    )
+    ranges = [*_ranges(unsafe), (0x1100, 0x11FF), (0xA960, 0xA97F), (0xD7B0, 0xD7FF), *_ranges(_composing_vowels())]
+    return "".join(rf"\x{{{start:x}}}-\x{{{end:x}}}" for start, end in ranges)
+
+
+def _composing_vowels() -> Iterable[int]:
+    """Characters of combining class 0 that compose with the one before them (Indic vowel signs)."""
+    for code in range(0x300, sys.maxunicode + 1):
+        parts = unicodedata.decomposition(chr(code)).split()
+        if len(parts) == 2 and not parts[0].startswith("<") and not unicodedata.combining(chr(int(parts[1], 16))):
+            yield int(parts[1], 16)
+
+
+def _ranges(codes: Iterable[int]) -> list[tuple[int, int]]:
+    ranges: list[tuple[int, int]] = []
+    for code in sorted(set(codes)):
+        if ranges and ranges[-1][1] == code - 1:
+            ranges[-1] = (ranges[-1][0], code)
+        else:
+            ranges.append((code, code))
+    return ranges

@@ -1,0 +1,122 @@
+"""The last step: gather the finished pieces into the artifact, write its accounts, and check that they reconcile."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from polyglossa.artifact import Draft, exists, open_storage, read_json
+from polyglossa.corpus.account import added, reconcile, summed
+from polyglossa.corpus.instructions import SYMMETRIC_TASKS
+from polyglossa.corpus.scratch import Work, read_table, write_table
+from polyglossa.corpus.steps import Plan
+from polyglossa.records import DOCUMENT, PAIR, REJECT
+
+
+@dataclass(frozen=True)
+class Made:
+    """All finished work of a run."""
+
+    plan: Plan
+    readings: Sequence[Work]
+    uniques: Sequence[Work]
+    judged: Sequence[Work]
+    emitted: Sequence[Work]
+    documents: Sequence[Work]
+    indexes: Sequence[Work]
+
+
+def publish(draft: Draft, made: Made) -> None:
+    """Write the artifact."""
+    _copy_parts(draft, made)
+    _copy_heldout(draft, made)
+    sources = describe_sources(made)
+    draft.write_json(sources, "sources.json")
+    figures = account_of(made)
+    reconcile(
+        figures["rows_in"], {name: sum(one["rows"].values()) for name, one in sources.items()}, figures["rejects"]
+    )
+    draft.write_json(figures, "account.json")
+    reasons: dict[str, int] = {}
+    for counts in figures["rejects"].values():
+        for reason, count in counts.items():
+            reasons[reason] = reasons.get(reason, 0) + count
+    draft.count(
+        rows_in=sum(figures["rows_in"].values()),
+        rows_out=sum(sum(one["rows"].values()) for one in sources.values()),
+        rejects=dict(sorted(reasons.items())),
+        documents=sum(work.figures()["documents"] for work in made.documents),
+    )
+
+
+def _copy_parts(draft: Draft, made: Made) -> None:
+    for bucket, work in enumerate(made.emitted):
+        for source in made.plan.sources:
+            _copy(work.at(f"pairs-{source}.parquet"), draft, "pairs", source, f"part-{bucket:05}.parquet")
+    for source in made.plan.sources:  # a source of which nothing is left still has its folder and schema
+        if not any(source in work.figures()["sources"] for work in made.emitted):
+            write_table(PAIR.empty_table(), draft.at("pairs", source, "part-00000.parquet"))
+    for bucket, work in enumerate(made.documents):
+        _copy(work.at("documents.parquet"), draft, "documents", f"part-{bucket:05}.parquet")
+    _join((work.at("heldout.parquet") for work in made.documents), DOCUMENT, draft.at("heldout", "documents.parquet"))
+    steps = {"read": made.readings, "unique": made.uniques, "judge": made.judged, "emit": made.emitted}
+    for step, works in steps.items():
+        files = [work.at("rejects.parquet") for work in works if any(work.figures()["rejects"].values())]
+        _join(files, REJECT, draft.at("rejects", f"{step}.parquet"))
+
+
+def _copy(uri: str, draft: Draft, *parts: str) -> None:
+    if exists(uri):
+        filesystem, path = open_storage(uri)
+        target_filesystem, target = open_storage(draft.at(*parts))
+        with filesystem.open_input_stream(path) as source, target_filesystem.open_output_stream(target) as sink:
+            sink.write(source.read())
+
+
+def _join(uris: Iterable[str], schema: Any, uri: str) -> None:
+    """Write many small Parquet files as one, a file at a time."""
+    filesystem, path = open_storage(uri)
+    with filesystem.open_output_stream(path) as sink, pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+        for part in uris:
+            writer.write_table(read_table(part), row_group_size=65_536)
+
+
+def _copy_heldout(draft: Draft, made: Made) -> None:
+    for work in made.readings:
+        if exists(work.at("heldout/task.json")):
+            name = read_json(work.at("heldout/task.json"))["name"]
+            for file in ("queries.parquet", "corpus.parquet", "task.json"):
+                _copy(work.at(f"heldout/{file}"), draft, "heldout", name, file)
+
+
+def describe_sources(made: Made) -> dict[str, Any]:
+    """What each source holds: its task, rows by split, languages."""
+    described: dict[str, Any] = {}
+    emitted = [work.figures()["sources"] for work in made.emitted]
+    for name in made.plan.sources:
+        parts = [sources[name] for sources in emitted if name in sources]
+        tasks = sorted(summed(parts, "task"))
+        described[name] = {
+            "task": tasks[0] if len(tasks) == 1 else tasks or None,
+            "symmetric": bool(tasks) and set(tasks) <= SYMMETRIC_TASKS,
+            "rows": summed(parts, "rows"),
+            "languages": summed(parts, "languages"),
+        }
+    return described
+
+
+def account_of(made: Made) -> dict[str, Any]:
+    """All figures about rows: in, rejected by reason, duplicates between sources, contamination by set, languages."""
+    readings = [work.figures() for work in made.readings]
+    steps = [work.figures() for works in (made.readings, made.uniques, made.judged, made.emitted) for work in works]
+    return {
+        "rows_in": dict.fromkeys(made.plan.sources, 0) | summed(readings, "rows_in"),
+        "rejects": added(step["rejects"] for step in steps),
+        "duplicates": summed([work.figures() for work in made.uniques], "between"),
+        "decontamination": {
+            "sets": {work.figures()["name"]: work.figures() for work in made.indexes},
+            "removed": added(work.figures()["contaminated"] for work in made.judged),
+        },
+        "given_languages": added({figures["source"]: figures["checked"]} for figures in readings),
+    }
