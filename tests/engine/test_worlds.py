@@ -16,9 +16,7 @@ FULL = json.dumps({"matryoshka": "uniform", "bidirectional": True, "mask": "know
 VARIANTS = [
     Case("plain_objective"),
     Case("joined", pass_tokens=50, objective=PUBLISHED),
-    Case("cached", pass_tokens=30, resident_tokens=60, objective=PUBLISHED),
-    Case("cached_one_by_one_dropout", resident_tokens=1, dropout=0.2, objective=FULL),
-    Case("dropout", dropout=0.2, objective=FULL, teacher=True),
+    Case("cached_one_by_one_dropout", resident_tokens=1, dropout=0.2, objective=FULL, teacher=True),
     Case("updates", objective=FULL, updates=3, pass_tokens=40, resident_tokens=80),
 ]
 BACKENDS = ["plain", "zero0", "zero1", "zero2", "zero3"]

@@ -24,7 +24,7 @@ def test_two_runs_share_workers_and_one_learns_from_a_teacher(tmp_path: Path) ->
     teacher = make_model(root, hidden=48, seed=1)
     roles = {"model": teacher, "pack": pack}
     key = ArtifactKey("distill", "toy", distill.REVISION, {}, roles)
-    placement = StagePlacement(workers=2, cpus=0.5)
+    placement = StagePlacement(workers=1)
     store = produce_together(
         root, [key], lambda drafts: distill.run(TeacherConfig(width=40), roles, drafts[0], placement)
     )[0]

@@ -15,7 +15,7 @@ import posixpath
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, Protocol
 
 import pyarrow.fs as pafs
@@ -27,6 +27,7 @@ from polyglossa.engine.backend_plain import ParameterState, ReadState
 from polyglossa.engine.position import committed_steps, files_of, step_folder
 from polyglossa.errors import ArtifactError
 
+_GRACE_SECONDS = 10.0
 _SEGMENT = re.compile(r"(\d{8})-(\d{8})\.jsonl$")
 
 
@@ -75,7 +76,9 @@ class Writer:
             self._writing = None
 
     def close(self) -> None:
-        """Stop; a checkpoint that is not complete stays uncommitted."""
+        """Stop after a last checkpoint has had time to be written; an incomplete one stays uncommitted."""
+        if self._writing is not None:
+            wait([self._writing], timeout=_GRACE_SECONDS)
         self._closed.set()
         self._pool.shutdown(wait=True)
 
