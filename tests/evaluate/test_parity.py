@@ -10,27 +10,40 @@ from sentence_transformers import SentenceTransformer
 
 from polyglossa.artifact import Artifact
 from polyglossa.evaluate.heldout import HeldoutSet, read_heldout
+from polyglossa.evaluate.instructions import prompts_for
+from polyglossa.evaluate.plan import Share
 from polyglossa.evaluate.prefix import embed_texts, shared_beginnings
 from polyglossa.evaluate.search_task import SearchTask
-from polyglossa.evaluate.worker import Verdict, Worker, heldout_prompts
-from polyglossa.model.encoder import render
+from polyglossa.evaluate.spec import ModelSpec
+from polyglossa.evaluate.verdict import Verdict
+from polyglossa.evaluate.worker import Worker
+from polyglossa.model.encoder import Encoder, render
 
 
 @pytest.fixture(scope="module")
 def worker(model: Artifact) -> Worker:
-    return Worker(model.at("model"), name="polyglossa/tiny", revision=model.hash, max_tokens=None, threads=1)
+    spec = ModelSpec("polyglossa/tiny", model.hash, model.at("model"))
+    return Worker(spec, threads=1, root=None)
 
 
 def judge(worker: Worker, heldout: HeldoutSet, *, instructed: bool) -> Verdict:
     texts = list(dict.fromkeys(heldout.texts(instructed=instructed)))
-    return worker.judge(heldout, texts, worker.embed(texts), instructed=instructed, widths=True)
+    share = Share(heldout.name, len(heldout.queries), heldout, None, tuple(heldout.languages))
+    prompts = prompts_of(heldout) if instructed else {}
+    verdict = worker.judge_share(share, prompts, worker.facts().widths, texts, worker.embed(texts))
+    assert verdict.reason is None
+    return verdict
+
+
+def prompts_of(heldout: HeldoutSet) -> dict[str, str]:
+    return prompts_for({}, {heldout.name: heldout.instruction}, instructed=True, search=True)
 
 
 def stock(model: Artifact, heldout: HeldoutSet, *, instructed: bool, width: int | None = None) -> list[dict[str, Any]]:
     """What mteb gives for the exported directory, with nothing of ours but the task's data."""
     independent = SentenceTransformer(model.at("model"), device="cpu", truncate_dim=width)
     independent.prompts = {}
-    prefix = heldout_prompts(heldout)[f"{heldout.name}-query"] if instructed else ""
+    prefix = prompts_of(heldout)[f"{heldout.name}-query"] if instructed else ""
     wrapped = SentenceTransformerEncoderWrapper(independent, model_prompts={"query": prefix, "document": ""})
     ran = mteb.evaluate(wrapped, SearchTask(heldout), cache=None, co2_tracker=False, show_progress_bar=False)
     return ran.task_results[0].scores["test"]
@@ -72,10 +85,11 @@ def test_second_mean_leaves_out_names_equal_to_the_english_one(worker: Worker, c
         assert hits - hits_distinct == pytest.approx(8, abs=0.01)
 
 
-def test_shared_beginnings_change_no_state(worker: Worker, corpus: Artifact) -> None:
+def test_shared_beginnings_change_no_state(model: Artifact, corpus: Artifact) -> None:
     texts = read_heldout(corpus, "cldr").texts(instructed=True)
-    plain = worker.encoder.states(worker.encoder.tokenize(texts))
-    assert (embed_texts(worker.encoder, texts) - plain).abs().max() < 1e-5
+    encoder = Encoder.load(model.at("model"))
+    plain = encoder.states(encoder.tokenize(texts))
+    assert (embed_texts(encoder, texts) - plain).abs().max() < 1e-5
 
 
 def test_a_beginning_is_shared_as_far_as_all_texts_agree() -> None:
@@ -92,5 +106,5 @@ def test_one_token_at_least_stays_behind_the_beginning() -> None:
 
 def test_prompt_of_a_held_out_task_is_what_the_encoder_renders(corpus: Artifact) -> None:
     heldout = read_heldout(corpus, "cldr")
-    prefix = heldout_prompts(heldout)["cldr-query"]
+    prefix = prompts_of(heldout)["cldr-query"]
     assert prefix + "Allemagne" == render("Allemagne", heldout.instruction)

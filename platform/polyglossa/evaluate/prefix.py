@@ -54,7 +54,7 @@ def shared_beginnings(token_ids: Sequence[Sequence[int]]) -> tuple[list[tuple[in
             rest += indices
             continue
         # What the first and the last in order share, all share; the last token (EOS) is never among it.
-        low, high = (pick(token_ids[index][:-1] for index in indices) for pick in (min, max))
+        low, high = (pick(list(token_ids[index][:-1]) for index in indices) for pick in (min, max))
         shared = next(
             (at for at, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(map(len, (low, high)))
         )

@@ -12,19 +12,31 @@ import numpy as np
 import torch
 from mteb.models.abs_encoder import get_prompt_name
 from mteb.models.model_meta import ModelMeta
-from mteb.similarity_functions import cos_sim, pairwise_cos_sim
+from mteb.similarity_functions import cos_sim, dot_score, pairwise_cos_sim, pairwise_dot_score
 from mteb.types import PromptType
 from torch import Tensor
 
+from polyglossa.errors import PolyglossaError
 from polyglossa.evaluate.states import Floats, StateTable
 from polyglossa.model.encoder import finish
+
+
+class UnusableVectorsError(PolyglossaError):
+    """A model gave vectors that cannot be judged."""
 
 
 class MtebEncoder:
     """An encoder in mteb's sense: texts of a task → vectors, with the prompt that the task asks for."""
 
     def __init__(
-        self, states: StateTable, prompts: Mapping[str, str], meta: ModelMeta, width: int | None = None
+        self,
+        states: StateTable,
+        prompts: Mapping[str, str],
+        meta: ModelMeta,
+        width: int | None = None,
+        *,
+        finished: bool = False,
+        similarity: str = "cosine",
     ) -> None:
         """Wrap a table of states.
 
@@ -33,11 +45,15 @@ class MtebEncoder:
             prompts: prefix by name; mteb's rules choose (task and type, task, task type and type, task type, type).
             meta: how mteb records the model.
             width: Matryoshka width; None is the full one.
+            finished: whether the states are vectors already, to be used as they are.
+            similarity: `cosine` or `dot`.
         """
         self.states = states
         self.prompts = dict(prompts)
         self.width = width
+        self.finished = finished
         self.mteb_model_meta = meta
+        self._similarities = (dot_score, pairwise_dot_score) if similarity == "dot" else (cos_sim, pairwise_cos_sim)
 
     def encode(self, inputs: Any, *, task_metadata: Any, prompt_type: PromptType | None = None, **_: Any) -> Floats:
         """Embed the texts of mteb's batches."""
@@ -45,19 +61,26 @@ class MtebEncoder:
         return self.vectors(texts, task_metadata, prompt_type)
 
     def vectors(self, texts: list[str], task: Any, prompt_type: PromptType | None) -> Floats:
-        """Return unit vectors [N, width] of a task's texts."""
+        """Return vectors [N, width] of a task's texts.
+
+        Raises:
+            UnusableVectorsError: the model gave numbers that are not finite; scores of them would mean nothing.
+        """
         name = get_prompt_name(self.prompts, task, prompt_type)
         prefix = self.prompts[name] if name else ""
         state_ND = self.states([prefix + text for text in texts])
-        return finish(torch.from_numpy(state_ND), self.width).numpy()
+        bad = int((~np.isfinite(state_ND).all(axis=1)).sum())
+        if bad:
+            raise UnusableVectorsError(f"{bad} of {len(texts)} vectors hold numbers that are not finite.")
+        return state_ND if self.finished else finish(torch.from_numpy(state_ND), self.width).numpy()
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Tensor:
-        """Cosine of every pair."""
-        return cos_sim(embeddings1, embeddings2)
+        """Similarity of every pair."""
+        return self._similarities[0](embeddings1, embeddings2)
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Tensor:
-        """Cosine of rows side by side."""
-        return pairwise_cos_sim(embeddings1, embeddings2)
+        """Similarity of rows side by side."""
+        return self._similarities[1](embeddings1, embeddings2)
 
 
 class MtebSearcher(MtebEncoder):

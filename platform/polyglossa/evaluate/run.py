@@ -1,30 +1,39 @@
-"""The Ray graph of evaluation: embed every text once, then judge shares of the tasks, on a pool of actors.
+"""The Ray graph of evaluation: embed the held-out texts once, then judge shares of all tasks, on a pool of actors.
 
 Inputs: `corpus` (its held-out sets) and `model` (its `model/`). The artifact holds mteb's own result files under
-`results/<model>/<revision>/` and `summary.json`:
-{"model", "parameters", "dim", "tasks": {task: {"metric", "mean", "mean_distinct"?, "by_language", "widths"}}}.
+`results/<model>/<revision>/`, the samples behind them, and `summary.json`:
+{"model", "parameters", "dim", "mean", "tasks": {task: {"metric", "type", "mean", "interval", "mean_distinct"?,
+"by_language", "widths"}}, "failed": {task: reason}, "languages"}.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 import ray
-from ray.util import ActorPool
 
 from polyglossa.artifact import Artifact, Draft, open_storage
-from polyglossa.evaluate.heldout import HeldoutSet, read_heldout
+from polyglossa.errors import PolyglossaError
+from polyglossa.evaluate.cache import VerdictCache, verdict_key
+from polyglossa.evaluate.instructions import prompts_for
+from polyglossa.evaluate.outcome import write_outcome
+from polyglossa.evaluate.plan import PlannedTask, Share, in_order, plan_heldout, plan_local
+from polyglossa.evaluate.spec import ModelSpec
 from polyglossa.evaluate.states import Floats
-from polyglossa.evaluate.summary import join_results, summarise
+from polyglossa.evaluate.verdict import Verdict, join
 from polyglossa.progress import Bar, track
 from polyglossa.recipe.evaluate import EvaluateConfig
 from polyglossa.recipe.placement import StagePlacement
 
 STAGE = "evaluate"
-REVISION = 1
+REVISION = 2
 
 _SHARES_PER_WORKER = 3  # small enough to even out, large enough that a call's own cost does not show
-_QUERIES_PER_SHARE = 64  # below this a task is not cut
+_RESTARTS = 3
+
+Job = tuple[EvaluateConfig, Mapping[str, Artifact], Draft]
 
 
 def run(config: EvaluateConfig, inputs: Mapping[str, Artifact], draft: Draft, placement: StagePlacement) -> None:
@@ -39,124 +48,230 @@ def run(config: EvaluateConfig, inputs: Mapping[str, Artifact], draft: Draft, pl
     run_many([(config, inputs, draft)], placement)
 
 
-def run_many(jobs: Sequence[tuple[EvaluateConfig, Mapping[str, Artifact], Draft]], placement: StagePlacement) -> None:
+def run_many(jobs: Sequence[Job], placement: StagePlacement) -> None:
     """Judge several models on one pool of actors: starting one costs more than a small model's evaluation."""
-    pool = _start(placement)
+    pool = _start(placement, offline=not any(config.tasks or config.benchmarks for config, _, _ in jobs))
     try:
         for config, inputs, draft in jobs:
-            _judge_model(pool, config, inputs, draft)
+            judge_model(pool, model_of(config, inputs["model"]), config, inputs["corpus"], draft)
     finally:
-        for actor in pool:
-            ray.kill(actor)
+        _stop(pool)
+
+
+def run_on(
+    spec: ModelSpec, config: EvaluateConfig, corpus: Artifact | None, draft: Draft, placement: StagePlacement
+) -> None:
+    """Judge any model: a sentence-transformers directory or an endpoint, which no recipe made.
+
+    Args:
+        spec: the model.
+        config: which tasks; `heldout` must be empty where no corpus is given.
+        corpus: the artifact with the held-out sets.
+        draft: takes the results.
+        placement: number of actors, and what each may use.
+    """
+    pool = _start(placement, offline=not (config.tasks or config.benchmarks))
+    try:
+        judge_model(pool, spec, config, corpus, draft)
+    finally:
+        _stop(pool)
+
+
+def model_of(config: EvaluateConfig, model: Artifact) -> ModelSpec:
+    """Say how a model artifact is judged: with instructions if its training gave queries theirs."""
+    learned = model.manifest["config"].get("stage") or {}
+    return ModelSpec(
+        name=f"polyglossa/{model.manifest['name']}",
+        revision=model.hash,
+        path=open_storage(model.at("model"))[1],
+        instructed=isinstance(learned, Mapping) and bool(learned.get("instructions")),
+        max_tokens=config.max_tokens,
+    )
 
 
 class _Evaluator:
-    """An actor: keeps mteb loaded and one model at a time."""
+    """An actor: keeps mteb loaded and one model at a time. A restarted one opens its model again by itself."""
 
     def __init__(self, threads: int) -> None:
         # Loading mteb takes seconds and hundreds of megabytes: workers alone pay for it, not the driver.
         from polyglossa.evaluate.worker import Worker
 
         self._make, self._threads = Worker, threads
+        self._opened: Any = None
 
-    def load(self, path: str, name: str, revision: str, max_tokens: int | None) -> Any:
-        self._worker = self._make(path, name=name, revision=revision, max_tokens=max_tokens, threads=self._threads)
-        return self._worker.facts()
-
-    def embed(self, texts: list[str]) -> Floats:
-        return self._worker.embed(texts)
-
-    def language_names(self, languages: list[str]) -> dict[str, str]:
-        return self._worker.language_names(languages)
-
-    def judge(self, heldout: HeldoutSet, texts: list[str], state_ND: Floats, instructed: bool, widths: bool) -> Any:
-        return self._worker.judge(heldout, texts, state_ND, instructed=instructed, widths=widths)
+    def call(self, spec: ModelSpec, root: str | None, method: str, *arguments: Any, **options: Any) -> Any:
+        if self._opened != (spec, root):
+            self._worker = self._make(spec, threads=self._threads, root=root)
+            self._opened = (spec, root)
+        return getattr(self._worker, method)(*arguments, **options)
 
 
-def _start(placement: StagePlacement) -> list[Any]:
-    environment = {"env_vars": {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}}
+class _Pool:
+    """The actors while one model is judged."""
+
+    def __init__(self, actors: list[Any], spec: ModelSpec, root: str | None) -> None:
+        self.actors, self._spec, self._root = actors, spec, root
+
+    def first(self, method: str, *arguments: Any) -> Any:
+        """Ask one actor."""
+        return ray.get(self.actors[0].call.remote(self._spec, self._root, method, *arguments))
+
+    def each(self, items: Sequence[Any], method: str, arguments: Any, **options: Any) -> Iterator[tuple[int, Any]]:
+        """Call a method for every item on whichever actor is free; yield (index, answer) as they come.
+
+        An actor that dies is started again by Ray and its call repeated; the answer of a call that still fails is
+        the error.
+        """
+        free: SimpleQueue[Any] = SimpleQueue()
+        for actor in self.actors:
+            free.put(actor)
+
+        def one(index: int) -> tuple[int, Any]:
+            actor = free.get()
+            try:
+                call = actor.call.remote(self._spec, self._root, method, *arguments(items[index]), **options)
+                return index, ray.get(call)
+            except ray.exceptions.RayError as error:
+                return index, error
+            finally:
+                free.put(actor)
+
+        with ThreadPoolExecutor(len(self.actors)) as threads:
+            yield from _as_they_come(threads, one, len(items))
+
+
+def _as_they_come(threads: ThreadPoolExecutor, one: Any, count: int) -> Iterator[tuple[int, Any]]:
+    done: SimpleQueue[Any] = SimpleQueue()
+    for index in range(count):
+        threads.submit(one, index).add_done_callback(done.put)
+    for _ in range(count):
+        yield done.get().result()
+
+
+def _start(placement: StagePlacement, *, offline: bool) -> list[Any]:
+    environment = {"TOKENIZERS_PARALLELISM": "false", **({"HF_HUB_OFFLINE": "1"} if offline else {})}
     actor = ray.remote(_Evaluator).options(
         num_cpus=placement.cpus,
         num_gpus=placement.gpus,
         label_selector=placement.labels or None,
-        runtime_env=environment,
+        max_restarts=_RESTARTS,
+        max_task_retries=_RESTARTS,
+        runtime_env={"env_vars": environment},
     )
     return [actor.remote(placement.threads) for _ in range(placement.workers)]
 
 
-def _judge_model(actors: list[Any], config: EvaluateConfig, inputs: Mapping[str, Artifact], draft: Draft) -> None:
-    model = inputs["model"]
-    sets = [read_heldout(inputs["corpus"], name) for name in config.heldout]
-    name = f"polyglossa/{model.manifest['name']}"
-    path = open_storage(model.at("model"))[1]
-    facts = ray.get([actor.load.remote(path, name, model.hash, config.max_tokens) for actor in actors])[0]
-    instructed = facts.instructed or _learned_instructions(model)
-    texts = list(dict.fromkeys(text for heldout in sets for text in heldout.texts(instructed=instructed)))
-    queries = sum(len(heldout.queries) for heldout in sets)
-    with track("evaluate", total=len(texts) + queries, unit="texts") as bar:
-        known = ray.put(texts), ray.put(_embed(actors, texts, bar)), instructed, config.widths
-        shares = [share for heldout in sets for share in _shares(heldout, len(actors) * _SHARES_PER_WORKER)]
-        pool = ActorPool(actors)
-        judged = pool.map_unordered(lambda actor, share: actor.judge.remote(share, *known), shares)
-        verdicts = [_counted(verdict, bar) for verdict in judged]
-    tasks = {heldout.name: _write_task(draft, facts, heldout, verdicts) for heldout in sets}
-    draft.write_json(facts.meta, *_folder(facts), "model_meta.json")
-    summary = {"model": name, "parameters": facts.parameters, "dim": facts.dim, "instructed": instructed}
-    draft.write_json({**summary, "tasks": tasks, "languages": _languages(actors[0], sets)}, "summary.json")
-    draft.count(texts=len(texts), queries=queries, **{task: figures["mean"] for task, figures in tasks.items()})
+def _stop(actors: list[Any]) -> None:
+    for actor in actors:
+        ray.kill(actor)
 
 
-def _learned_instructions(model: Artifact) -> bool:
-    """Whether the training stage behind a model gave its queries their instructions."""
-    return bool(model.manifest["config"].get("stage", {}).get("instructions"))
+def judge_model(
+    actors: list[Any], spec: ModelSpec, config: EvaluateConfig, corpus: Artifact | None, draft: Draft
+) -> None:
+    """Plan, judge what no earlier run judged, and write the outcome."""
+    root = draft.uri.rpartition("/artifacts/")[0] or None
+    pool = _Pool(actors, spec, root)
+    most = len(actors) * _SHARES_PER_WORKER
+    heldout = plan_heldout(config, corpus, most) if corpus is not None else []
+    planned = [*heldout, *plan_local(config, most)]
+    if config.tasks or config.benchmarks:
+        planned += pool.first("plan_named", config)
+    facts = pool.first("facts")
+    instructed = spec.instructed or any(facts.prompts.values())
+    widths = facts.widths if config.widths else ()
+    cache = VerdictCache(root, facts.fingerprint)
+    prompts = {task.name: _prompts(task, facts.prompts, instructed) for task in planned}
+    keys = {task.name: _key(task, config, prompts[task.name], widths) for task in planned}
+    verdicts = {task.name: _known(task, cache, keys[task.name]) for task in planned}
+    missing = [task for task in planned if verdicts[task.name] is None]
+    embedded, fresh = _judge(pool, missing, prompts, widths, instructed=instructed)
+    for name, found in fresh.items():
+        cache.put(keys[name], found)
+    verdicts |= fresh
+    names = pool.first("language_names", _codes(verdicts))
+    judged = [verdict for task in planned if (verdict := verdicts[task.name]) is not None]
+    metrics = {task.name: task.metric for task in planned if task.metric is not None}
+    write_outcome(draft, spec, facts, config, judged, metrics, names, corpus)
+    draft.count(texts_embedded=embedded + sum(verdict.embedded for verdict in fresh.values()))
 
 
-def _write_task(draft: Draft, facts: Any, heldout: HeldoutSet, verdicts: Sequence[Any]) -> dict[str, Any]:
-    shares = [verdict for verdict in verdicts if verdict.task == heldout.name]
-    result = join_results([share.result for share in shares])
-    draft.write_json(result, *_folder(facts), f"{heldout.name}.json")
-    widths = {width: {} for width in shares[0].widths}
-    for share in shares:
-        for width, scores in share.widths.items():
-            widths[width] |= scores
-    return summarise(heldout.metric, result, widths, facts.dim)
+def _prompts(task: PlannedTask, pinned: Mapping[str, str], instructed: bool) -> dict[str, str]:
+    return prompts_for(pinned, {task.name: task.instruction}, instructed=instructed, search=task.search)
 
 
-def _folder(facts: Any) -> tuple[str, str, str]:
-    """Where mteb's own loader looks for the results of a model."""
-    return "results", facts.meta["name"].replace("/", "__"), facts.meta["revision"]
+def _key(task: PlannedTask, config: EvaluateConfig, prompts: Mapping[str, str], widths: Sequence[int]) -> str:
+    local = next((one.model_dump(exclude={"path", "train"}) for one in config.local if one.name == task.name), None)
+    settings = {"local": local, "subsets": sorted(name for share in task.shares for name in share.subsets)}
+    return verdict_key(task.name, task.revision, prompts, tuple(widths), settings)
 
 
-def _languages(actor: Any, sets: Sequence[HeldoutSet]) -> dict[str, dict[str, str]]:
-    scripts = {language: script for heldout in sets for language, script in heldout.scripts.items()}
-    names = ray.get(actor.language_names.remote(sorted(scripts)))
-    return {code: {"script": script, "name": names.get(code, code)} for code, script in sorted(scripts.items())}
+def _known(task: PlannedTask, cache: VerdictCache, key: str) -> Verdict | None:
+    if task.reason is not None:
+        return Verdict(task.name, 0, reason=task.reason)
+    if not task.shares:
+        return Verdict(task.name, 0, reason="none of its subsets is in the languages asked for.")
+    return cache.get(key)
 
 
-def _embed(actors: list[Any], texts: list[str], bar: Bar) -> Floats:
+def _judge(
+    pool: _Pool,
+    tasks: Sequence[PlannedTask],
+    prompts: Mapping[str, dict[str, str]],
+    widths: Sequence[int],
+    *,
+    instructed: bool,
+) -> tuple[int, dict[str, Verdict]]:
+    """Judge tasks; the number of held-out texts that were embedded for it, and a verdict per task."""
+    shares = in_order(tasks)
+    searches = [share.heldout for share in shares if share.heldout is not None]
+    texts = list(dict.fromkeys(text for heldout in searches for text in heldout.texts(instructed=instructed)))
+    parts: dict[str, list[Verdict]] = {}
+    with track("evaluate", total=len(texts) + sum(share.rows for share in shares), unit="texts") as bar:
+        known = ray.put(texts), ray.put(_embed(pool, texts, bar)) if texts else None
+
+        def arguments(share: Share) -> tuple[Any, ...]:
+            return (share, prompts[share.task], widths, *(known if share.heldout is not None else ()))
+
+        for index, answer in pool.each(shares, "judge_share", arguments):
+            share = shares[index]
+            if isinstance(answer, Exception):
+                answer = Verdict(
+                    share.task, share.rows, reason=f"its worker failed: {' '.join(str(answer).split())[:300]}"
+                )
+            parts.setdefault(share.task, []).append(answer)
+            bar.advance(share.rows)
+            bar.note(share.task)
+    return len(texts), {name: join(sorted(found, key=_first_subset)) for name, found in parts.items()}
+
+
+def _first_subset(verdict: Verdict) -> str:
+    return min((row["hf_subset"] for rows in verdict.result.get("scores", {}).values() for row in rows), default="")
+
+
+def _embed(pool: _Pool, texts: list[str], bar: Bar) -> Floats:
     """Embed texts on all actors: similar lengths together, so that a chunk pads little; result in their order."""
-    order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
-    step = max(1, min(2048, -(-len(texts) // (len(actors) * _SHARES_PER_WORKER))))
+    order = sorted(range(len(texts)), key=lambda row: -len(texts[row]))
+    step = max(1, min(2048, -(-len(texts) // (len(pool.actors) * _SHARES_PER_WORKER))))
     parts = [order[start : start + step] for start in range(0, len(order), step)]
     state_ND: Floats | None = None
-    pool = ActorPool(actors)
-    embedded = pool.map(lambda actor, part: actor.embed.remote([texts[row] for row in part]), parts[::-1])
-    for part, states in zip(parts[::-1], embedded, strict=True):
+    for index, states in pool.each(parts, "embed", lambda part: ([texts[row] for row in part],)):
+        if isinstance(states, Exception):
+            raise PolyglossaError(f"evaluate: the model cannot embed the held-out texts. {states}")
         if state_ND is None:
             state_ND = np.empty((len(texts), states.shape[1]), np.float32)
-        state_ND[part] = states
-        bar.advance(len(part))
+        state_ND[parts[index]] = states
+        bar.advance(len(parts[index]))
     assert state_ND is not None
     return state_ND
 
 
-def _shares(heldout: HeldoutSet, most: int) -> Iterator[HeldoutSet]:
-    """Cut a set by language into at most so many shares of about equal size."""
-    count = max(1, min(most, len(heldout.languages), len(heldout.queries) // _QUERIES_PER_SHARE))
-    for start in range(count):
-        yield heldout.restricted_to(heldout.languages[start::count])
-
-
-def _counted(verdict: Any, bar: Bar) -> Any:
-    bar.advance(verdict.queries)
-    return verdict
+def _codes(verdicts: Mapping[str, Verdict | None]) -> list[str]:
+    rows = (
+        row
+        for verdict in verdicts.values()
+        if verdict is not None
+        for rows in verdict.result.get("scores", {}).values()
+        for row in rows
+    )
+    return sorted({(row["languages"] or ["und"])[0].partition("-")[0] for row in rows})

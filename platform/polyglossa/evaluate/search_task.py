@@ -17,6 +17,8 @@ from polyglossa.evaluate.summary import DISTINCT, SPLIT
 class SearchTask(AbsTaskRetrieval):
     """Find each query's documents in the one corpus of the set."""
 
+    data_loaded: bool = False
+
     def __init__(self, heldout: HeldoutSet) -> None:
         self.heldout = heldout
         # Cut-offs cost: mteb judged a subset of 130 queries in 22 ms with two of them and in 12 ms with one.

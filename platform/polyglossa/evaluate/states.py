@@ -8,6 +8,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from polyglossa.records import text_id
+from polyglossa.vectors import VectorStore
+
 Floats = npt.NDArray[np.float32]
 Embed = Callable[[list[str]], Floats]
 
@@ -19,8 +22,6 @@ class StateTable:
         self._embed = embed
         self._rows = {text: row for row, text in enumerate(texts)}
         self._blocks: list[Floats] = [] if state_ND is None else [state_ND]
-        self.embedded = 0
-        """Texts that were embedded on demand."""
 
     def __call__(self, texts: Sequence[str]) -> Floats:
         """Return the raw states [N, D] of rendered texts, in their order."""
@@ -29,8 +30,43 @@ class StateTable:
             start = len(self._rows)
             self._blocks.append(self._embed(missing))
             self._rows |= {text: start + row for row, text in enumerate(missing)}
-            self.embedded += len(missing)
         if len(self._blocks) > 1:
             self._blocks = [np.concatenate(self._blocks)]
         rows = [self._rows[text] for text in texts]
         return self._blocks[0][rows] if self._blocks else self._embed([])
+
+
+class CountedEmbed:
+    """Embeds, and counts the texts that had to be."""
+
+    def __init__(self, embed: Embed) -> None:
+        self._embed = embed
+        self.texts = 0
+
+    def __call__(self, texts: list[str]) -> Floats:
+        """Return raw states [N, D]."""
+        self.texts += len(texts)
+        return self._embed(texts)
+
+
+class StoredEmbed:
+    """Looks texts up in the vector store first, and adds what it had to embed."""
+
+    def __init__(self, embed: Embed, store: VectorStore) -> None:
+        self._embed, self._store = embed, store
+
+    def __call__(self, texts: list[str]) -> Floats:
+        """Return raw states [N, D]; rows that the store refuses (not finite) are handed on as they are."""
+        ids = [text_id(text) for text in texts]
+        held_N = self._store.holds(ids)
+        missing = np.flatnonzero(~held_N)
+        fresh = self._embed([texts[row] for row in missing]) if len(missing) else None
+        if fresh is None:
+            return self._store.read(ids, normalise=False)
+        self._store.append([ids[row] for row in missing], fresh)
+        state_ND = np.empty((len(texts), fresh.shape[1]), np.float32)
+        state_ND[missing] = fresh
+        if held_N.any():
+            held = np.flatnonzero(held_N)
+            state_ND[held] = self._store.read([ids[row] for row in held], normalise=False)
+        return state_ND

@@ -1,6 +1,6 @@
 """From mteb's results to the figures that the report and the gate read. Plain data, no mteb."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -16,8 +16,13 @@ def join_results(shares: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         shares: mteb's task results as plain data, each with other subsets of the same task.
     """
     joined = dict(shares[0])
-    rows = [row for share in shares for row in share["scores"][SPLIT]]
-    joined["scores"] = {SPLIT: sorted(rows, key=lambda row: row["hf_subset"])}
+    splits = dict.fromkeys(split for share in shares for split in share["scores"])
+    joined["scores"] = {
+        split: sorted(
+            (row for share in shares for row in share["scores"].get(split, [])), key=lambda row: row["hf_subset"]
+        )
+        for split in splits
+    }
     joined["evaluation_time"] = sum(share["evaluation_time"] or 0.0 for share in shares)
     joined["evaluation_phases"] = None
     return joined
@@ -38,10 +43,12 @@ def summarise(
         dim: the full width.
 
     Returns:
-        {"metric", "mean", "mean_distinct" where there is one, "by_language", "widths"}.
+        {"metric", "mean", "mean_distinct" where there is one, "by_language", "widths"}. A language that was judged on
+        several splits has their mean, as in mteb.
     """
-    rows = result["scores"][SPLIT]
-    by_language = {row["hf_subset"]: row["main_score"] for row in rows}
+    rows = [row for rows in result["scores"].values() for row in rows]
+    names = dict.fromkeys(row["hf_subset"] for row in rows)
+    by_language = {name: fmean(row["main_score"] for row in rows if row["hf_subset"] == name) for name in names}
     summary: dict[str, Any] = {
         "metric": metric,
         "mean": fmean(by_language.values()),
@@ -54,3 +61,14 @@ def summarise(
         summary["mean_distinct"] = fmean(apart.values())
         summary["by_language_distinct"] = apart
     return summary
+
+
+def scripts_of(results: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, str]]:
+    """List language and script of every subset of some results, read from mteb's codes (`deu-Latn`)."""
+    found: dict[str, tuple[str, str]] = {}
+    for result in results:
+        for rows in result["scores"].values():
+            for row in rows:
+                code, _, script = (row["languages"] or ["und"])[0].partition("-")
+                found[row["hf_subset"]] = (code, script)
+    return dict(sorted(found.items()))

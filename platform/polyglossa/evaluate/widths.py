@@ -11,7 +11,6 @@ import pytrec_eval
 from polyglossa.evaluate.protocol import MtebSearcher
 from polyglossa.evaluate.search_task import SearchTask
 from polyglossa.evaluate.summary import SPLIT
-from polyglossa.model.encoder import Encoder
 
 _MEASURES = {"hit_rate_at_1": ("success.1", "success_1"), "ndcg_at_10": ("ndcg_cut.10", "ndcg_cut_10")}
 """Main score → what the evaluator under mteb is asked for, and what it calls its answer."""
@@ -35,9 +34,3 @@ def score_by_language(task: SearchTask, searcher: MtebSearcher) -> dict[str, flo
     for query, scores in scored.items():
         by_language.setdefault(languages[query], []).append(scores[per_query])
     return {language: round(fmean(scores), 5) for language, scores in by_language.items()}
-
-
-def matryoshka_widths(encoder: Encoder) -> tuple[int, ...]:
-    """Widths below the full one that the model's config declares, ascending."""
-    declared = getattr(encoder.backbone.config, "matryoshka_dimensions", None) or ()
-    return tuple(sorted(width for width in declared if width < encoder.width))

@@ -1,9 +1,12 @@
-"""What one evaluation worker does: hold a model, embed texts, judge a share of a task. No Ray here."""
+"""What one evaluation worker does: hold a model, embed texts, judge shares of tasks. No Ray here."""
 
 import json
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import mteb
@@ -11,111 +14,217 @@ import torch
 from mteb.languages import ISO_TO_LANGUAGE
 from mteb.models.model_meta import ModelMeta, ScoringFunction
 
-from polyglossa.evaluate.heldout import HeldoutSet
-from polyglossa.evaluate.prefix import embed_texts
-from polyglossa.evaluate.protocol import MtebSearcher
+from polyglossa.errors import DataError
+from polyglossa.evaluate.instructions import prompts_for
+from polyglossa.evaluate.local import build_local
+from polyglossa.evaluate.plan import PlannedTask, Share
+from polyglossa.evaluate.presets import BENCHMARKS
+from polyglossa.evaluate.protocol import MtebEncoder, MtebSearcher
+from polyglossa.evaluate.samples import Recorder
 from polyglossa.evaluate.search_task import SearchTask
-from polyglossa.evaluate.states import Floats, StateTable
-from polyglossa.evaluate.widths import matryoshka_widths, score_by_language
-from polyglossa.model.encoder import Encoder, render
+from polyglossa.evaluate.sources import Source, open_source
+from polyglossa.evaluate.spec import ModelSpec
+from polyglossa.evaluate.states import CountedEmbed, Floats, StateTable, StoredEmbed
+from polyglossa.evaluate.verdict import Verdict
+from polyglossa.evaluate.widths import score_by_language
+from polyglossa.recipe.evaluate import EvaluateConfig
+from polyglossa.vectors import VectorStore
 
 _ENCODE = {"batch_size": 1024, "show_progress_bar": False}  # only mteb's loader cuts by it; the encoder has its own
+_UNKNOWN_ROWS = 20_000  # weight of a task whose size mteb does not tell
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What the summary says of a model, and mteb's own record of it."""
+    """What plans and summaries need to know of a model, and mteb's own record of it."""
 
-    parameters: int
+    parameters: int | None
     dim: int
     widths: tuple[int, ...]
-    instructed: bool
-    """Whether the model directory pins prompts."""
+    prompts: dict[str, str]
+    """Prompts that the model directory pins."""
+    fingerprint: str
     meta: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A share of a task, judged: mteb's result as plain data, and the main score by width and language."""
-
-    task: str
-    queries: int
-    result: dict[str, Any]
-    widths: dict[int, dict[str, float]]
 
 
 class Worker:
     """One model on one device."""
 
-    def __init__(self, path: str, *, name: str, revision: str, max_tokens: int | None, threads: int) -> None:
+    def __init__(self, spec: ModelSpec, *, threads: int, root: str | None) -> None:
+        """Open a model.
+
+        Args:
+            spec: which.
+            threads: torch threads.
+            root: storage root whose vector store is read and added to; None keeps vectors in memory alone.
+        """
         torch.set_num_threads(threads)
         logging.getLogger("mteb").setLevel(logging.WARNING)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.encoder = Encoder.load(path, device=device, max_tokens=max_tokens)
-        self.meta = model_meta(self.encoder, name, revision)
+        self.source = open_source(spec)
+        self.meta = model_meta(self.source, spec)
+        self._store = VectorStore(root, self.source.fingerprint) if root else None
 
     def facts(self) -> ModelFacts:
         """Describe the model."""
         return ModelFacts(
-            parameters=int(self.meta.n_parameters),
-            dim=self.encoder.width,
-            widths=matryoshka_widths(self.encoder),
-            instructed=any(self.encoder.prompts.values()),
+            parameters=self.source.parameters,
+            dim=self.source.width,
+            widths=self.source.widths,
+            prompts=self.source.prompts,
+            fingerprint=self.source.fingerprint,
             meta=json.loads(json.dumps(self.meta.to_dict(), default=str)),
         )
+
+    def embed(self, texts: list[str]) -> Floats:
+        """Return raw states [N, D] of rendered texts."""
+        return self.source.embed(texts)
+
+    def judge_share(
+        self,
+        share: Share,
+        prompts: dict[str, str],
+        widths: Sequence[int],
+        texts: list[str] | None = None,
+        state_ND: Floats | None = None,
+    ) -> Verdict:
+        """Judge a share of a task; whatever goes wrong in it is its verdict's reason.
+
+        Args:
+            share: which subsets of which task.
+            prompts: prefix by mteb's names.
+            widths: widths to score besides the full one.
+            texts: rendered texts whose states are known (held-out sets).
+            state_ND: their raw states.
+        """
+        try:
+            if share.heldout is None:
+                return self._judge_any(share, prompts, widths)
+            return self._judge_heldout(share, StateTable(self.embed, texts or (), state_ND), prompts, widths)
+        except Exception as error:  # mteb and its data sets raise anything; one task must not cost the others
+            return Verdict(share.task, share.rows, reason=_reason(error))
+
+    def _judge_heldout(
+        self, share: Share, states: StateTable, prompts: dict[str, str], widths: Sequence[int]
+    ) -> Verdict:
+        assert share.heldout is not None
+        task = SearchTask(share.heldout)
+        task.load_data()
+        verdict = self._judge(share, task, MtebSearcher(states, prompts, self.meta, **self._kind()))
+        swept = {
+            width: score_by_language(task, MtebSearcher(states, prompts, self.meta, width, **self._kind()))
+            for width in widths
+        }
+        return replace(verdict, widths=swept)
+
+    def _judge_any(self, share: Share, prompts: dict[str, str], widths: Sequence[int]) -> Verdict:
+        counted = CountedEmbed(self.source.embed)
+        states = StateTable(StoredEmbed(counted, self._store) if self._store else counted)
+        task = _build(share)
+        task.load_data()
+        verdict = self._judge(share, task, MtebEncoder(states, prompts, self.meta, **self._kind()))
+        swept = {
+            width: self._main_scores(task, MtebEncoder(states, prompts, self.meta, width, **self._kind()))
+            for width in widths
+        }
+        return replace(verdict, widths=swept, embedded=counted.texts)
+
+    def plan_named(self, config: EvaluateConfig) -> list[PlannedTask]:
+        """Look up the tasks that a recipe names; one that mteb does not know is planned with its reason."""
+        return list({task.name: task for task in _named(config)}.values())
 
     def language_names(self, languages: Sequence[str]) -> dict[str, str]:
         """Name languages in English, where their ISO 639-3 code has a name."""
         names = {language: ISO_TO_LANGUAGE.get(language.partition("_")[0]) for language in languages}
         return {language: name for language, name in names.items() if name}
 
-    def embed(self, texts: list[str]) -> Floats:
-        """Return raw states [N, D] of rendered texts."""
-        return embed_texts(self.encoder, texts).numpy()
+    def _kind(self) -> dict[str, Any]:
+        return {"finished": self.source.finished, "similarity": self.source.similarity}
 
-    def judge(
-        self, heldout: HeldoutSet, texts: list[str], state_ND: Floats, *, instructed: bool, widths: bool
-    ) -> Verdict:
-        """Judge the languages of a held-out set.
+    def _judge(self, share: Share, task: Any, model: MtebEncoder) -> Verdict:
+        recorder = Recorder(task)
+        with tempfile.TemporaryDirectory() as folder:
+            keeps = None if share.heldout is not None else Path(folder)
+            result = _evaluate(model, task, keeps)
+            splits = list(result["scores"])
+            samples = {
+                name if len(splits) == 1 else f"{name} ({split})": found
+                for split in splits
+                for name, found in recorder.samples(Path(folder), split).items()
+            }
+        metadata = task.metadata
+        return Verdict(share.task, share.rows, metadata.type, metadata.main_score, result, samples=samples)
 
-        Args:
-            heldout: the set, restricted to this worker's share.
-            texts: rendered texts whose states are known.
-            state_ND: their raw states.
-            instructed: whether queries carry the set's instruction.
-            widths: also score every Matryoshka width.
-        """
-        task = SearchTask(heldout)
-        task.load_data()
-        states = StateTable(self.embed, texts, state_ND)
-        prompts = heldout_prompts(heldout) if instructed else {}
-        searcher = MtebSearcher(states, prompts, self.meta)
-        ran = mteb.evaluate(
-            searcher, task, cache=None, co2_tracker=False, encode_kwargs=dict(_ENCODE), show_progress_bar=False
-        )
-        swept = {
-            width: score_by_language(task, MtebSearcher(states, prompts, self.meta, width))
-            for width in (matryoshka_widths(self.encoder) if widths else ())
-        }
-        return Verdict(heldout.name, len(heldout.queries), json.loads(ran.task_results[0].model_dump_json()), swept)
+    def _main_scores(self, task: Any, model: MtebEncoder) -> dict[str, float]:
+        rows = [row for rows in _evaluate(model, task, None)["scores"].values() for row in rows]
+        names = dict.fromkeys(row["hf_subset"] for row in rows)
+        return {name: fmean(row["main_score"] for row in rows if row["hf_subset"] == name) for name in names}
 
 
-def heldout_prompts(heldout: HeldoutSet) -> dict[str, str]:
-    """Prompts of a held-out task under the names that mteb looks for: queries instructed, documents bare."""
-    return {f"{heldout.name}-query": render("", heldout.instruction), f"{heldout.name}-document": ""}
+def _evaluate(model: MtebEncoder, task: Any, predictions: Path | None) -> dict[str, Any]:
+    ran = mteb.evaluate(
+        model,
+        task,
+        cache=None,
+        co2_tracker=False,
+        encode_kwargs=dict(_ENCODE),
+        show_progress_bar=False,
+        prediction_folder=predictions,
+    )
+    if not ran.task_results:
+        raise DataError(f"{task.metadata.name}: mteb gave no result; its data may not be had here.")
+    result: dict[str, Any] = json.loads(ran.task_results[0].model_dump_json())
+    return result
 
 
-def model_meta(encoder: Encoder, name: str, revision: str) -> ModelMeta:
+def _build(share: Share) -> Any:
+    if share.local is not None:
+        return build_local(share.local, share.subsets)
+    task = mteb.get_task(share.task)
+    task.hf_subsets = list(share.subsets)
+    return task
+
+
+def _named(config: EvaluateConfig) -> Iterator[PlannedTask]:
+    for name in config.tasks:
+        try:
+            yield _planned(mteb.get_task(name, languages=list(config.languages) or None))
+        except KeyError as error:
+            yield PlannedTask(name, reason=f"mteb knows no task {name!r}. {' '.join(str(error).split())[:160]}")
+    for preset in config.benchmarks:
+        try:
+            benchmark = mteb.get_benchmark(BENCHMARKS.get(preset, preset))
+        except KeyError:
+            known = ", ".join(BENCHMARKS)
+            raise DataError(f"evaluate.benchmarks: {preset!r} is not one of mteb's nor one of {known}.") from None
+        for task in benchmark.tasks:
+            if not config.task_types or task.metadata.type in config.task_types:
+                yield _planned(task.filter_languages(list(config.languages) or None))
+
+
+def _planned(task: Any) -> PlannedTask:
+    metadata = task.metadata
+    rows = sum((metadata.n_samples or {}).get(split, 0) for split in task.eval_splits) or _UNKNOWN_ROWS
+    share = Share(metadata.name, rows, subsets=tuple(task.hf_subsets))
+    return PlannedTask(metadata.name, str(metadata.revision), (share,) if share.subsets else ())
+
+
+def _reason(error: Exception) -> str:
+    said = " ".join(str(error).split())[:300]
+    return said if isinstance(error, DataError) else f"{type(error).__name__}: {said}"
+
+
+def model_meta(source: Source, spec: ModelSpec) -> ModelMeta:
     """Describe a model to mteb."""
+    similarity = ScoringFunction.DOT_PRODUCT if source.similarity == "dot" else ScoringFunction.COSINE
     return ModelMeta.create_empty(
         overwrites={
-            "name": name,
-            "revision": revision,
-            "n_parameters": sum(parameter.numel() for parameter in encoder.backbone.parameters()),
-            "embed_dim": encoder.width,
-            "max_tokens": encoder.max_tokens,
-            "framework": ["PyTorch", "Sentence Transformers", "safetensors"],
-            "similarity_fn_name": ScoringFunction.COSINE,
-            "use_instructions": any(encoder.prompts.values()),
+            "name": spec.name,
+            "revision": spec.revision,
+            "n_parameters": source.parameters,
+            "embed_dim": source.width,
+            "max_tokens": source.max_tokens,
+            "framework": ["API"] if spec.endpoint else ["PyTorch", "Sentence Transformers", "safetensors"],
+            "similarity_fn_name": similarity,
+            "use_instructions": any(prompts_for(source.prompts, {}, instructed=spec.instructed, search=True).values()),
         }
     )

@@ -1,8 +1,91 @@
-"""Recipe section `evaluate`: which tasks judge which models."""
+"""Recipe section `evaluate`: which tasks judge which models, how sure the figures are, and who may be promoted."""
 
-from pydantic import Field
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
 
 from polyglossa.recipe.strict import Strict
+
+TASK_NAME = r"^[A-Za-z0-9][A-Za-z0-9._ ()-]*$"
+
+
+class _LocalTask(Strict):
+    name: str = Field(pattern=TASK_NAME)
+    """Name of the task in results."""
+    instruction: str | None = None
+    """Instruction of its queries (retrieval) or of all its texts; None takes the model's prompt for the kind."""
+    language: str = "und"
+    """Language (ISO 639-3) of rows that have no language column."""
+
+
+class RetrievalTask(_LocalTask):
+    """A BEIR directory: `corpus`, `queries` and `qrels`, as JSON lines with `qrels/test.tsv`, or all as Parquet."""
+
+    kind: Literal["retrieval"]
+    path: str
+    """The directory."""
+    subset_columns: tuple[str, ...] = ("subset",)
+    """Columns of queries and corpus that tell subsets apart, where they are there; each is searched alone."""
+
+
+class ClassificationTask(_LocalTask):
+    """Labelled text: a classifier is fitted on a few examples per label and judged on the test rows."""
+
+    kind: Literal["classification"]
+    path: str
+    """Test rows: Parquet, JSON lines or CSV."""
+    train: str | None = None
+    """Rows to fit on; None cuts the test rows in two, by hash of the text."""
+    text: str = "text"
+    label: str = "label"
+    subset_columns: tuple[str, ...] = ()
+    """Columns that tell subsets apart (`[language, script]`); none: one subset."""
+    samples_per_label: int = Field(8, ge=1)
+    """Examples per label that each classifier is fitted on."""
+    experiments: int = Field(10, ge=1)
+    """Classifiers fitted, each on another sample."""
+
+
+class BitextTask(_LocalTask):
+    """A table of translations: every variety's sentences are matched with those of a pivot."""
+
+    kind: Literal["bitext"]
+    path: str
+    id: str = "index_id"
+    """Column that is equal in translations of each other."""
+    text: str = "text"
+    subset_columns: tuple[str, ...] = ("language", "script")
+    """Columns that name a variety."""
+    pivot: str = "eng_Latn"
+    """The variety that others are matched with: its columns joined by `_`."""
+
+
+class StsTask(_LocalTask):
+    """Pairs of sentences with a score of their similarity."""
+
+    kind: Literal["sts"]
+    path: str
+    sentence1: str = "sentence1"
+    sentence2: str = "sentence2"
+    score: str = "score"
+    subset_columns: tuple[str, ...] = ()
+    """Columns that tell subsets apart; none: one subset."""
+
+
+LocalTask = Annotated[RetrievalTask | ClassificationTask | BitextTask | StsTask, Field(discriminator="kind")]
+
+
+class GateConfig(Strict):
+    """What a member must reach for its alias to move to it."""
+
+    mean: float | None = Field(None, ge=0, le=1)
+    """Least mean over tasks."""
+    worst_language: float | None = Field(None, ge=0, le=1)
+    """Least score of any language of any task."""
+    half_width_keeps: float | None = Field(None, ge=0, le=1)
+    """Least share of the full width's mean that half the width keeps, on every task with widths."""
+    largest_loss: float | None = Field(None, ge=0, le=1)
+    """Largest loss on any task against the model that the alias names now."""
 
 
 class EvaluateConfig(Strict):
@@ -12,7 +95,31 @@ class EvaluateConfig(Strict):
     """Sources whose held-out part becomes an mteb task."""
     tasks: tuple[str, ...] = ()
     """Further mteb tasks, by name."""
+    benchmarks: tuple[str, ...] = ()
+    """mteb benchmarks, by mteb's name or as one of the presets (`multilingual`, `english`, `code` …)."""
+    languages: tuple[str, ...] = ()
+    """Of `tasks` and `benchmarks`, only subsets in these languages (ISO 639-3); empty: all."""
+    task_types: tuple[str, ...] = ()
+    """Of `benchmarks`, only tasks of these types, as mteb names them; empty: all."""
+    local: tuple[LocalTask, ...] = ()
+    """Tasks from files."""
+    data: str = ""
+    """Folder that relative paths of local tasks start from; empty: the working directory."""
     widths: bool = True
     """Also score every Matryoshka width."""
     max_tokens: int | None = Field(None, ge=8)
     """Longest text in evaluation; None means the model's own limit."""
+    resamples: int = Field(1000, ge=100)
+    """Bootstrap resamples behind each interval."""
+    seed: int = 0
+    """Seed of the resamples."""
+    gate: GateConfig | None = None
+    """Conditions of promotion; None lets every member pass."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [*self.heldout, *self.tasks, *(task.name for task in self.local)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"evaluate: {twice[0]!r} names two tasks; names must differ")
+        return self

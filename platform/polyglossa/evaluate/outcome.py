@@ -1,0 +1,133 @@
+"""Write what an evaluation found: mteb's result files, the samples behind them, the summary and the model card."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from polyglossa.artifact import Artifact, Draft, open_storage
+from polyglossa.evaluate.card import model_card
+from polyglossa.evaluate.spec import ModelSpec
+from polyglossa.evaluate.statistics import Samples, interval, mean_interval
+from polyglossa.evaluate.summary import scripts_of, summarise
+from polyglossa.evaluate.verdict import Verdict
+from polyglossa.recipe.evaluate import EvaluateConfig
+
+_SAMPLES = pa.schema(
+    [
+        pa.field("subset", pa.string(), nullable=False),
+        pa.field("score", pa.float64(), nullable=False),
+        pa.field("gold", pa.float64()),
+    ]
+)
+
+
+def write_outcome(
+    draft: Draft,
+    spec: ModelSpec,
+    facts: Any,
+    config: EvaluateConfig,
+    verdicts: Sequence[Verdict],
+    metrics: Mapping[str, str],
+    language_names: Mapping[str, str],
+    corpus: Artifact | None,
+) -> None:
+    """Write everything into the draft.
+
+    Args:
+        draft: the artifact in the making.
+        spec: the model.
+        facts: what the worker found out of it (`worker.ModelFacts`).
+        config: how many resamples stand behind an interval.
+        verdicts: one per task, in the order of the summary.
+        metrics: how the recipe calls a task's main score, where it does.
+        language_names: English names by code.
+        corpus: decides which tasks are marked as contaminated.
+    """
+    judged = [verdict for verdict in verdicts if verdict.reason is None]
+    folder = ("results", spec.name.replace("/", "__"), spec.revision)
+    for verdict in judged:
+        draft.write_json(verdict.result, *folder, f"{verdict.task}.json")
+        _write_samples(draft, verdict)
+    draft.write_json(facts.meta, *folder, "model_meta.json")
+    clean = decontaminated(corpus) | set(config.heldout)
+    tasks = {
+        verdict.task: _task(verdict, facts.dim, config, metrics.get(verdict.task), verdict.task not in clean)
+        for verdict in judged
+    }
+    languages = scripts_of([verdict.result for verdict in judged])
+    failed = {verdict.task: verdict.reason for verdict in verdicts if verdict.reason is not None}
+    summary = {
+        "model": spec.name,
+        "revision": spec.revision,
+        "parameters": facts.parameters,
+        "dim": facts.dim,
+        "mean": fmean(task["mean"] for task in tasks.values()) if tasks else None,
+        "mean_interval": _mean_interval(judged, config),
+        "tasks": tasks,
+        "failed": failed,
+        "languages": {
+            subset: {"script": script, "name": language_names.get(code, code)}
+            for subset, (code, script) in languages.items()
+        },
+    }
+    draft.write_json(summary, "summary.json")
+    _write_text(draft, model_card(summary), "README.md")
+    draft.count(tasks=len(tasks), failed=len(failed), **{task: figures["mean"] for task, figures in tasks.items()})
+
+
+def decontaminated(corpus: Artifact | None) -> set[str]:
+    """Names of the evaluation sets that a corpus was cleaned against."""
+    settings = corpus.manifest["config"].get("decontamination") if corpus is not None else None
+    if not isinstance(settings, Mapping):
+        return set()
+    return {entry["name"] for entry in settings.get("sets", [])} | set(settings.get("tasks", []))
+
+
+def read_samples(evaluation: Artifact, task: str) -> dict[str, Samples]:
+    """Read the samples of a task back from an evaluation; empty where its score is no mean over samples."""
+    filesystem, path = open_storage(evaluation.at("samples", f"{task}.parquet"))
+    table = pq.read_table(path, filesystem=filesystem)
+    found: dict[str, tuple[list[float], list[float]]] = {}
+    columns = (table[name].to_pylist() for name in ("subset", "score", "gold"))
+    for subset, score, gold in zip(*columns, strict=True):
+        scores, golds = found.setdefault(subset, ([], []))
+        scores.append(score)
+        if gold is not None:
+            golds.append(gold)
+    return {subset: Samples(scores, golds or None) for subset, (scores, golds) in found.items()}
+
+
+def _task(verdict: Verdict, dim: int, config: EvaluateConfig, metric: str | None, unclean: bool) -> dict[str, Any]:
+    figures = summarise(metric or verdict.metric, verdict.result, verdict.widths, dim)
+    figures["type"] = verdict.type
+    figures["contaminated"] = unclean
+    if verdict.samples:
+        figures["interval"] = list(interval(verdict.samples, resamples=config.resamples, seed=config.seed))
+    return figures
+
+
+def _mean_interval(judged: Sequence[Verdict], config: EvaluateConfig) -> list[float] | None:
+    """Interval of the mean over tasks, where every task has samples."""
+    if not judged or not all(verdict.samples for verdict in judged):
+        return None
+    tasks = {verdict.task: verdict.samples for verdict in judged}
+    return list(mean_interval(tasks, resamples=config.resamples, seed=config.seed))
+
+
+def _write_samples(draft: Draft, verdict: Verdict) -> None:
+    rows = [
+        {"subset": subset, "score": score, "gold": samples.gold[row] if samples.gold is not None else None}
+        for subset, samples in sorted(verdict.samples.items())
+        for row, score in enumerate(samples.score)
+    ]
+    filesystem, path = open_storage(draft.at("samples", f"{verdict.task}.parquet"))
+    pq.write_table(pa.Table.from_pylist(rows, _SAMPLES), path, filesystem=filesystem, compression="zstd")
+
+
+def _write_text(draft: Draft, text: str, *parts: str) -> None:
+    filesystem, path = open_storage(draft.at(*parts))
+    with filesystem.open_output_stream(path) as stream:
+        stream.write(text.encode())

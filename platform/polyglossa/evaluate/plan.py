@@ -1,0 +1,105 @@
+"""What is to be judged, cut into shares that workers take, the most expensive first. Pure but for reading tables."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from polyglossa.artifact import Artifact
+from polyglossa.errors import UserError
+from polyglossa.evaluate.heldout import HeldoutSet, read_heldout
+from polyglossa.evaluate.local_files import files_of, rows_by_subset
+from polyglossa.evaluate.tables import located, revision_of
+from polyglossa.recipe.evaluate import EvaluateConfig, LocalTask
+
+_LEAST_ROWS = 64  # a share below this costs more to start than to judge
+
+
+@dataclass(frozen=True)
+class Share:
+    """Some subsets of one task: the unit that a worker judges."""
+
+    task: str
+    rows: int
+    """Texts of it, roughly: its weight in the order of work and in the progress."""
+    heldout: HeldoutSet | None = None
+    local: LocalTask | None = None
+    """Neither of the two: a task of mteb, by its name."""
+    subsets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PlannedTask:
+    """A task and its shares; or, with `reason`, why it cannot be judged."""
+
+    name: str
+    revision: str = ""
+    """Changes with the task's data."""
+    shares: tuple[Share, ...] = ()
+    instruction: str | None = None
+    search: bool = True
+    """Whether documents stay bare when queries get an instruction."""
+    metric: str | None = None
+    """How the recipe calls the main score, where it does."""
+    reason: str | None = None
+
+
+def plan_heldout(config: EvaluateConfig, corpus: Artifact, most_shares: int) -> list[PlannedTask]:
+    """Plan the held-out sets of a corpus.
+
+    Raises:
+        DataError: the recipe names a set that the corpus does not hold: that is its mistake, not the task's.
+    """
+    planned = []
+    for name in config.heldout:
+        heldout = read_heldout(corpus, name)
+        sizes = _sizes(heldout)
+        shares = tuple(
+            Share(name, sum(sizes[subset] for subset in group), heldout.restricted_to(group), None, group)
+            for group in _grouped(sizes, most_shares)
+        )
+        planned.append(
+            PlannedTask(name, heldout.revision, shares, heldout.instruction, search=True, metric=heldout.metric)
+        )
+    return planned
+
+
+def plan_local(config: EvaluateConfig, most_shares: int) -> list[PlannedTask]:
+    """Plan the tasks from files; one whose files cannot be used is planned with its reason."""
+    return [_plan_local(_placed(task, config.data), most_shares) for task in config.local]
+
+
+def _plan_local(task: LocalTask, most_shares: int) -> PlannedTask:
+    plan = PlannedTask(task.name, instruction=task.instruction, search=task.kind == "retrieval")
+    try:
+        sizes = rows_by_subset(task)
+        if not sizes:
+            return replace(plan, reason=f"{task.path}: holds no rows.")
+        groups = _grouped(sizes, most_shares)
+        shares = tuple(Share(task.name, sum(sizes[name] for name in group), None, task, group) for group in groups)
+        return replace(plan, revision=revision_of(files_of(task)), shares=shares)
+    except UserError as error:
+        return replace(plan, reason=str(error))
+
+
+def _placed(task: LocalTask, data: str) -> LocalTask:
+    paths = {key: located(data, path) for key in ("path", "train") if (path := getattr(task, key, None)) is not None}
+    return type(task).model_validate({**task.model_dump(), **paths})
+
+
+def in_order(planned: Sequence[PlannedTask]) -> list[Share]:
+    """All shares, the most expensive first: what is left for the end is small, so workers end together."""
+    shares = [share for task in planned for share in task.shares]
+    return sorted(shares, key=lambda share: (-share.rows, share.task, share.subsets))
+
+
+def _sizes(heldout: HeldoutSet) -> dict[str, int]:
+    counts = heldout.queries.group_by("language").aggregate([("language", "count")])
+    sizes = zip(counts["language"].to_pylist(), counts["language_count"].to_pylist(), strict=True)
+    return dict(sorted(sizes))
+
+
+def _grouped(sizes: Mapping[str, int], most: int) -> Iterator[tuple[str, ...]]:
+    """Cut subsets into at most so many groups of about equal size; small tasks stay whole."""
+    count = max(1, min(most, len(sizes), sum(sizes.values()) // _LEAST_ROWS))
+    names = list(sizes)
+    for start in range(count):
+        yield tuple(names[start::count])
