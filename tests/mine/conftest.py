@@ -92,19 +92,19 @@ def tiny_corpus() -> TinyCorpus:
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], str]:
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     """Path of a model directory (2 layers, width 32), by seed of its weights."""
 
-    def make(seed: int = 0) -> str:
+    def make(seed: int = 0, max_tokens: int = 32) -> str:
         path = tmp_path_factory.mktemp("model")
-        tokenizer = train_tokenizer(sentences(200, seed=9), vocabulary=400, max_tokens=32)
+        tokenizer = train_tokenizer(sentences(200, seed=9), vocabulary=400, max_tokens=max_tokens)
         backbone = build_model(
-            hidden=32, mlp=64, layers=2, heads=2, kv_heads=1, head_dim=16, vocabulary=400, max_tokens=32,
+            hidden=32, mlp=64, layers=2, heads=2, kv_heads=1, head_dim=16, vocabulary=400, max_tokens=max_tokens,
             eos=tokenizer.eos_token_id, padding=tokenizer.pad_token_id, seed=seed,
         )  # fmt: skip
         prompts = {"query": "query: ", "document": "passage: "}
         save_model_directory(
-            str(path), backbone, tokenizer, max_tokens=32, prompts=prompts, matryoshka_widths=(8, 16, 32)
+            str(path), backbone, tokenizer, max_tokens=max_tokens, prompts=prompts, matryoshka_widths=(8, 16, 32)
         )
         return str(path)
 

@@ -29,8 +29,9 @@ def audit(rows: Rows, documents: pa.Table, found: pa.Table, negatives: int) -> d
         negatives: negatives that a full row has.
 
     Returns:
-        `bins` and, by source, `rows_mined`, `short_share`, `negatives`, `rejects` by rule, histograms and means of both
-        sides' scores, the same by language, `false_negatives` and `suspicious` (see the functions of these names).
+        `bins`, `recall` of an approximate search by pool, and, by source, `rows_mined`, `short_share`, `negatives`,
+        `rejects` by rule, histograms and means of both sides' scores, the same by language, `false_negatives` and
+        `suspicious` (see the functions of these names).
     """
     row = found.column("row").to_numpy()
     language = rows.table.column("language").take(pa.array(row)).fill_null("und").combine_chunks()
@@ -46,7 +47,7 @@ def audit(rows: Rows, documents: pa.Table, found: pa.Table, negatives: int) -> d
                 "languages": by_language(part, language.filter(pa.array(mine)), negatives),
                 "suspicious": suspicious(part, rows, documents),
             }
-    return {"bins": np.linspace(-1, 1, BINS + 1).round(4).tolist(), "sources": sources}
+    return {"bins": np.linspace(-1, 1, BINS + 1).round(4).tolist(), "sources": sources, "recall": recalls(found)}
 
 
 def summary(found: pa.Table, negatives: int) -> dict[str, Any]:
@@ -97,6 +98,13 @@ def false_negatives(found: pa.Table) -> dict[str, Any]:
         "of_own_group": same,
         "share": _rounded(same / blind) if refused and blind else None,
     }
+
+
+def recalls(found: pa.Table) -> dict[str, float]:
+    """Measured recall of an approximate search, by pool; empty where search was exact."""
+    sums = found.group_by("pool").aggregate([("recall_found", "sum"), ("recall_wanted", "sum")]).to_pylist()
+    shares = {row["pool"]: (row["recall_found_sum"], row["recall_wanted_sum"]) for row in sums}
+    return {pool: _rounded(got / wanted) for pool, (got, wanted) in sorted(shares.items()) if wanted}
 
 
 def suspicious(found: pa.Table, rows: Rows, documents: pa.Table) -> list[dict[str, Any]]:

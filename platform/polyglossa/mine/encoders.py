@@ -7,6 +7,7 @@ a token budget instead of a fixed number of texts, longest first.
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -118,7 +119,7 @@ def _pooling(path: str) -> str | None:
 
 def _read(path: str, name: str) -> Any:
     file: str | None = str(Path(path) / name)
-    if not Path(path).is_dir():
+    if not Path(path).is_dir() and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", path):
         file = cached_file(
             path, name, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False
         )

@@ -27,6 +27,7 @@ from polyglossa.mine.audit import audit
 from polyglossa.mine.embed import Embedder, plan_chunks
 from polyglossa.mine.encoders import open_encoder
 from polyglossa.mine.near import sketch
+from polyglossa.mine.page import page
 from polyglossa.mine.pools import Ragged, Rows, Unit, exclusions, mined_rows, sort_documents, units
 from polyglossa.mine.texts import Texts, collect, unusable_documents, unusable_rows
 from polyglossa.mine.unit import FOUND, Pool, Work, mine_unit
@@ -128,7 +129,7 @@ class _Prepared:
     def pool(self, unit: Unit) -> Pool:
         number = unit.candidates[self.spoilt[unit.candidates] == np.array(None)]
         sketches = None if self.config.near_copy is None else self.sketches(number)
-        return Pool(number, self.texts.document_ids.take(pa.array(number)), sketches)
+        return Pool(unit.pool, number, self.texts.document_ids.take(pa.array(number)), sketches)
 
     def work(self, unit: Unit, pool: Pool) -> Work:
         row = np.array([row for row in unit.row.tolist() if row not in self.reasons], np.int64)
@@ -276,13 +277,22 @@ def _write(
         _write_table(table, draft.at("pairs", source, "part-00000.parquet"))
     rejects = pa.concat_tables([row_rejects(pairs, reasons), document_rejects(documents, spoilt)])
     _write_table(rejects, draft.at("rejects", "part-00000.parquet"))
-    draft.write_json(audit(rows, documents, found, config.negatives), "audit.json")
+    audited = audit(rows, documents, found, config.negatives)
+    draft.write_json(audited, "audit.json")
+    _write_text(draft.at("report", "mining.html"), page(audited))
     draft.count(
         **reconcile(pairs, kept, reasons),
         mined=len(found),
         documents_refused=int((spoilt != np.array(None)).sum()),
         **figures,
     )
+
+
+def _write_text(uri: str, text: str) -> None:
+    """Write a text file to any storage."""
+    filesystem, path = open_storage(uri)
+    with filesystem.open_output_stream(path) as stream:
+        stream.write(text.encode())
 
 
 def _read_pairs(corpus: Artifact) -> dict[str, pa.Table]:

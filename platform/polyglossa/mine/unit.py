@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from polyglossa.mine.approximate import recall, search_ivf
 from polyglossa.mine.choose import IDENTITY, RULES, Choice, Rules, choose, contains, fill
 from polyglossa.mine.near import Sketches, overlap
 from polyglossa.mine.pools import Ragged
@@ -26,6 +27,9 @@ FOUND = pa.schema(
         pa.field("positive_score", pa.float32()),
         pa.field("reason", pa.string()),
         pa.field("refused", pa.list_(pa.int32())),
+        pa.field("pool", pa.string()),
+        pa.field("recall_found", pa.int32()),
+        pa.field("recall_wanted", pa.int32()),
         pa.field("blind", pa.int32()),
         pa.field("blind_same_group", pa.int32()),
     ]
@@ -42,6 +46,8 @@ _SAME_GROUP = next(code for code, name in IDENTITY.items() if name == "same_grou
 class Pool:
     """The candidates of one or more units."""
 
+    name: str
+    """What the audit calls the pool."""
     document: Ints
     """[N] document numbers, ascending."""
     text_ids: pa.Array
@@ -109,15 +115,16 @@ def mine_unit(work: Work, pool: Pool, store: VectorStore, config: MineConfig, de
     Returns:
         One row per query, in order: `row`, `negatives` (document numbers, hardest first), `negative_scores`,
         `positive_score` (the lowest of the row's positives), `reason` (null, or why the row is rejected), `refused`
-        (candidates refused, by `RULES[1:]`), and what the rules would have let through without knowing groups:
-        `blind` negatives, of which `blind_same_group` are of the query's own group.
+        (candidates refused, by `RULES[1:]`), `pool`, the measured recall of an approximate search (on the unit's first
+        row), and what the rules would have let through without knowing groups: `blind` negatives, of which
+        `blind_same_group` are of the query's own group.
     """
     if not len(work.row):
         return FOUND.empty_table()
     query_QD = store.read(work.text_ids)
     documents = _open_pool(pool, store)
     lowest_Q, highest_Q = positive_scores(query_QD, work, store)
-    ranked = _search(query_QD, documents, work, config, device)
+    ranked, (found, wanted) = _search(query_QD, documents, work, config, device)
     excluded_QK = mark(ranked.document_QK, work, len(documents))
     if work.positive_sketches is not None and pool.sketches is not None:
         near = near_copies(ranked.document_QK, work, work.positive_sketches, pool.sketches, config.near_copy or 1.0)
@@ -130,11 +137,12 @@ def mine_unit(work: Work, pool: Pool, store: VectorStore, config: MineConfig, de
     candidate_QN, score_QN = choice.candidate_QN, choice.score_QN
     if config.short == "fill":
         candidate_QN, score_QN = _filled(choice, query_QD, documents, work, config.seed)
-    found_Q = (candidate_QN >= 0).sum(axis=1)
+    count_Q = (candidate_QN >= 0).sum(axis=1)
     available_Q = len(documents) - np.bincount(work.excluded // max(len(documents), 1), minlength=len(query_QD))
-    reason = _reasons(choice, found_Q, available_Q, config)
+    reason = _reasons(choice, count_Q, available_Q, config)
     real = candidate_QN >= 0
-    offsets = np.append(0, np.cumsum(found_Q)).astype(np.int32)
+    first = np.arange(len(work.row)) == 0
+    offsets = np.append(0, np.cumsum(count_Q)).astype(np.int32)
     number = pool.document[candidate_QN[real]] if len(pool.document) else np.empty(0, np.int64)
     refused = np.stack([(choice.refused_QK == code).sum(axis=1) for code in range(1, len(RULES))], axis=1)
     columns = {
@@ -144,6 +152,9 @@ def mine_unit(work: Work, pool: Pool, store: VectorStore, config: MineConfig, de
         "positive_score": lowest_Q,
         "reason": pa.array(reason, pa.string()),
         "refused": list(refused.astype(np.int32)),
+        "pool": [pool.name] * len(work.row),
+        "recall_found": np.full(len(work.row), found, np.int32) * first,
+        "recall_wanted": np.full(len(work.row), wanted, np.int32) * first,
         "blind": (blind >= 0).sum(axis=1).astype(np.int32),
         "blind_same_group": (blind_rule == _SAME_GROUP).sum(axis=1).astype(np.int32),
     }
@@ -193,13 +204,19 @@ def _open_pool(pool: Pool, store: VectorStore) -> Documents:
     return InMemory(stored.block(0, len(stored))) if small else stored
 
 
-def _search(query_QD: Floats, documents: Documents, work: Work, config: MineConfig, device: str) -> Ranked:
+def _search(
+    query_QD: Floats, documents: Documents, work: Work, config: MineConfig, device: str
+) -> tuple[Ranked, tuple[int, int]]:
     """Search as many candidates as fill the window even where all that is excluded ranks on top."""
     if not len(documents):
-        return Ranked(np.full((len(query_QD), 1), -1), np.full((len(query_QD), 1), -np.inf, np.float32))
+        return Ranked(np.full((len(query_QD), 1), -1), np.full((len(query_QD), 1), -np.inf, np.float32)), (0, 0)
     most = int(np.bincount(work.excluded // len(documents), minlength=1).max(initial=0))
     k = min(len(documents), config.top_k + most)
-    return search(query_QD, documents, k, dtype=config.dtype, device=device)
+    if config.approximate is None:
+        return search(query_QD, documents, k, dtype=config.dtype, device=device), (0, 0)
+    ivf = config.approximate
+    ranked = search_ivf(query_QD, documents, k, lists=ivf.lists, probes=ivf.probes)
+    return ranked, recall(ranked, query_QD, documents, ivf.recall_queries)
 
 
 def _filled(choice: Choice, query_QD: Floats, documents: Documents, work: Work, seed: int) -> tuple[Ints, Floats]:

@@ -1,0 +1,136 @@
+"""The audit as one self-contained HTML page: figures as tables, score distributions as SVG, light and dark. Pure."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1d2433; --soft: #5b6475; --line: #d9dee7; --card: #fff; --page: #f5f7fa;
+  --positive: #1f8a70; --negative: #c8553d; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e8ebf1; --soft: #9aa4b5; --line: #333b4a; --card: #1b212c;
+  --page: #12161e; --positive: #4fc3a1; --negative: #f0836a; } }
+body { margin: 0 auto; max-width: 70rem; padding: 2rem 1rem; background: var(--page); color: var(--ink);
+  font: 15px/1.5 system-ui, sans-serif; }
+section { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: 1rem 1.4rem;
+  margin: 1.2rem 0; }
+h1, h2, h3 { line-height: 1.2; } h3 { margin-bottom: .3rem; } p { color: var(--soft); margin: .3rem 0; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; vertical-align: top; padding: .25rem .7rem .25rem 0; border-bottom: 1px solid var(--line); }
+th { color: var(--soft); font-weight: 500; } td.number, th.number { text-align: right; }
+td.text { overflow-wrap: anywhere; max-width: 22rem; white-space: pre-line; }
+.scroll { overflow-x: auto; max-height: 28rem; } svg { display: block; max-width: 100%; }
+.positive { fill: var(--positive); color: var(--positive); }
+.negative { fill: var(--negative); color: var(--negative); }
+svg rect { opacity: .65; } svg text { fill: var(--soft); font-size: 11px; } svg line { stroke: var(--line); }
+"""
+_WIDTH, _HEIGHT = 720, 150
+
+
+def page(audit: Mapping[str, Any]) -> str:
+    """Lay the audit (see `audit.audit`) out as a page."""
+    sections = [_section(name, source, audit["bins"]) for name, source in audit["sources"].items()]
+    body = "\n".join(sections) or "<section><p>No row was mined.</p></section>"
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Mining audit</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{_STYLE}</style></head><body><h1>Mining audit</h1>"
+        f"<p>{escape(_search_line(audit))}</p>{body}</body></html>\n"
+    )
+
+
+def _search_line(audit: Mapping[str, Any]) -> str:
+    recalls = audit.get("recall") or {}
+    if not recalls:
+        return "Candidates were found by exact search."
+    worst = min(recalls, key=lambda pool: recalls[pool])
+    return f"Candidates were found approximately; measured recall is lowest in {worst}: {recalls[worst]:.4f}."
+
+
+def _section(name: str, source: Mapping[str, Any], bins: Sequence[float]) -> str:
+    figures = {
+        "rows mined": f"{source['rows_mined']:,}",
+        "negatives": f"{source['negatives']:,}",
+        "rows short of negatives": f"{source['short_share']:.1%}",
+        "rows with none": f"{source['rows_without_negatives']:,}",
+        "mean score, positives": f"{source['positive_mean']:.3f}",
+        "mean score, negatives": "–" if source["negative_mean"] is None else f"{source['negative_mean']:.3f}",
+        "estimated false negatives": _false_negatives(source["false_negatives"]),
+    }
+    return (
+        f"<section><h2>{escape(name)}</h2>{_table(('figure', 'value'), figures.items(), numbers=1)}"
+        f"<h3>Scores</h3><p><b class='positive'>positives</b> and <b class='negative'>chosen negatives</b>, each as "
+        f"shares of their own number</p>{_histogram(source, bins)}"
+        f"<h3>Candidates refused, by rule</h3>{_table(('rule', 'candidates'), _numbers(source['rejects']), numbers=1)}"
+        f"<h3>Most suspicious negatives</h3><p>Those that score highest against their own positive.</p>"
+        f"{_suspicious(source['suspicious'])}"
+        f"<h3>By language of the query</h3>{_languages(source['languages'])}</section>"
+    )
+
+
+def _false_negatives(estimate: Mapping[str, Any]) -> str:
+    if estimate["share"] is None:
+        return "not known: no candidate shared a query's group"
+    return f"{estimate['share']:.2%} (own-group documents among what scores alone would have chosen)"
+
+
+def _histogram(source: Mapping[str, Any], bins: Sequence[float]) -> str:
+    """Two overlaid histograms over cosines −1 … 1."""
+    step = _WIDTH / (len(bins) - 1)
+    marks = []
+    sides = {side: source[f"{side}_histogram"] for side in ("negative", "positive")}
+    top = max((max(counts) / max(sum(counts), 1) for counts in sides.values()), default=0) or 1
+    for side, counts in sides.items():
+        for place, count in enumerate(counts):
+            height = (_HEIGHT - 20) * count / max(sum(counts), 1) / top
+            if count:
+                label = f"{side}: {count:,} between {bins[place]:.2f} and {bins[place + 1]:.2f}"
+                marks.append(
+                    f'<rect class="{side}" x="{place * step:.1f}" y="{_HEIGHT - 20 - height:.1f}" width="{step:.1f}" '
+                    f'height="{height:.1f}"><title>{label}</title></rect>'
+                )
+    ticks = "".join(
+        f'<text x="{(tick + 1) / 2 * _WIDTH:.0f}" y="{_HEIGHT - 5}" text-anchor="middle">{tick:g}</text>'
+        for tick in (-0.75, -0.5, -0.25, 0, 0.25, 0.5, 0.75)
+    )
+    axis = f'<line x1="0" x2="{_WIDTH}" y1="{_HEIGHT - 20}" y2="{_HEIGHT - 20}"/>'
+    label = "Distribution of cosines"
+    return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">{axis}{"".join(marks)}{ticks}</svg>'
+
+
+def _suspicious(rows: Sequence[Mapping[str, Any]]) -> str:
+    cells = (
+        (row["query"], row["positive"], f"{row['positive_score']:.3f}", row["negative"], f"{row['negative_score']:.3f}")
+        for row in rows
+    )
+    return _table(("query", "positive", "score", "negative", "score"), cells)
+
+
+def _languages(languages: Mapping[str, Mapping[str, Any]]) -> str:
+    cells = (
+        (
+            name,
+            f"{figures['rows_mined']:,}",
+            f"{figures['negatives']:,}",
+            f"{figures['short_share']:.1%}",
+            f"{figures['positive_mean']:.3f}",
+            "–" if figures["negative_mean"] is None else f"{figures['negative_mean']:.3f}",
+        )
+        for name, figures in languages.items()
+    )
+    return _table(("language", "rows", "negatives", "short", "positive mean", "negative mean"), cells, numbers=1)
+
+
+def _numbers(counts: Mapping[str, int]) -> list[tuple[str, str]]:
+    return [(rule.replace("_", " "), f"{count:,}") for rule, count in counts.items()]
+
+
+def _table(head: Sequence[str], rows: Any, numbers: int | None = None) -> str:
+    """A table; columns from `numbers` on are aligned right."""
+
+    def cell(tag: str, place: int, value: Any) -> str:
+        kind = "number" if numbers is not None and place >= numbers else "text"
+        return f'<{tag} class="{kind}">{escape(str(value))}</{tag}>'
+
+    top = "".join(cell("th", place, name) for place, name in enumerate(head))
+    lines = "".join(f"<tr>{''.join(cell('td', i, value) for i, value in enumerate(row))}</tr>" for row in rows)
+    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table></div>'

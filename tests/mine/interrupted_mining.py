@@ -1,0 +1,25 @@
+"""One mining run in a process that a test may kill: `interrupted_mining.py ROOT CORPUS MODEL`. Many small chunks."""
+
+import sys
+
+from polyglossa.artifact import ArtifactKey, open_artifact, produce
+from polyglossa.mine import embed
+from polyglossa.mine import run as stage
+from polyglossa.pipelines.session import local_ray
+from polyglossa.recipe.mine import MineConfig
+from polyglossa.recipe.placement import StagePlacement
+
+
+def main(root: str, corpus_uri: str, model: str) -> None:
+    embed.CHUNK_BYTES = 128
+    stage._LITTLE_BYTES = 0
+    stage._ROWS_PER_TASK = 16
+    corpus = open_artifact(corpus_uri)
+    config = MineConfig(model=model, pool="language", top_k=20, negatives=3, relative_margin=1.0)
+    key = ArtifactKey("mine", "mine", 1, config.model_dump(mode="json"), {"corpus": corpus})
+    with local_ray(cpus=2, object_store_gib=0.2):
+        produce(root, key, lambda draft: stage.run(config, {"corpus": corpus}, draft, StagePlacement(workers=1)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
