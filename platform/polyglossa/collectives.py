@@ -61,14 +61,3 @@ def sum_in_place(tensors: Sequence[Tensor]) -> None:
     for tensor in tensors:
         tensor.copy_(flat[start : start + tensor.numel()].view_as(tensor))
         start += tensor.numel()
-
-
-def mean_of(value: float) -> float:
-    """Return the mean of one number over all ranks."""
-    if world_size() == 1:
-        return value
-    total = torch.tensor([value], dtype=torch.float64)
-    if dist.get_backend() == "nccl":
-        total = total.cuda()
-    dist.all_reduce(total)
-    return float(total.item()) / world_size()
