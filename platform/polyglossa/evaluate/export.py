@@ -1,0 +1,59 @@
+"""Texts of evaluation tasks for decontamination: an artifact with `texts/<task>/*.parquet`, which the corpus reads."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import mteb
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import Dataset, DatasetDict
+
+from polyglossa.artifact import Draft, open_storage
+from polyglossa.evaluate.local import build_local
+from polyglossa.evaluate.local_files import rows_by_subset
+from polyglossa.recipe.evaluate import EvaluateConfig, LocalTask
+
+STAGE = "evaluation_texts"
+REVISION = 1
+
+
+def export_texts(config: EvaluateConfig, draft: Draft) -> None:
+    """Write every text of the recipe's local and named tasks that a model is judged by.
+
+    Args:
+        config: its `local` and `tasks` are exported; held-out sets are kept apart by the corpus itself.
+        draft: takes `texts/<task>/part-00000.parquet` with one column `text`.
+    """
+    tasks: list[tuple[str, Any]] = [(name, mteb.get_task(name)) for name in config.tasks]
+    tasks += [(task.name, _whole(task)) for task in config.local]
+    counts = {}
+    for name, task in tasks:
+        task.load_data()
+        texts = sorted(set(texts_of(task.dataset)))
+        filesystem, path = open_storage(draft.at("texts", name, "part-00000.parquet"))
+        table = pa.table({"text": pa.array(texts, pa.string())})
+        pq.write_table(table, path, filesystem=filesystem, compression="zstd")
+        counts[name] = len(texts)
+        task.unload_data()
+    draft.count(texts=sum(counts.values()), tasks=counts)
+
+
+def texts_of(data: Any) -> Iterator[str]:
+    """Yield every text of mteb's data, however it is nested; ids, labels and training splits are not texts."""
+    if isinstance(data, Dataset):
+        for column, feature in data.features.items():
+            if getattr(feature, "dtype", None) == "string" and column not in ("id", "label", "_id", "lang"):
+                yield from (text for text in data[column][:] if text)
+    elif isinstance(data, DatasetDict | Mapping):
+        yield from _nested(
+            (part for name, part in data.items() if name not in ("train", "relevant_docs", "top_ranked"))
+        )
+
+
+def _nested(parts: Iterable[Any]) -> Iterator[str]:
+    for part in parts:
+        yield from texts_of(part)
+
+
+def _whole(task: LocalTask) -> Any:
+    return build_local(task, list(rows_by_subset(task)))
