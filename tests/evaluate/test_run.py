@@ -1,15 +1,19 @@
 """The stage on Ray: any number of workers gives the same artifact, and mteb's own loader reads what it wrote."""
 
 import json
+from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from mteb.results import TaskResult
 
-from polyglossa.artifact import Artifact, Draft
+from polyglossa.artifact import Artifact, ArtifactKey, Draft, produce
 from polyglossa.errors import DataError
 from polyglossa.evaluate import run as stage
-from polyglossa.recipe.evaluate import EvaluateConfig
+from polyglossa.evaluate.compare import compare, comparison_table
+from polyglossa.recipe.evaluate import EvaluateConfig, StsTask
 from polyglossa.recipe.placement import StagePlacement
 
 pytestmark = pytest.mark.usefixtures("ray_local")
@@ -36,3 +40,64 @@ def test_unknown_held_out_set_is_named(model: Artifact, corpus: Artifact, tmp_pa
     config = EvaluateConfig(heldout=("cldr", "nowhere"))
     with pytest.raises(DataError, match="nowhere"):
         stage.run(config, {"corpus": corpus, "model": model}, Draft(str(tmp_path)), StagePlacement())
+
+
+def stored(root: Path, name: str) -> Draft:
+    return Draft(str(root / "artifacts" / "evaluate" / name))
+
+
+def sts_task(folder: Path) -> StsTask:
+    folder.mkdir(exist_ok=True)
+    left, right = [f"kata {index}" for index in range(30)], [f"romi {index % 7}" for index in range(30)]
+    table = {"sentence1": left, "sentence2": right, "score": [float(index % 5) for index in range(30)]}
+    pq.write_table(pa.table(table), folder / "sts.parquet")
+    return StsTask(kind="sts", name="pairs", path=str(folder / "sts.parquet"))
+
+
+def test_what_was_judged_before_is_not_embedded_again(model: Artifact, corpus: Artifact, tmp_path: Path) -> None:
+    config = EvaluateConfig(local=(sts_task(tmp_path / "data"),))
+    drafts = [stored(tmp_path, "first"), stored(tmp_path, "second")]
+    for draft in drafts:
+        stage.run(config, {"corpus": corpus, "model": model}, draft, StagePlacement())
+    assert drafts[0].counts["texts_embedded"] > 0
+    assert drafts[1].counts["texts_embedded"] == 0
+    assert Path(drafts[0].uri, "summary.json").read_bytes() == Path(drafts[1].uri, "summary.json").read_bytes()
+
+
+def test_a_task_that_cannot_be_judged_says_why_and_the_others_finish(
+    model: Artifact, corpus: Artifact, tmp_path: Path
+) -> None:
+    good = sts_task(tmp_path / "data")
+    lost = StsTask(kind="sts", name="lost", path=str(tmp_path / "nowhere.parquet"))
+    config = EvaluateConfig(heldout=(), local=(good, lost), widths=False)
+    draft = Draft(str(tmp_path / "out"))
+    stage.run(config, {"corpus": corpus, "model": model}, draft, StagePlacement())
+    summary = json.loads(Path(draft.uri, "summary.json").read_text())
+    assert list(summary["tasks"]) == ["pairs"]
+    assert "nowhere.parquet" in summary["failed"]["lost"]
+    assert "lost" in Path(draft.uri, "README.md").read_text()
+    assert summary["mean"] == summary["tasks"]["pairs"]["mean"]
+    assert summary["tasks"]["pairs"]["interval"][0] <= summary["mean"] <= summary["tasks"]["pairs"]["interval"][1]
+    assert summary["tasks"]["pairs"]["contaminated"] is True
+
+
+def test_two_evaluations_are_compared_on_the_same_rows(model: Artifact, corpus: Artifact, tmp_path: Path) -> None:
+    made = [
+        produce(
+            str(tmp_path),
+            ArtifactKey("evaluate", name, stage.REVISION, {"max_tokens": tokens}),
+            partial(_evaluate, EvaluateConfig(max_tokens=tokens), {"corpus": corpus, "model": model}),
+        )
+        for name, tokens in (("long", 48), ("short", 8))
+    ]
+    comparison = compare(*made, resamples=200)
+    assert [task.task for task in comparison.tasks] == ["cldr", "pydoc"]
+    cldr = comparison.tasks[0]
+    assert cldr.test is not None
+    assert cldr.test.low <= cldr.difference + 1e-9
+    assert cldr.difference <= cldr.test.high + 1e-9
+    assert comparison_table(comparison).row_count == 3
+
+
+def _evaluate(config: EvaluateConfig, inputs: dict[str, Artifact], draft: Draft) -> None:
+    stage.run(config, inputs, draft, StagePlacement())

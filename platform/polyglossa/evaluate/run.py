@@ -50,12 +50,12 @@ def run(config: EvaluateConfig, inputs: Mapping[str, Artifact], draft: Draft, pl
 
 def run_many(jobs: Sequence[Job], placement: StagePlacement) -> None:
     """Judge several models on one pool of actors: starting one costs more than a small model's evaluation."""
-    pool = _start(placement, offline=not any(config.tasks or config.benchmarks for config, _, _ in jobs))
+    pool = start_actors(placement, offline=not any(config.tasks or config.benchmarks for config, _, _ in jobs))
     try:
         for config, inputs, draft in jobs:
             judge_model(pool, model_of(config, inputs["model"]), config, inputs["corpus"], draft)
     finally:
-        _stop(pool)
+        stop_actors(pool)
 
 
 def run_on(
@@ -70,11 +70,11 @@ def run_on(
         draft: takes the results.
         placement: number of actors, and what each may use.
     """
-    pool = _start(placement, offline=not (config.tasks or config.benchmarks))
+    pool = start_actors(placement, offline=not (config.tasks or config.benchmarks))
     try:
         judge_model(pool, spec, config, corpus, draft)
     finally:
-        _stop(pool)
+        stop_actors(pool)
 
 
 def model_of(config: EvaluateConfig, model: Artifact) -> ModelSpec:
@@ -148,7 +148,8 @@ def _as_they_come(threads: ThreadPoolExecutor, one: Any, count: int) -> Iterator
         yield done.get().result()
 
 
-def _start(placement: StagePlacement, *, offline: bool) -> list[Any]:
+def start_actors(placement: StagePlacement, *, offline: bool) -> list[Any]:
+    """Start evaluation actors; with `offline` they never look at a hub."""
     environment = {"TOKENIZERS_PARALLELISM": "false", **({"HF_HUB_OFFLINE": "1"} if offline else {})}
     actor = ray.remote(_Evaluator).options(
         num_cpus=placement.cpus,
@@ -161,7 +162,8 @@ def _start(placement: StagePlacement, *, offline: bool) -> list[Any]:
     return [actor.remote(placement.threads) for _ in range(placement.workers)]
 
 
-def _stop(actors: list[Any]) -> None:
+def stop_actors(actors: list[Any]) -> None:
+    """End evaluation actors."""
     for actor in actors:
         ray.kill(actor)
 

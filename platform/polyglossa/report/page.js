@@ -96,13 +96,15 @@ function span(values, pad = 0.08) {
   return [low - room, high + room];
 }
 
+/* Charts are drawn as wide as their place: a scaled-down drawing would have unreadable text on a phone. */
+const room = (id) => Math.max(300, Math.min(560, $(id).clientWidth || 520));
 function sizeChart(task) {
   const shown = models.filter((model) => model.tasks[task] && model.parameters);
   const scores = shown.map((model) => model.tasks[task].mean);
   const sizes = shown.map((model) => Math.log10(model.parameters));
   const x = span(sizes, 0.18), y = span([...scores, Math.max(0, Math.min(...scores))]);
   const list = [...new Set(members.map((model) => model.parameters))];
-  const { svg, px, py } = axes({ width: 520, height: 320, x, y: [Math.max(0, y[0]), y[1]], yTicks: ticks(Math.max(0, y[0]), y[1]),
+  const { svg, px, py } = axes({ width: room("size"), height: 320, x, y: [Math.max(0, y[0]), y[1]], yTicks: ticks(Math.max(0, y[0]), y[1]),
     yText: (value) => `${+value.toFixed(3)}`, xTicks: list.map(Math.log10), xText: (value) => short(10 ** value), xTitle: "parameters" });
   const front = shown.filter((model) => model.kind === "member").filter((model, _, all) =>
     !all.some((other) => other.parameters < model.parameters && other.tasks[task].mean >= model.tasks[task].mean))
@@ -117,7 +119,7 @@ function sizeChart(task) {
     const solid = model.kind === "member";
     svg.append(hint(draw("circle", { cx, cy, r: solid ? 7 : 6, fill: solid ? model.colour : "var(--panel)", stroke: model.colour, "stroke-width": 2 }),
       `${model.name}\n${score(model.tasks[task].mean, 4)}, ${short(model.parameters)} parameters`));
-    const side = cx > 400 ? -1 : 1;
+    const side = cx > room("size") * 0.6 ? -1 : 1;
     svg.append(draw("text", { x: cx + side * 12, y: cy + 4, "text-anchor": side > 0 ? "start" : "end", class: solid ? "name" : "" }, model.name));
   }
   svg.setAttribute("aria-label", `Score on ${task} by parameters`);
@@ -130,7 +132,7 @@ function widthChart(task) {
   const all = points.flat(), widths = [...new Set(all.map(([width]) => width))].sort((a, b) => a - b);
   const x = widths.length > 1 ? [Math.log2(widths[0]), Math.log2(widths.at(-1))] : [Math.log2(widths[0]) - 1, Math.log2(widths[0]) + 1];
   const y = [0, Math.max(...all.map(([, value]) => value)) * 1.08];
-  const { svg, px, py } = axes({ width: 520, height: 320, x, y, yTicks: ticks(...y), yText: (value) => `${+value.toFixed(3)}`,
+  const { svg, px, py } = axes({ width: room("widths"), height: 320, x, y, yTicks: ticks(...y), yText: (value) => `${+value.toFixed(3)}`,
     xTicks: widths.map(Math.log2), xText: (value) => `${Math.round(2 ** value)}`, xTitle: "width" });
   points.forEach((line, index) => {
     svg.append(draw("path", { d: path(line.map(([width, value]) => [px(Math.log2(width)), py(value)])), fill: "none", stroke: shown[index].colour, "stroke-width": 2.5 }));
@@ -192,15 +194,18 @@ function showFamily() {
     return cell(make("span", {}, ...parts), judged.mean);
   };
   const distinct = models.some((model) => model.tasks[main] && model.tasks[main].mean_distinct !== undefined);
-  const latency = models.some((model) => model.latency_ms);
   const rows = models.map((model) => ({ class: model.kind === "member" ? "" : "base", cells: [
     cell(make("span", {}, make("i", { class: "dot", style: `background:${model.kind === "member" ? model.colour : "transparent"};border:2px solid ${model.colour}` }), model.name), model.name),
     cell(model.parameters ? whole(model.parameters) : "–", model.parameters), cell(`${model.dim}`, model.dim),
     ...shownTasks.map((task) => value(model, task)),
     ...(distinct ? [cell(score(model.tasks[main] && model.tasks[main].mean_distinct, 4))] : []),
-    cell(kept(model, main)), ...(latency ? [cell(model.latency_ms ? `${model.latency_ms.toFixed(1)} ms` : "–")] : []) ] }));
+    cell(kept(model, main)) ] }));
   $("members").replaceChildren(table(["model", "parameters", "width", ...shownTasks.map((task) => `${task} (${metric(task)})`),
-    ...(distinct ? [`${main} without equal names`] : []), "half width keeps", ...(latency ? ["latency"] : [])], rows));
+    ...(distinct ? [`${main} without equal names`] : []), "half width keeps"], rows));
+  const marked = members.some((member) => Object.values(member.tasks).some((task) => task.contaminated));
+  const failed = members.flatMap((member) => Object.entries(member.failed).map(([task, reason]) => `${member.name}, ${task}: ${reason}`));
+  $("notes").replaceChildren(...(marked ? [make("p", {}, "† The training corpus was not checked against the texts of this task.")] : []),
+    ...failed.map((text) => make("p", {}, `Not judged: ${text}`)));
 }
 const metric = (task) => (members.map((member) => member.tasks[task]).find(Boolean) || {}).metric || "";
 function kept(model, task) {
@@ -224,7 +229,7 @@ function showTasks() {
   const rows = taskNames.map((task) => ({ cells: [cell(task), cell((members.map((member) => member.tasks[task]).find(Boolean) || {}).type || "", ""),
     ...members.map((member) => {
       const judged = member.tasks[task];
-      return judged ? cell(judged.failed ? "failed" : score(judged.mean, 4), judged.mean) : cell("–", null);
+      return judged ? cell(score(judged.mean, 4), judged.mean) : cell("–", null);
     })] }));
   $("tasktable").replaceChildren(table(["task", "kind", ...members.map((member) => member.name)], rows, { sortable: true, classes: ["text", "text"] }));
 }
@@ -372,6 +377,7 @@ if (family.training.length) showTraining(); else $("training").hidden = true;
 $("task").addEventListener("change", () => { showQuality(); showLanguages(); });
 for (const id of ["member", "view"]) $(id).addEventListener("change", showLanguages);
 $("find").addEventListener("input", showLanguages);
+addEventListener("resize", showQuality);
 $("figure").addEventListener("change", showTraining);
 $("contents").replaceChildren(...[...document.querySelectorAll("section:not([hidden])")].map((section) => make("a", { href: `#${section.id}` }, section.querySelector("h2").textContent)));
 document.body.dataset.ready = "yes";

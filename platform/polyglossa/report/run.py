@@ -72,7 +72,13 @@ def _member(member: Any, summaries: Mapping[str, Mapping[str, Any]]) -> dict[str
         if label is None:
             return None
         summary = summaries[label]
-        return {"parameters": summary["parameters"], "dim": summary["dim"], "tasks": summary["tasks"]}
+        figures = {key: summary[key] for key in ("parameters", "dim", "tasks", "failed")}
+        # Which names equal the English one is a second mean; a second map of languages would only crowd the page.
+        figures["tasks"] = {
+            name: {key: value for key, value in task.items() if key != "by_language_distinct"}
+            for name, task in summary["tasks"].items()
+        }
+        return figures
 
     beside = {"untrained": shown(member.untrained), "without": shown(member.without_distillation)}
     return {"name": member.name, "teacher": member.teacher, **(shown(member.name) or {}), **beside}

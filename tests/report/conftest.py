@@ -1,0 +1,72 @@
+"""A small family's evaluations, training runs and artifacts, made up: what the report is drawn from."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from polyglossa.artifact import Artifact, ArtifactKey, Draft, produce
+from polyglossa.recipe.report import ReportConfig, ReportedMember
+
+SCRIPTS = ("Latn", "Cyrl", "Arab", "Deva", "Hans", "Ethi")
+LANGUAGES = {f"l{index:02}": SCRIPTS[index % len(SCRIPTS)] for index in range(48)}
+
+
+def summary(model: str, dim: int, level: float) -> dict[str, Any]:
+    names = {code: round(level + index / 200, 5) for index, code in enumerate(LANGUAGES)}
+    mean = sum(names.values()) / len(names)
+    widths = {str(width): mean * (1 - 0.2 * (dim // width - 1) / dim) for width in (dim // 4, dim // 2, dim)}
+    tasks = {
+        "cldr": {"metric": "accuracy", "type": "Retrieval", "mean": mean, "mean_distinct": mean - 0.05,
+                 "by_language": names, "widths": widths, "interval": [mean - 0.01, mean + 0.01]},
+        "pydoc": {"metric": "ndcg_at_10", "type": "Retrieval", "mean": level / 2,
+                  "by_language": {"python": level / 2}, "widths": {str(dim): level / 2}},
+        "topics": {"metric": "accuracy", "type": "Classification", "mean": level, "by_language": {"l00": level},
+                   "widths": {}, "contaminated": True},
+        "pairs": {"metric": "cosine_spearman", "type": "STS", "mean": level, "by_language": {"l01": level},
+                  "widths": {}},
+    }  # fmt: skip
+    languages = {code: {"script": script, "name": f"Language {code}"} for code, script in LANGUAGES.items()}
+    return {"model": model, "parameters": 1000 * dim, "dim": dim, "tasks": tasks, "failed": {}, "languages": languages}
+
+
+@pytest.fixture
+def config() -> ReportConfig:
+    small = ReportedMember(name="small", without_distillation="small.without_distillation", teacher="base")
+    return ReportConfig(members=(ReportedMember(name="base", untrained="base.untrained"), small))
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> dict[str, Artifact]:
+    root = str(tmp_path / "store")
+
+    def make(stage: str, name: str, files: dict[str, str], parents: dict[str, Artifact] | None = None) -> Artifact:
+        def write(draft: Draft) -> None:
+            for file, text in files.items():
+                Path(draft.at(file)).write_text(text)
+            if stage == "corpus":
+                draft.count(rows_in=100, rows_out=90, rejects={"duplicate": 10})
+
+        return produce(root, ArtifactKey(stage, name, 1, {}, parents or {}), write)
+
+    corpus = make("corpus", "corpus", {})
+    steps = [
+        {"step": step, "loss": 5 / (step + 1), "tokens": 100, "seconds": 0.5, "data_wait": 0.01} for step in range(50)
+    ]
+    train = make(
+        "train", "train.base", {"metrics.jsonl": "".join(json.dumps(one) + "\n" for one in steps)}, {"corpus": corpus}
+    )
+    levels = {
+        "base": (32, 0.6),
+        "base.untrained": (32, 0.2),
+        "small": (16, 0.55),
+        "small.without_distillation": (16, 0.4),
+    }
+    evaluations = {
+        f"evaluate:{label}": make(
+            "evaluate", f"evaluate.{label}", {"summary.json": json.dumps(summary(label, *level))}, {"model": train}
+        )
+        for label, level in levels.items()
+    }
+    return {"corpus": corpus, "train:base": train, **evaluations}

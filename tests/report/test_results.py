@@ -1,0 +1,74 @@
+"""What the report says is what was measured: each figure under the member it belongs to."""
+
+from io import StringIO
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from polyglossa.artifact import Artifact
+from polyglossa.recipe.report import ReportConfig
+from polyglossa.report.curves import thin
+from polyglossa.report.lineage import lineage
+from polyglossa.report.results import family_results, retention
+from polyglossa.report.table import results_table
+
+
+@pytest.fixture
+def results(config: ReportConfig, inputs: dict[str, Artifact]) -> dict[str, Any]:
+    summaries = {
+        role.removeprefix("evaluate:"): artifact.read_json("summary.json")
+        for role, artifact in inputs.items()
+        if role.startswith("evaluate:")
+    }
+    return family_results(config, summaries)
+
+
+def test_members_carry_their_own_figures(results: dict[str, Any]) -> None:
+    assert list(results["members"]) == ["base", "small"]
+    base, small = results["members"].values()
+    assert base["parameters"] == 32000
+    assert base["cldr_accuracy_mean"] > small["cldr_accuracy_mean"] > small["without_distillation"]
+    assert "without_distillation" not in base
+    assert set(base["widths"]) == {"8", "16", "32"}
+    assert len(base["cldr_accuracy_by_language"]) == 48
+    assert results["untrained"]["pydoc_ndcg10"] == pytest.approx(0.1)
+
+
+def test_half_width_is_held_against_full_width() -> None:
+    assert retention({"8": 0.45, "16": 0.5}, 16) == pytest.approx(0.9)
+    assert retention({"16": 0.5}, 16) is None
+
+
+def test_table_has_a_row_per_member_and_the_untrained_model(results: dict[str, Any]) -> None:
+    table = results_table({**results, "wall_seconds": 605.2, "peak_memory_gib": 4.21})
+    assert table.row_count == 3
+    console = Console(width=200, file=StringIO())
+    console.print(table)
+    shown = console.file.getvalue()
+    assert "32,000" in shown
+    assert "10 min 5 s, peak memory 4.2 GiB" in shown
+
+
+def test_curves_keep_the_mean_of_the_steps_they_stand_for() -> None:
+    records = [
+        {"step": step, "loss": float(step), "tokens": 10, "seconds": 2.0, "data_wait": 0.5} for step in range(100)
+    ]
+    columns = thin(records, points=10)
+    assert columns["step"] == [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]
+    assert columns["loss"][0] == pytest.approx(4.5)
+    assert columns["tokens_per_second"] == [5.0] * 10
+    assert columns["data_wait_share"] == [0.25] * 10
+
+
+def test_a_run_shorter_than_the_page_has_points_keeps_every_step() -> None:
+    assert thin([{"step": 0, "loss": 1.0}, {"step": 1, "loss": 0.5}])["loss"] == [1.0, 0.5]
+
+
+def test_lineage_lists_parents_before_children(inputs: dict[str, Artifact]) -> None:
+    nodes = lineage(inputs.values())
+    seen: set[str] = set()
+    for node in nodes:
+        assert set(node["parents"].values()) <= seen
+        seen.add(node["hash"])
+    assert {node["stage"] for node in nodes} == {"corpus", "train", "evaluate"}
