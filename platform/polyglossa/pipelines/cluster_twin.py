@@ -29,7 +29,7 @@ from polyglossa.errors import PolyglossaError
 from polyglossa.pipelines.cluster_spec import ClusterSpec
 
 _HEAD_ID = "f" * 51 + "00000"
-_PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
+_PROVIDER = "polyglossa.pipelines.cluster_nodes.TwinNodeProvider"
 _START_SECONDS = 60.0
 _STOP_SECONDS = 10.0
 
@@ -175,9 +175,16 @@ def _environment(token_file: str) -> Mapping[str, str]:
         "RAY_AUTH_TOKEN_PATH": token_file,
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         # Submitted jobs start with `python`, which must be the one that runs the twin.
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        "PATH": _before(str(Path(sys.executable).parent), "PATH"),
+        # The autoscaler loads its node provider from this package; a job's own upload still comes first in its workers.
+        "PYTHONPATH": _before(str(Path(__file__).parents[2]), "PYTHONPATH"),
     }
     return {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | own
+
+
+def _before(first: str, variable: str) -> str:
+    """Put a folder before what a search path holds."""
+    return os.pathsep.join(filter(None, (first, os.environ.get(variable))))
 
 
 def _wait_until_up(twin: Twin, process: "subprocess.Popen[bytes]") -> None:
@@ -208,9 +215,13 @@ def _members(session: int) -> list[psutil.Process]:
 
 
 def _host() -> str:
-    from ray.util import get_node_ip_address
-
-    return str(get_node_ip_address())
+    """Address of this machine as its nodes find it (no packet is sent); loopback where there is no network."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
 
 
 def _free_port() -> int:
