@@ -3,10 +3,12 @@
 import json
 from functools import partial
 from pathlib import Path
+from threading import Timer
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import ray
 from mteb.results import TaskResult
 
 from polyglossa.artifact import Artifact, ArtifactKey, Draft, produce
@@ -101,3 +103,20 @@ def test_two_evaluations_are_compared_on_the_same_rows(model: Artifact, corpus: 
 
 def _evaluate(config: EvaluateConfig, inputs: dict[str, Artifact], draft: Draft) -> None:
     stage.run(config, inputs, draft, StagePlacement())
+
+
+@pytest.mark.slow
+def test_killing_a_worker_in_the_middle_changes_nothing(model: Artifact, corpus: Artifact, tmp_path: Path) -> None:
+    actors = stage.start_actors(StagePlacement(workers=2), offline=True)
+    config, spec = EvaluateConfig(), stage.model_of(EvaluateConfig(), model)
+    try:
+        ray.get([actor.call.remote(spec, None, "facts") for actor in actors])
+        blow = Timer(0.3, ray.kill, [actors[0]], {"no_restart": False})
+        blow.start()
+        stage.judge_model(actors, spec, config, corpus, Draft(str(tmp_path / "killed")))
+        blow.join()
+        stage.judge_model(actors, spec, config, corpus, Draft(str(tmp_path / "whole")))
+    finally:
+        stage.stop_actors(actors)
+    killed, whole = ((tmp_path / name / "summary.json").read_bytes() for name in ("killed", "whole"))
+    assert killed == whole
