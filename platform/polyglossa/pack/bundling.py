@@ -126,7 +126,7 @@ def pack_bundles(
     Args:
         examples: in their final order.
         documents: texts of positives and negatives.
-        tokenizer: appends EOS itself; neither truncates nor pads.
+        tokenizer: appends EOS itself and does not pad; a limit on length is taken off it.
         source: name in the bundles.
         task: task in the bundles.
         max_tokens: longest text, EOS included; EOS survives the cut.
@@ -246,6 +246,8 @@ def _codes(encoded: pa.DictionaryArray) -> Ints:
 
 def _tokenise(tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int) -> tuple[NDArray[np.uint32], Ints, Ints]:
     """Token ids one after another, their lengths after the cut, and before it. EOS is the last token of each."""
+    # Whoever tokenised with it before may have left a limit set; what is cut is counted here.
+    tokenizer.no_truncation()
     encoded = [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))]
     full = np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded))
     kept = (ids if len(ids) <= max_tokens else ids[: max_tokens - 1] + ids[-1:] for ids in encoded)
