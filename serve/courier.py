@@ -9,11 +9,11 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from serve.batch import Reply, Send
 from serve.cache import StateCache
 from serve.lanes import Lane
 from serve.metrics import Metrics
@@ -24,27 +24,9 @@ from serve.waiting import Item, Waiting
 
 _LONG_CHARACTERS = 8192  # such texts are tokenised in a thread of their own, so that short ones need not wait
 _REPLICA_SEEN_SECONDS = 10.0
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("ray.serve")  # goes to the replica's log file
 
 
-@dataclass(frozen=True)
-class Reply:
-    """What a replica sends back for a batch of N texts."""
-
-    state_ND: np.ndarray
-    """Raw states, float32; a row that is not finite failed."""
-    replica: str
-    """Which replica answered."""
-    seconds: float
-    """Time in the model."""
-    slots: int
-    """Tokens that the model computed, padding included."""
-    start_seconds: float = 0.0
-    """How long the replica took to load."""
-
-
-Send = Callable[[np.ndarray, list[int]], Awaitable[Reply]]
-"""Takes the tokens of a batch end to end and their lengths; raises `Problem`."""
 Fresh = tuple[list[tuple[Item, str]], Keep]
 """The texts of a request that nobody asked for yet."""
 
@@ -162,7 +144,8 @@ class Courier:
             total = sum(item.tokens.size for item in items)
             if total > self._limits.request_tokens:
                 message = f"{total} tokens are more than the {self._limits.request_tokens} of one request."
-                _fail(items, Problem(413, "too_many_tokens", message, param="input"))
+                alone = [item for item in items if item.wanted == 1]  # others may ask for some of these texts too
+                _fail(alone, Problem(413, "too_many_tokens", message, param="input"))
             for item in items:
                 if item.problem is None and not item.tokens.size:  # the thread broke off
                     item.problem = Problem(400, "untokenisable", "A text could not be tokenised.", param="input")
@@ -185,7 +168,7 @@ class Courier:
         return 2 * known + (known < self._member.replicas.max)
 
     def _dispatch(self) -> None:
-        while self._waiting and len(self._sending) < self._calls():
+        while len(self._sending) < self._calls() and self._waiting:
             batch = self._waiting.take(self._member.batch_tokens)
             task = asyncio.create_task(self._carry(batch))
             self._sending.add(task)
@@ -200,8 +183,13 @@ class Courier:
         call = asyncio.ensure_future(
             self._send(np.concatenate([item.tokens for item in batch]), [item.size for item in batch])
         )
-        for item in batch:  # a batch that nobody waits for any more is called back
-            item.state.add_done_callback(lambda _: call.cancel() if not any(one.wanted for one in batch) else None)
+
+        def call_back(_: object) -> None:
+            if not call.done() and not any(item.wanted for item in batch):
+                call.cancel()  # nobody waits for this batch any more
+
+        for item in batch:
+            item.state.add_done_callback(call_back)
         outcome = "ok"
         try:
             self._deliver(batch, await call)
@@ -218,6 +206,8 @@ class Courier:
         self._metrics.batches.labels(self._member.name, outcome).inc()
 
     def _deliver(self, batch: list[Item], reply: Reply) -> None:
+        if reply.tokenizer != self._tokens.digest:
+            raise Problem(503, "replacing", "This model is being replaced. Try again.", retry_after=1)
         self._note(reply)
         finite_N = np.isfinite(reply.state_ND).all(axis=1)
         for row, item in enumerate(batch):

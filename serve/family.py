@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from serve.courier import Courier, Send
+from serve.batch import Send
+from serve.courier import Courier
 from serve.metrics import Metrics
 from serve.problems import Problem
 from serve.settings import AppSettings

@@ -32,10 +32,8 @@ class Metrics:
             "polyglossa_batch_fill", "Tokens of a batch over its budget", ("model",), buckets=_SHARES, registry=registry
         )
         self.batch_texts = Counter("polyglossa_batch_texts", "Texts sent to replicas", ("model",), registry=registry)
-        self.padding = Counter("polyglossa_padding_tokens", "Padded tokens computed", ("model",), registry=registry)
-        self.slots = Counter(
-            "polyglossa_computed_tokens", "Tokens computed, with padding", ("model",), registry=registry
-        )
+        self.padding = Counter("polyglossa_padding_tokens", "Padding in attention", ("model",), registry=registry)
+        self.slots = Counter("polyglossa_computed_tokens", "Token slots of attention", ("model",), registry=registry)
         self.model_seconds = Counter("polyglossa_model_seconds", "Time in the model", ("model",), registry=registry)
         self.batches = Counter("polyglossa_batches", "Batches", ("model", "outcome"), registry=registry)
         self.waiting = Gauge("polyglossa_waiting_texts", "Distinct texts under way", ("model",), registry=registry)

@@ -8,10 +8,10 @@ from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from serve.courier import Reply
+from serve.batch import Reply
 from serve.problems import Problem
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("ray.serve")  # goes to the replica's log file
 
 
 class Replicas:

@@ -39,8 +39,17 @@ def start(args: dict[str, Any], *, host: str = "127.0.0.1", port: int = 8000) ->
         logging_config={"log_level": "WARNING", "enable_access_log": False},
         controller_options={"runtime_env": {"env_vars": environment(host)}},
     )
-    serve.run(build(args), name="polyglossa", logging_config={"log_level": "WARNING", "enable_access_log": False})
+    redeploy(args)
     return f"http://{host}:{port}"
+
+
+def redeploy(args: dict[str, Any]) -> None:
+    """Replace the running application by one with other arguments; the old replicas answer until the new ones do.
+
+    Raises:
+        RuntimeError: a deployment did not start.
+    """
+    serve.run(build(args), name="polyglossa", logging_config={"log_level": "WARNING", "enable_access_log": False})
 
 
 def stop() -> None:

@@ -47,7 +47,7 @@ class MemberSettings(Strict):
     batch_tokens: int = Field(8192, ge=16)
     """Token budget of one call to a replica."""
     threads: int = Field(1, ge=1)
-    """Torch threads of a replica."""
+    """Forward passes that a replica runs side by side on CPUs, each on one core."""
     cpus: float = Field(1.0, ge=0)
     """CPUs that Ray reserves for a replica."""
     gpus: float = Field(0.0, ge=0)

@@ -3,6 +3,7 @@
 Counts come with the ids, so batching, limits and usage never count a text twice.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,6 +55,8 @@ class Tokens:
 
     def __init__(self, path: str, card: ModelCard) -> None:
         self.max_tokens = card.max_tokens
+        self.digest = tokenizer_digest(path)
+        """A replica with another one is of another version: it would misread these ids."""
         self._tokenizer = Tokenizer.from_file(str(Path(path) / "tokenizer.json"))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
@@ -77,6 +80,11 @@ class Tokens:
                 raise Problem(413, "text_too_long", message)
             body = body[:room] if keep == "start" else body[body.size - room :]
         return np.append(body, np.int32(self.eos))
+
+
+def tokenizer_digest(path: str) -> str:
+    """Hash a model directory's tokenizer file."""
+    return hashlib.blake2b((Path(path) / "tokenizer.json").read_bytes(), digest_size=16).hexdigest()
 
 
 def _read(file: Path) -> dict[str, Any]:

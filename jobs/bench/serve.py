@@ -230,7 +230,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="model directory; without it a random one of the quickstart's shape is made")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of all three")
-    parser.add_argument("--threads", type=int, help="torch threads of a replica (default: all cores)")
+    parser.add_argument("--threads", type=int, help="passes side by side in a replica (default: all cores)")
     parser.add_argument("--replicas", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=8.0, help="length of each load")
     return parser.parse_args()

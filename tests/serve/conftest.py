@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,10 +15,12 @@ from polyglossa.model.directory import build_model, save_model_directory
 from polyglossa.model.encoder import Encoder
 from polyglossa.model.tokenizer import train_tokenizer
 from serve.api import make_api
-from serve.courier import Reply
+from serve.batch import Reply
 from serve.family import Family
 from serve.metrics import Metrics
+from serve.running import free_ports, running
 from serve.settings import read_settings
+from serve.tokens import tokenizer_digest
 
 TEXTS = ["Germany", "Deutschland", "Saksa", "ドイツ", "Германия", "ألمانيا", "जर्मनी", "def walk(path): yield path"]
 
@@ -46,20 +47,19 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def endpoint(ray_local: None, models: dict[str, str]) -> Iterator[str]:
-    """URL of a running application with both members."""
-    from serve.running import running
-
-    members = [{"name": name, "path": path, "cpus": 0.5} for name, path in models.items()]
-    with running({"members": members, "aliases": {"polyglossa/best": "base"}}, port=free_port()) as url:
+    """URL of a running application with both members, the small one in bfloat16."""
+    precision = {"base": "float32", "small": "bfloat16"}
+    members = [{"name": name, "path": path, "dtype": precision[name], "cpus": 0.5} for name, path in models.items()]
+    aliases = {"polyglossa/best": "base"}
+    with running({"members": members, "aliases": aliases}, port=free_ports(1)[0]) as url:
         yield url
 
 
+@pytest.fixture
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
 
 
 class LocalMember:
@@ -73,6 +73,7 @@ class LocalMember:
         self.failing: Exception | None = None
         self.poison: int | None = None
         self.cancelled = 0
+        self.tokenizer = tokenizer_digest(path)
 
     async def send(self, tokens: np.ndarray, lengths: list[int]) -> Reply:
         self.batches.append(lengths)
@@ -87,7 +88,7 @@ class LocalMember:
         state_ND = self.encoder.states(texts).numpy().copy()
         if self.poison is not None:
             state_ND[np.array([self.poison in text for text in texts])] = np.nan
-        return Reply(state_ND, "local", 0.01, int(tokens.size))
+        return Reply(state_ND, "local", self.tokenizer, 0.01, int(tokens.size))
 
 
 @pytest.fixture

@@ -158,6 +158,22 @@ def test_slow_member_is_503_in_time_and_its_batch_is_called_back(open_api, local
     assert local["base"].cancelled == 1
 
 
+def test_replica_of_another_version_never_answers_for_this_one(open_api, local) -> None:
+    client = open_api()
+    local["base"].tokenizer = "another"
+    assert refusal(client.post(EMBED, json={"model": "base", "input": "a"}))[:2] == (503, "replacing")
+
+
+def test_text_shared_with_a_request_of_too_many_tokens_is_answered(open_api, local) -> None:
+    client = open_api(limits={"request_tokens": 100})
+    texts = ["shared", *(f"{n} " + "x y " * 40 for n in range(3))]
+    answers = parallel(
+        *(lambda: client.post(EMBED, json={"model": "base", "input": "shared"}) for _ in range(3)),
+        lambda: client.post(EMBED, json={"model": "base", "input": texts}),
+    )
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 413]
+
+
 def test_member_that_is_not_there_yet_is_503_and_not_ready(models, local) -> None:
     from fastapi.testclient import TestClient
 

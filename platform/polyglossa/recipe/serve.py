@@ -17,7 +17,5 @@ class ServeConfig(Strict):
     port: int = Field(8000, ge=1, le=65535)
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Compute precision of the answers."""
-    max_items: int = Field(2048, ge=1)
-    """Most texts in one request."""
     aliases: dict[str, str] = {}
     """Extra model names → member."""

@@ -1,0 +1,87 @@
+"""Whatever is sent, the answer is a vector or a typed refusal: no 5xx, no hang, no growth of memory."""
+
+import gc
+import json
+import time
+
+import psutil
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+pytestmark = pytest.mark.slow
+
+ROUTES = ("/v1/embeddings", "/embed", "/similarity", "/v1/rerank")
+FIELDS = (
+    *("input", "inputs", "model", "dimensions", "encoding_format", "output_dtype", "input_type", "instruction"),
+    *("truncate", "truncation_direction", "normalize", "prompt_name", "parameters", "source_sentence", "sentences"),
+    *("user", "other"),
+)
+WORDS = (
+    *("base", "small", "huge", "float", "base64", "int8", "binary", "query", "document", "end", "start", "error"),
+    "Left",
+)
+
+numbers = st.integers() | st.integers(0, 450) | st.floats(allow_nan=True)
+leaves = st.none() | st.booleans() | numbers | st.text(max_size=200) | st.sampled_from(WORDS)
+values = st.recursive(
+    leaves,
+    lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=5),
+    max_leaves=12,
+)
+likely = st.fixed_dictionaries(
+    {"model": st.sampled_from(WORDS[:3]), "input": st.text() | st.lists(st.text(), max_size=5) | values},
+    optional=dict.fromkeys(FIELDS[3:], values),
+)
+bodies = (
+    st.binary(max_size=300)
+    | st.dictionaries(st.sampled_from(FIELDS), values, max_size=6).map(lambda body: json.dumps(body).encode())
+    | likely.map(lambda body: json.dumps(body).encode())
+    | likely.map(lambda body: json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+)
+
+
+def test_ten_thousand_bodies_give_vectors_or_typed_refusals(open_api) -> None:
+    client = open_api(access_log=False, limits={"request_seconds": 20.0})
+    statuses: dict[int, int] = {}
+    memory: list[int] = []
+
+    @settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(st.sampled_from(ROUTES), bodies)
+    def run(route: str, body: bytes) -> None:
+        started = time.monotonic()
+        answer = client.post(route, content=body)
+        assert answer.status_code in (200, 400, 404, 413, 422), (route, body, answer.text)
+        assert time.monotonic() - started < 15
+        if answer.status_code != 200:
+            assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+        statuses[answer.status_code] = statuses.get(answer.status_code, 0) + 1
+        if sum(statuses.values()) in (3000, 9500):
+            gc.collect()
+            memory.append(psutil.Process().memory_info().rss)
+
+    run()
+    assert {200, 400, 404, 422} <= statuses.keys()
+    assert memory[1] - memory[0] < 60 * 1024 * 1024
+
+
+def test_bodies_made_from_the_openapi_document_are_answered(open_api) -> None:
+    schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
+    client = open_api(access_log=False)
+    schema = schemathesis.openapi.from_dict(client.get("/openapi.json").json())
+    operations = [found.ok() for found in schema.get_all_operations()]
+    assert {operation.path for operation in operations} >= {"/v1/embeddings", "/embed", "/similarity", "/v1/models"}
+    for operation in operations:
+        ask_many(client, operation)
+
+
+def ask_many(client, operation) -> None:
+    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(operation.as_strategy())
+    def run(case) -> None:
+        body = case.body if isinstance(case.body, dict | list | str) else {}
+        path = case.formatted_path
+        answer = client.request(case.method, path, json=body) if case.method == "POST" else client.get(path)
+        assert answer.status_code < 500, (operation.path, case.body, answer.text)
+
+    run()
