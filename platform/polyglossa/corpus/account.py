@@ -48,29 +48,22 @@ def check_readable(readings: Sequence[Work], shards: Sequence[Shard], config: Co
 def thresholds(judged: Sequence[Work], plan: Plan) -> dict[str, dict[str, int]]:
     """Decide which queries stay: source → language → largest hash. Sources that keep all are left out."""
     limits: dict[str, dict[str, int]] = {}
-    capped = {name: cap_of(name, plan.config) for name in plan.sources}
-    if all(cap is None for cap in capped.values()) and plan.config.sampling.keep_share == 1:
+    if not plan.thins:
         return limits
     tables = [read_table(work.at("queries.parquet")) for work in judged]
     queries = pa.concat_tables(tables)
-    for source, cap in capped.items():
+    for source in plan.sources:
         mine = queries.filter(pc.equal(queries["source"], source))
         hashes = {
             language: np.unique(mine.filter(pc.equal(mine["language"], language))["hash"].to_numpy())
             for language in sorted(mine["language"].unique().to_pylist())
         }
-        room = quotas({language: len(values) for language, values in hashes.items()}, cap, plan.config.sampling)
+        room = quotas(
+            {language: len(values) for language, values in hashes.items()}, plan.cap_of(source), plan.config.sampling
+        )
         if sum(room.values()) < sum(map(len, hashes.values())):
             limits[source] = {language: threshold(values, room[language]) for language, values in hashes.items()}
     return limits
-
-
-def cap_of(source: str, config: CorpusConfig) -> int | None:
-    """Most queries of a source."""
-    for entry in config.sources:
-        if isinstance(entry, ReadSource) and entry.name == source and entry.max_queries is not None:
-            return entry.max_queries
-    return config.max_queries
 
 
 def added(figures: Iterable[Mapping[str, Mapping[str, int]]]) -> Counts:

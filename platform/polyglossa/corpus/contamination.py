@@ -141,6 +141,8 @@ class Contamination:
         Returns:
             Evaluation set → reason → rows, the first set that matches counting.
         """
+        if not self._sets and not len(self._secret.hashes):
+            return {}
         trained = pc.fill_null(pc.not_equal(rows["split"], "heldout"), True).to_numpy(zero_copy_only=False)
         free = np.array([reason is None for reason in reasons], bool) & trained
         texts, row, is_query = _texts_of(rows, free)

@@ -39,7 +39,8 @@ def canonical(code: str) -> tuple[str, str | None]:
 
 @functools.cache
 def _macrolanguage(code: str) -> str:
-    return standardize_tag(code, macro=True) if tag_is_valid(code) else code
+    tag = standardize_tag(code, macro=True) if tag_is_valid(code) else code
+    return "no" if tag in ("nb", "nn") else tag  # identifiers say Norwegian; the library keeps its two forms apart
 
 
 def same_language(one: str, other: str) -> bool:

@@ -36,7 +36,7 @@ from polyglossa.corpus.scratch import (
 )  # fmt: skip
 from polyglossa.corpus.shards import Reading, Shard, read_shard
 from polyglossa.recipe.corpus import CorpusConfig, DecontaminationConfig, EvaluationSet
-from polyglossa.recipe.sources import CldrSource, PydocSource
+from polyglossa.recipe.sources import CldrSource, PydocSource, ReadSource
 
 PART_BYTES = 64 * 2**20
 _INDEX_ARRAYS = ("texts", "blocks", "spaceless_blocks")
@@ -53,6 +53,16 @@ class Plan:
     buckets: int
     rows: tuple[str, ...] = ()
     """Row files of all shards (from step unique on)."""
+
+    def cap_of(self, source: str) -> int | None:
+        """Most queries of a source."""
+        own = (e.max_queries for e in self.config.sources if isinstance(e, ReadSource) and e.name == source)
+        return next((cap for cap in own if cap is not None), self.config.max_queries)
+
+    @property
+    def thins(self) -> bool:
+        """Whether some source may not keep all its queries."""
+        return self.config.sampling.keep_share < 1 or any(self.cap_of(source) is not None for source in self.sources)
 
 
 def read(work: Work, plan: Plan, shard: Shard) -> Figures:
@@ -168,7 +178,8 @@ def judge(work: Work, plan: Plan, bucket: int, kept: Work, near: str | None, kep
     found = _load(kept_out, plan.config.decontamination).judge(rows, reasons)
     stays = np.array([reason is None for reason in reasons], bool)
     write_array(places[stays], work.at("keep.npy"))
-    write_table(query_hashes(rows.filter(pa.array(stays)), plan.config.seed), work.at("queries.parquet"))
+    if plan.thins:
+        write_table(query_hashes(rows.filter(pa.array(stays)), plan.config.seed), work.at("queries.parquet"))
     lost = rows.filter(pa.array(~stays))
     return {"rows": int(stays.sum()), "contaminated": found} | _reject(work, lost, reasons[~stays].tolist())
 
@@ -201,6 +212,8 @@ def emit(work: Work, plan: Plan, bucket: int, kept: Work, thresholds: Mapping[st
 
 def within(rows: pa.Table, thresholds: Mapping[str, Mapping[str, int]], seed: int) -> np.ndarray:
     """Which rows' queries are within their source's room. Held-out rows always are."""
+    if not thresholds:
+        return np.ones(rows.num_rows, bool)
     hashes = query_hashes(rows, seed, distinct=False)
     limits = [
         2**64 - 1

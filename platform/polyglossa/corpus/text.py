@@ -6,7 +6,6 @@ space. Folded text is only ever compared (held-out names, contamination) and nev
 
 import functools
 import re
-import sys
 import unicodedata
 from collections.abc import Callable, Iterable
 
@@ -20,6 +19,9 @@ _CONTROLS = re.compile(f"[{_CONTROL}]")
 _SPACE = re.compile(r"\s+")
 # Blanks that str.strip removes. \x85 and \u2028 count too, and are no control characters above.
 _BLANK = "\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+
+_LAST = 0x30000
+"""No code point from here on changes under NFC."""
 
 
 def normalise_text(text: str) -> str:
@@ -79,7 +81,7 @@ def _not_nfc() -> str:
     """A character class of all that NFC may change: combining marks, conjoining jamo, and what it decomposes."""
     unsafe = (
         code
-        for code in range(0x300, sys.maxunicode + 1)
+        for code in range(0x300, _LAST)
         if not unicodedata.is_normalized("NFC", chr(code)) or unicodedata.combining(chr(code))
     )
     ranges = [*_ranges(unsafe), (0x1100, 0x11FF), (0xA960, 0xA97F), (0xD7B0, 0xD7FF), *_ranges(_composing_vowels())]
@@ -88,7 +90,7 @@ def _not_nfc() -> str:
 
 def _composing_vowels() -> Iterable[int]:
     """Characters of combining class 0 that compose with the one before them (Indic vowel signs)."""
-    for code in range(0x300, sys.maxunicode + 1):
+    for code in range(0x300, _LAST):
         parts = unicodedata.decomposition(chr(code)).split()
         if len(parts) == 2 and not parts[0].startswith("<") and not unicodedata.combining(chr(int(parts[1], 16))):
             yield int(parts[1], 16)
