@@ -4,7 +4,7 @@ Inputs `model` (the teacher) and `pack`. One store serves every student and ever
 groups are the pack's; text ids travel along and are checked by whoever reads them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from polyglossa.records import TEACHER_BUNDLE
 STAGE = "distill"
 REVISION = 1
 
-_BLOCK_TEXTS = 2048
+_BLOCK_TEXTS = 1024
 _WINDOW_TEXTS = 16_384
 _REMEMBERED_BYTES = 256 << 20
 
@@ -70,7 +70,7 @@ def _write(pack_file: str, store_file: str, teachers: Sequence[Any], board: Any)
     def embed(texts: Sequence[NDArray[np.uint32]]) -> Halves:
         nonlocal embedded
         embedded += len(texts)
-        return _embed(texts, teachers)
+        return _embed(texts, teachers, lambda count: board.tell.remote(pack_file, done + count, ""))
 
     filesystem, path = open_storage(store_file)
     with pq.ParquetWriter(path, TEACHER_BUNDLE, filesystem=filesystem, compression="zstd") as writer:
@@ -92,12 +92,13 @@ def _bundles(pack_file: str) -> Iterator[pa.Table]:
             yield file.read_row_group(group, columns=["source", "bundle", "text_ids", "tokens"])
 
 
-def _embed(texts: Sequence[NDArray[np.uint32]], teachers: Sequence[Any]) -> Halves:
-    """Deal texts to the teachers in blocks of like length, a few ahead; states come back in the texts' order."""
+def _embed(texts: Sequence[NDArray[np.uint32]], teachers: Sequence[Any], tell: Callable[[int], object]) -> Halves:
+    """Deal texts to the teachers in blocks of like length; states come back in the texts' order."""
     order = sorted(range(len(texts)), key=lambda text: -len(texts[text]))
     blocks = [order[start : start + _BLOCK_TEXTS] for start in range(0, len(order), _BLOCK_TEXTS)]
     idle, running = list(teachers), dict[Any, tuple[Any, list[int]]]()
     states: Halves | None = None
+    ready = 0
     while blocks or running:
         while idle and blocks:
             teacher, block = idle.pop(), blocks.pop(0)
@@ -108,6 +109,8 @@ def _embed(texts: Sequence[NDArray[np.uint32]], teachers: Sequence[Any]) -> Halv
         found = ray.get(done)
         states = np.empty((len(texts), found.shape[1]), np.float16) if states is None else states
         states[block] = found
+        ready += len(block)
+        tell(ready)
     assert states is not None
     return states
 
