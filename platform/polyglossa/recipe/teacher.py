@@ -12,7 +12,7 @@ class TeacherConfig(Strict):
 
     width: int | None = Field(None, ge=8)
     """Coordinates kept (the first ones): the widest student's width; None keeps all."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Compute precision of the teacher; states are stored in float16."""
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    """Compute precision of the teacher (published: bfloat16); states are stored in float16."""
     chunk_tokens: int = Field(2048, ge=16)
     """Token budget of one forward pass."""
