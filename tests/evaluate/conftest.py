@@ -35,13 +35,13 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def model(store: str) -> Artifact:
     def make(draft: Draft) -> None:
-        tokenizer = train_tokenizer(names(300) * 2, vocabulary=500, max_tokens=48)
+        tokenizer = train_tokenizer(names(300) * 2, vocabulary=500, max_tokens=160)
         backbone = build_model(
-            hidden=32, mlp=64, layers=2, heads=4, kv_heads=2, head_dim=8, vocabulary=500, max_tokens=48,
+            hidden=32, mlp=64, layers=2, heads=4, kv_heads=2, head_dim=8, vocabulary=500, max_tokens=160,
             eos=tokenizer.eos_token_id, padding=tokenizer.pad_token_id, seed=1,
         )  # fmt: skip
         save_model_directory(
-            draft.uri + "/model", backbone, tokenizer, max_tokens=48,
+            draft.uri + "/model", backbone, tokenizer, max_tokens=160,
             prompts={"query": "Instruct: Find it.\nQuery: ", "document": ""}, matryoshka_widths=[8, 16, 32],
         )  # fmt: skip
 

@@ -143,7 +143,7 @@ def test_vectors_that_are_not_finite_are_the_reason_of_their_task(model: Artifac
 def test_a_model_of_another_pooling_scores_as_mteb_alone(model: Artifact, tmp_path: Path) -> None:
     from sentence_transformers import models
 
-    inner = models.Transformer(model.at("model"), max_seq_length=48)
+    inner = models.Transformer(model.at("model"), max_seq_length=160)
     pooled = SentenceTransformer(modules=[inner, models.Pooling(32, pooling_mode="mean")], device="cpu")
     pooled.save_pretrained(str(tmp_path / "mean"))
     judged = Worker(ModelSpec("else/mean", "1", str(tmp_path / "mean")), threads=1, root=None)

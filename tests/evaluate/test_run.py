@@ -90,7 +90,7 @@ def test_two_evaluations_are_compared_on_the_same_rows(model: Artifact, corpus: 
             ArtifactKey("evaluate", name, stage.REVISION, {"max_tokens": tokens}),
             partial(_evaluate, EvaluateConfig(max_tokens=tokens), {"corpus": corpus, "model": model}),
         )
-        for name, tokens in (("long", 48), ("short", 8))
+        for name, tokens in (("long", 160), ("short", 80))
     ]
     comparison = compare(*made, resamples=200)
     assert [task.task for task in comparison.tasks] == ["cldr", "pydoc"]

@@ -14,7 +14,7 @@ import torch
 from mteb.languages import ISO_TO_LANGUAGE
 from mteb.models.model_meta import ModelMeta, ScoringFunction
 
-from polyglossa.errors import DataError
+from polyglossa.errors import DataError, PolyglossaError
 from polyglossa.evaluate.instructions import prompts_for
 from polyglossa.evaluate.local import build_local
 from polyglossa.evaluate.plan import PlannedTask, Share
@@ -32,6 +32,10 @@ from polyglossa.vectors import VectorStore
 
 _ENCODE = {"batch_size": 1024, "show_progress_bar": False}  # only mteb's loader cuts by it; the encoder has its own
 _UNKNOWN_ROWS = 20_000  # weight of a task whose size mteb does not tell
+
+
+class UndefinedScoreError(PolyglossaError):
+    """A task has no score: a correlation with a constant, for one."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +177,12 @@ def _evaluate(model: MtebEncoder, task: Any, predictions: Path | None) -> dict[s
     if not ran.task_results:
         raise DataError(f"{task.metadata.name}: mteb gave no result; its data may not be had here.")
     result: dict[str, Any] = json.loads(ran.task_results[0].model_dump_json())
+    undefined = [row["hf_subset"] for rows in result["scores"].values() for row in rows if row["main_score"] is None]
+    if undefined:
+        raise UndefinedScoreError(
+            f"{task.metadata.main_score} is not defined for {', '.join(undefined[:5])}: "
+            "all vectors or all labels may be equal (is the prompt longer than the model's longest text?)."
+        )
     return result
 
 
@@ -210,7 +220,7 @@ def _planned(task: Any) -> PlannedTask:
 
 def _reason(error: Exception) -> str:
     said = " ".join(str(error).split())[:300]
-    return said if isinstance(error, DataError) else f"{type(error).__name__}: {said}"
+    return said if isinstance(error, PolyglossaError) else f"{type(error).__name__}: {said}"
 
 
 def model_meta(source: Source, spec: ModelSpec) -> ModelMeta:
