@@ -1,4 +1,4 @@
-"""The feed through a real Ray streaming split: every rank gets its own micro-batches, all of them, in order (promise 2)."""
+"""The feed through a real streaming split: every rank gets its own micro-batches, all, and in order (promise 2)."""
 
 from functools import partial
 from pathlib import Path
@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import ray
-from engine.toy_packs import Consumer, ToySource, write_pack
 
+from engine.toy_packs import Consumer, ToySource, write_pack
 from polyglossa.engine.feed import FeedSpec, StepDataConfig, open_plan, placeholder_datasets, rank_batches
 from polyglossa.engine.plan import PlanSettings
 from polyglossa.engine.stream import local_batches

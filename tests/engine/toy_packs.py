@@ -36,7 +36,7 @@ def plan_source(source: ToySource, bundle_rows: int = 32) -> PlanSource:
 
 
 def write_pack(folder: Path, sources: Sequence[ToySource], *, bundle_rows: int = 32) -> str:
-    """Write a pack: query i of a source reads [number of i …], texts have 4 to 29 tokens, neighbours share positives."""
+    """Write a pack: texts have 4 to 29 tokens, rows 2 i and 2 i + 1 share a positive and a group."""
     entries = []
     for source in sources:
         in_batch = source.task in ("retrieval", "bitext")
