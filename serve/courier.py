@@ -40,6 +40,7 @@ class Courier:
         self._member, self._tokens, self._send, self._limits, self._metrics = member, tokens, send, limits, metrics
         self._waiting = Waiting()
         self._under_way: dict[bytes, Item] = {}
+        metrics.waiting.labels(member.name).set_function(lambda: len(self._under_way))
         self._cache = StateCache(cache_mib)
         self._short = Lane[Fresh](self._tokenise, self._tokenised)
         self._long = Lane[Fresh](self._tokenise, self._tokenised)
@@ -126,7 +127,6 @@ class Courier:
             item.wanted -= 1
             if not item.wanted and not item.state.done():
                 item.state.cancel()
-        self._metrics.waiting.labels(self._member.name).set(len(self._under_way))
 
     def _tokenise(self, pieces: list[Fresh]) -> None:
         encoded = iter(self._tokens.encode([text for fresh, _ in pieces for _, text in fresh]))
