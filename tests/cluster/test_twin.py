@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -102,7 +103,7 @@ def test_a_submitted_recipe_runs_follows_its_log_and_ends_well(twin: Twin, tmp_p
     assert done.returncode == 0, done.stdout[-2000:]
     assert "succeeded" in done.stdout
     assert list(tmp_path.glob("*/artifacts/corpus/*/COMMITTED"))
-    (package,) = Path(twin.folder, "ray").glob("session_2*/runtime_resources/working_dir_files/_ray_pkg_*/")
+    package = next(Path(twin.folder, "ray").glob("session_2*/runtime_resources/working_dir_files/_ray_pkg_*/"))
     size = sum(file.stat().st_size for file in package.rglob("*") if file.is_file())
     print(f"uploaded working_dir: {size / 1024:.0f} KiB")
     assert size < 2 << 20
@@ -116,6 +117,19 @@ def test_a_recipe_that_is_wrong_fails_with_its_reason(twin: Twin) -> None:
     assert failed.returncode != 0
     assert "nonsense: unknown key" in failed.stdout
     assert "failed with exit code 2" in failed.stdout
+
+
+@pytest.mark.slow
+def test_two_jobs_at_once_do_not_disturb_each_other(twin: Twin, tmp_path: Path) -> None:
+    def run(name: str) -> subprocess.CompletedProcess:
+        return submit(twin, "python", "jobs/corpus.py", RECIPE, *PROFILE, "--set", f"storage={tmp_path}/{name}")
+
+    with ThreadPoolExecutor(2) as pool:
+        ended = list(pool.map(run, ("first", "second")))
+    assert [done.returncode for done in ended] == [0, 0]
+    manifests = [next(tmp_path.glob(f"{name}/*/artifacts/corpus/*/manifest.json")) for name in ("first", "second")]
+    first, second = (json.loads(manifest.read_text()) for manifest in manifests)
+    assert (first["hash"], first["counts"]) == (second["hash"], second["counts"])
 
 
 @pytest.mark.slow
