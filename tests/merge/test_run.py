@@ -41,7 +41,7 @@ def test_the_result_is_never_worse_than_the_best_model(
 
 def test_a_share_too_few_is_refused(ray_local: None, tmp_path: Path, models: list[Artifact], pack: Artifact) -> None:
     with pytest.raises(UserError, match=r"merge.weights: got 2 for 3 models"):
-        merge(tmp_path, models, pack, weights=[0.5, 0.5])
+        merge(tmp_path, models, pack, weights=(0.5, 0.5))
 
 
 def test_one_model_is_refused(tmp_path: Path, models: list[Artifact], pack: Artifact) -> None:
