@@ -80,7 +80,7 @@ def test_interrupted_runs_leave_no_half_artifact_and_no_process_and_end_the_same
         run.send_signal(sent)
         out, err = run.communicate(timeout=120)
         assert run.returncode in (0, 130), out + err
-        gone, alive = psutil.wait_procs(family, timeout=30)
+        _gone, alive = psutil.wait_procs(family, timeout=30)
         assert not alive
         for manifest in tmp_path.rglob("manifest.json"):
             assert (manifest.parent / "COMMITTED").exists()
