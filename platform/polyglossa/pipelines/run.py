@@ -139,7 +139,7 @@ def _say_done(name: str, done: Artifact, *, reused: bool) -> None:
 
 def _figures(counts: Mapping[str, Any], seconds: float) -> list[str]:
     """Say a stage's first figures, the very first with its rate; nothing is said of what is zero."""
-    said = []
+    said: list[str] = []
     for figure, value in counts.items():
         if isinstance(value, int | float) and value:
             amount = f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
