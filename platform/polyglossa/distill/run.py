@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from polyglossa.artifact import Artifact, Draft, open_storage
 from polyglossa.distill.store import Halves, Remembered, teacher_bundles
-from polyglossa.engine.board import Board
 from polyglossa.engine.bundles import INDEX
 from polyglossa.errors import DataError
 from polyglossa.progress import track
@@ -40,13 +39,14 @@ def run(config: TeacherConfig, inputs: Mapping[str, Artifact], draft: Draft, pla
     model = inputs["model"].at("model")
     # The tasks that write import this module, and have no need of torch.
     from polyglossa.distill.teacher import Teacher
+    from polyglossa.engine.launch import start_board
 
     actor: Any = ray.remote(Teacher)
     teachers = [
         actor.options(**options).remote(model, config, placement.threads, placement.gpus > 0)
         for _ in range(placement.workers)
     ]
-    board: Any = ray.remote(num_cpus=0)(Board).remote()
+    board = start_board()
     pending = [_write.remote(pack.at(path), draft.at(path), teachers, board) for path in files]
     written = []
     with track("distill", total=texts, unit="texts") as bar:

@@ -21,6 +21,7 @@ import ray.train
 import torch
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from polyglossa.artifact import clear
 from polyglossa.engine.ahead import BatchesAhead
@@ -47,7 +48,7 @@ def fit(runs: Sequence[TrainRun], placement: TrainPlacement, storage: str) -> No
     Raises:
         TrainingError: a run diverged, or the worker group failed more often than allowed.
     """
-    board = cast(Any, ray.remote(num_cpus=0)(Board)).remote()
+    board = start_board()
     notes = posixpath.join(storage, f"ray-train-{uuid.uuid4().hex[:8]}")
     trainer = _trainer(runs, placement, notes, board)
     failure: list[BaseException] = []
@@ -67,6 +68,12 @@ def fit(runs: Sequence[TrainRun], placement: TrainPlacement, storage: str) -> No
     unfinished = [run.name for run in runs if not run.finished]
     if unfinished:
         raise TrainingError(f"{', '.join(unfinished)}: training was aborted. Start again: it resumes by itself.")
+
+
+def start_board() -> Any:
+    """Start the actor that workers report to, on the driver's own node: a lost worker node must not take it along."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return cast(Any, ray.remote(num_cpus=0, scheduling_strategy=here)(Board)).remote()
 
 
 def _trainer(runs: Sequence[TrainRun], placement: TrainPlacement, notes: str, board: Any) -> TorchTrainer:
