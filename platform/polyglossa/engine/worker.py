@@ -3,7 +3,6 @@
 A run resumes by itself: it looks for the last committed checkpoint and asks for the batches from that step on.
 """
 
-import json
 import posixpath
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,15 +10,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from polyglossa.artifact import exists, open_storage, read_json, write_json
+from polyglossa.artifact import exists, read_json
 from polyglossa.collectives import barrier, rank, world_size
 from polyglossa.engine import checkpoint
-from polyglossa.engine.adapt import adapt, choose_table_rank, restore
+from polyglossa.engine.adapt import adapt, choose_table_rank
 from polyglossa.engine.ahead import BatchesAhead
 from polyglossa.engine.backend_plain import OptimizerSettings, PlainBackend
 from polyglossa.engine.batch import RankBatch
 from polyglossa.engine.callbacks import Checkpoints, Guard, MetricsLog, Progress, Validation
 from polyglossa.engine.embedder import Embedder
+from polyglossa.engine.export import SUMMARY, LateModels, export
 from polyglossa.engine.loop import Callback, run_loop
 from polyglossa.engine.objective import build_objective
 from polyglossa.engine.position import latest
@@ -27,13 +27,10 @@ from polyglossa.engine.schedule import learning_rate
 from polyglossa.engine.spec import FeedSpec
 from polyglossa.engine.step import Budget
 from polyglossa.engine.stream import validation_batches
-from polyglossa.folders import local_folder, written_folder
-from polyglossa.model.directory import load_backbone, read_prompts, save_model_directory
+from polyglossa.folders import local_folder
+from polyglossa.model.directory import load_backbone
 from polyglossa.model.exits import exit_layers
-from polyglossa.model.tokenizer import load_tokenizer
-from polyglossa.objectives.matryoshka import widths
 
-SUMMARY = "trained.json"
 _KEEP = 2  # newest checkpoints that stay: one may be cut short while the other is read
 
 
@@ -116,6 +113,7 @@ def train(
         saves = Checkpoints(
             writer, backend, log, every=compute.checkpoint_steps, total_steps=run.total_steps, leaving=leaving
         )
+        late = LateModels(run, backend)
         tell(start, "")
         began = time.monotonic()
         run_loop(
@@ -124,11 +122,11 @@ def train(
             build_objective(run.stage["objective"], width=run.width, distillation_weight=run.distillation_weight),
             rate=_rate(run),
             budget=_budget(run, compute),
-            callbacks=[Guard(warn), log, *_validation(run, compute, backend, log), saves, Progress(tell)],
+            callbacks=[Guard(warn), log, *_validation(run, compute, backend, log), late, saves, Progress(tell)],
         )
         log.flush()
         writer.wait()
-        _export(run, backend, {"seconds": round(time.monotonic() - began, 3), "resumed_at": start})
+        export(run, backend, {"seconds": round(time.monotonic() - began, 3), "resumed_at": start})
     finally:
         batches.close()
         writer.close()
@@ -195,52 +193,6 @@ def _validation(run: TrainRun, compute: Compute, backend: Any, log: MetricsLog) 
     return [
         Validation(backend, objective, batches, log, budget=_budget(run, compute), every=run.stage["validation_steps"])
     ]
-
-
-def _export(run: TrainRun, backend: Any, figures: Mapping[str, Any]) -> None:
-    """Write the model directory, the metrics of every step, and last the summary that says it is done."""
-    writes = rank() == 0
-    # Under ZeRO 3 every rank takes part in gathering each weight, and only the one that writes keeps it.
-    weights = {name: value.float().cpu() if writes else None for name, value in backend.weights()}
-    if not writes:
-        return
-    model = posixpath.join(run.output_uri, "model")
-    with local_folder(run.model_uri) as source, written_folder(model) as folder:
-        backbone = adapt(load_backbone(source), run.stage)
-        backbone.load_state_dict(weights)
-        restore(backbone, run.stage)
-        config = backbone.config
-        full = run.stage["objective"]["matryoshka"] == "none"
-        save_model_directory(
-            folder,
-            backbone,
-            (tokenizer := load_tokenizer(source)),
-            max_tokens=tokenizer.model_max_length,
-            prompts=read_prompts(source),
-            matryoshka_widths=getattr(config, "matryoshka_dimensions", (run.width,)) if full else widths(run.width),
-        )
-    records = checkpoint.read_metrics(run.checkpoint_uri)
-    _write_lines(posixpath.join(run.output_uri, "metrics.jsonl"), records)
-    write_json(posixpath.join(run.output_uri, SUMMARY), {**_summary(records), **figures})
-
-
-def _summary(records: list[dict[str, Any]]) -> dict[str, Any]:
-    seconds = sum(record["seconds"] for record in records)
-    last = records[-max(1, len(records) // 10) :]
-    return {
-        "steps": len(records),
-        "examples": sum(record["examples"] for record in records),
-        "tokens": sum(record["tokens"] for record in records),
-        "loss": round(sum(record["loss"] for record in last) / max(1, len(last)), 6),
-        "step_seconds": round(seconds / max(1, len(records)), 4),
-        "data_wait_share": round(sum(record["data_wait"] for record in records) / max(seconds, 1e-9), 4),
-    }
-
-
-def _write_lines(uri: str, records: list[dict[str, Any]]) -> None:
-    filesystem, path = open_storage(uri)
-    with filesystem.open_output_stream(path) as stream:
-        stream.write("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode())
 
 
 def width_of(model_uri: str) -> int:

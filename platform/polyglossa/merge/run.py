@@ -1,7 +1,7 @@
 """The merge stage: judge each model, average, judge the average, keep the better.
 
-Inputs are `model:0`, `model:1` … and `pack`. The models are judged in parallel, one Ray task each. If no average beats
-the best model, the artifact holds that model, and `merge.json` says so.
+Inputs are `model:0`, `model:1` … (each with the late checkpoints that its training kept) and `pack`. The models are
+judged in parallel, one Ray task each. If no average beats the best model, the artifact holds that model, and says so.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from polyglossa.merge.soup import greedy_soup
 from polyglossa.merge.validation import validation_score
 from polyglossa.merge.weights import average, save
 from polyglossa.model.encoder import Encoder
-from polyglossa.progress import track
+from polyglossa.progress import say, track
 from polyglossa.recipe.merge import MergeConfig
 from polyglossa.recipe.placement import StagePlacement
 
@@ -36,19 +36,23 @@ def run(config: MergeConfig, inputs: Mapping[str, Artifact], draft: Draft, place
     Raises:
         UserError: fewer than two models, or models that do not fit each other.
     """
-    models = [inputs[role].at("model") for role in sorted(_model_roles(inputs), key=lambda role: int(role[6:]))]
+    models = [uri for role in _model_roles(inputs) for uri in _models_of(inputs[role], config.late_checkpoints)]
     if len(models) < 2:
         raise UserError(f"merge: got {len(models)} model; give two or more.")
     if config.weights is not None and len(config.weights) != len(models):
         raise UserError(f"merge.weights: got {len(config.weights)} for {len(models)} models; give one each.")
     work = _Work(config, inputs["pack"].uri, placement)
-    with track(STAGE, total=len(models) + 1, unit="models") as bar:
+    with track(STAGE, total=len(models) + 2, unit="models") as bar:
         scores: list[float] = _results([work.judge([model], [1.0]) for model in models])
         bar.advance(len(models))
         report = _merge(config, models, scores, work)
+        bar.advance()
         _results([work.judge([models[index] for index in report["kept"]], report["weights"], draft.at("model"))])
+        report["score_reloaded"] = work.score([draft.at("model")], [1.0])
+        bar.advance()
     draft.write_json(report, "merge.json")
     draft.count(method=config.method, score=report["score"], best_single=max(scores), merged=report["merged"])
+    say(_verdict(report, max(scores)))
 
 
 def _merge(config: MergeConfig, models: Sequence[str], scores: Sequence[float], work: "_Work") -> dict[str, Any]:
@@ -73,6 +77,12 @@ def _merge(config: MergeConfig, models: Sequence[str], scores: Sequence[float], 
         "weights": weights,
         "trials": trials,
     }
+
+
+def _verdict(report: Mapping[str, Any], best: float) -> str:
+    tried = max((trial["score"] for trial in report["trials"]), default=best)
+    kept = f"averaged {len(report['kept'])} models" if report["merged"] else "no average is better: kept the best model"
+    return f"  merge: best average {tried:.4f}, best of {len(report['scores'])} models {best:.4f}; {kept}"
 
 
 class _Work:
@@ -134,4 +144,10 @@ def _results(references: Sequence[Score]) -> list[float]:
 
 
 def _model_roles(inputs: Mapping[str, Artifact]) -> list[str]:
-    return [role for role in inputs if role.startswith("model:")]
+    return sorted((role for role in inputs if role.startswith("model:")), key=lambda role: int(role[6:]))
+
+
+def _models_of(trained: Artifact, late: bool) -> list[str]:
+    """List the model directories of an artifact: late checkpoints, oldest first, then what the training ended with."""
+    steps = trained.counts.get("late_steps", ()) if late else ()
+    return [*(trained.at("late", str(step)) for step in steps), trained.at("model")]

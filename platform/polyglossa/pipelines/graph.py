@@ -5,6 +5,7 @@ become one node: two members that read the same packed data share it.
 
     corpus → backbone → pack → train ┬→ mine → pack → train ─┬→ evaluate → report → serve
                                      └→ prune → (distill) → train ┘
+    train → merge, where a member averages models
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,7 +22,7 @@ from polyglossa.recipe.teacher import TeacherConfig
 from polyglossa.recipe.train import StageConfig, TrainConfig
 
 STAGES = (
-    "corpus", "backbone", "pack", "train", "mine", "prune", "distill", "evaluate", "report", "serve",
+    "corpus", "backbone", "pack", "train", "mine", "prune", "distill", "merge", "evaluate", "report", "serve",
 )  # fmt: skip
 
 
@@ -91,26 +92,50 @@ class _Builder:
         if member.backbone is not None:
             backbone = Node(f"backbone.{member.name}", "backbone", member.backbone, {"corpus": "corpus"})
             self.roots[member.name] = model = self.graph.add(backbone)
-        else:
+        elif member.prune is not None:
             model = self._pruned(member)
+        else:
+            self.models[f"{member.name}@merge"] = self._merged(member)
+            return
         self.start[member.name] = model
         for stage in member.stages:
-            last = stage == member.stages[-1]
             pack = self._pack(member, stage)
-            taught = member.teacher if last else None
+            taught = member.teacher if stage == member.stages[-1] else None
             trained = self._train(member, stage, model, pack, taught)
             if taught is not None and member.without_distillation:
                 self.models[f"{member.name}@without"] = self._train(member, stage, model, pack, None, ".without")
             self.models[f"{member.name}@{stage}"] = model = trained
+        if member.merge is not None:
+            self.models[f"{member.name}@merge"] = self._merged(member)
 
     def _pruned(self, member: Member) -> str:
         assert member.prune is not None
-        origin = member.prune.from_
-        parent = origin.partition("@")[0]
-        self.roots[member.name] = self.roots[parent]
-        pack = self._pack(self.recipe.member(parent), origin.partition("@")[2])
-        inputs = {"model": self.models[origin], "pack": pack}
-        return self.graph.add(Node(f"prune.{member.name}", "prune", PruneStage.of(member.prune), inputs))
+        inputs = {"model": self.models[member.prune.from_], "pack": self._pack_of(member.prune.from_)}
+        own_tokens = member.prune.vocabulary is not None
+        if own_tokens:
+            inputs["corpus"] = "corpus"
+        pruned = self.graph.add(Node(f"prune.{member.name}", "prune", PruneStage.of(member.prune), inputs))
+        self.roots[member.name] = pruned if own_tokens else self.roots[member.prune.from_.partition("@")[0]]
+        return pruned
+
+    def _merged(self, member: Member) -> str:
+        """Average a member's last model, or the first one it names, with the others; judged on what that one read."""
+        assert member.merge is not None
+        own = [f"{member.name}@{member.stages[-1]}"] if member.stages else []
+        models = [*own, *member.merge.models]
+        self.roots.setdefault(member.name, self.roots[models[0].partition("@")[0]])
+        roles = {f"model:{index}": self.models[reference] for index, reference in enumerate(models)}
+        inputs = {**roles, "pack": self._pack_of(models[0])}
+        return self.graph.add(Node(f"merge.{member.name}", "merge", member.merge.settled(), inputs))
+
+    def _pack_of(self, reference: str) -> str:
+        """The packed data that a model was trained on last."""
+        name, _, stage = reference.partition("@")
+        member = self.recipe.member(name)
+        if stage != "merge":
+            return self._pack(member, stage)
+        assert member.merge is not None
+        return self._pack_of(f"{name}@{member.stages[-1]}" if member.stages else member.merge.models[0])
 
     def _pack(self, member: Member, stage: str) -> str:
         config = PackConfig.of(self.recipe.training[stage])
@@ -138,12 +163,14 @@ class _Builder:
     def _train(self, member: Member, stage: str, model: str, pack: str, teacher: str | None, mark: str = "") -> str:
         inputs = {"model": model, "pack": pack}
         if teacher is not None:
-            inputs["teacher"] = self._teacher_store(member, teacher, pack)
+            inputs["teacher"] = self._teacher_store(teacher, stage)
         config = TrainConfig.of(stage_of(member, self.recipe.training[stage]), distil=teacher is not None)
         return self.graph.add(Node(f"train.{member.name}.{stage}{mark}", "train", config, inputs))
 
-    def _teacher_store(self, member: Member, teacher: str, pack: str) -> str:
-        final = self.models[f"{teacher}@{self.recipe.member(teacher).stages[-1]}"]
+    def _teacher_store(self, teacher: str, stage: str) -> str:
+        """Made from the stage's texts in the teacher's own tokens; texts keep their places whatever the tokenizer."""
+        pack = self._pack(self.recipe.member(teacher), stage)
+        final = self.models[f"{teacher}@{self.recipe.member(teacher).final}"]
         config = TeacherConfig(width=self._widest_student(teacher))
         name = f"distill.{teacher}.{pack.partition('.')[2]}"
         return self.graph.add(Node(name, "distill", config, {"model": final, "pack": pack}))
@@ -159,8 +186,11 @@ class _Builder:
         labels: dict[str, str] = {}
         rows: list[ReportedMember] = []
         for member in self.recipe.members:
-            final = self.models[f"{member.name}@{member.stages[-1]}"]
+            final = self.models[f"{member.name}@{member.final}"]
             labels[member.name] = final
+            unmerged = f"{member.name}.unmerged" if member.merge is not None and member.stages else None
+            if unmerged is not None:
+                labels[unmerged] = self.models[f"{member.name}@{member.stages[-1]}"]
             if member.backbone is not None:
                 labels[f"{member.name}.untrained"] = self.start[member.name]
             without = self.models.get(f"{member.name}@without")
@@ -171,6 +201,7 @@ class _Builder:
                     name=member.name,
                     untrained=f"{member.name}.untrained" if member.backbone is not None else None,
                     without_distillation=f"{member.name}.without_distillation" if without else None,
+                    unmerged=unmerged,
                     teacher=member.teacher,
                 )
             )

@@ -1,10 +1,11 @@
-"""Recipe section `members`: the family. A member starts from a backbone or is pruned from another member."""
+"""Recipe section `members`: the family. A member starts from a backbone, is pruned from another, or is an average."""
 
 from typing import Self
 
 from pydantic import Field, model_validator
 
 from polyglossa.recipe.backbone import BackboneConfig, Shape
+from polyglossa.recipe.merge import MemberMerge
 from polyglossa.recipe.prune import PruneConfig
 from polyglossa.recipe.strict import Strict
 
@@ -17,8 +18,10 @@ class Member(Strict):
     """Where the member starts, unless it is pruned."""
     prune: PruneConfig | None = None
     """Whom the member is cut out of, unless it has a backbone."""
-    stages: tuple[str, ...] = Field(min_length=1)
-    """Training stages in order, keys of `training`."""
+    stages: tuple[str, ...] = ()
+    """Training stages in order, keys of `training`; none where the member is only an average of others."""
+    merge: MemberMerge | None = None
+    """Average what the last stage ends with and its late checkpoints, or other models; None takes the last stage's."""
     teacher: str | None = None
     """Member whose final model is distilled into this one during its last stage."""
     without_distillation: bool = False
@@ -31,17 +34,36 @@ class Member(Strict):
     """Overrides the steps of every stage."""
 
     @model_validator(mode="after")
-    def _backbone_or_pruned(self) -> Self:
-        if (self.backbone is None) == (self.prune is None):
-            raise ValueError("give exactly one of `backbone` and `prune`")
+    def _starts_somewhere(self) -> Self:
+        starts = (self.backbone is not None) + (self.prune is not None)
+        average = self.merge is not None and len(self.merge.models) > 1
+        if starts > 1 or (not starts and not (average and not self.stages)):
+            raise ValueError(
+                "give exactly one of `backbone` and `prune`, or an average alone: `merge.models` of two or more "
+                "without `stages`"
+            )
+        if starts and not self.stages:
+            raise ValueError("stages: empty; name at least one training stage")
         return self
 
+    @property
+    def final(self) -> str:
+        """Where the member's final model comes from: `merge`, or its last stage."""
+        return "merge" if self.merge is not None else self.stages[-1]
+
+    @property
+    def origin(self) -> str | None:
+        """`<member>@<stage>` that the member is cut out of or, without stages of its own, averaged from first."""
+        if self.prune is not None:
+            return self.prune.from_
+        return self.merge.models[0] if self.merge is not None and not self.stages else None
+
     def shape(self, parent: Shape | None = None) -> Shape | None:
-        """The member's shape where the recipe alone tells it, given its parent's."""
+        """The member's shape where the recipe alone tells it, given that of the member it comes from."""
         if self.backbone is not None:
             return self.backbone.shape
         if parent is None or self.prune is None:
-            return None
+            return parent
         kv_heads = self.prune.kv_heads or parent.kv_heads
         return Shape(
             hidden=self.prune.hidden,

@@ -1,4 +1,4 @@
-"""Averages of several models: what is merged, how, and what it is judged by."""
+"""Averages of several models: what is merged, how, and what it is judged by. Recipe key `members.*.merge`."""
 
 from typing import Literal, Self
 
@@ -15,6 +15,9 @@ class MergeConfig(Strict):
     (Wortsman et al. 2022, arXiv 2203.05482)."""
     weights: tuple[float, ...] | None = None
     """Share of each model, in order; None weighs all alike. Not for `greedy_soup`, which chooses for itself."""
+    late_checkpoints: bool = True
+    """Average the late checkpoints too that the trainings kept (`training.*.late_checkpoints`); each comes before the
+    model that its training ended with."""
     validation_queries: int = Field(2000, ge=1)
     """Queries of each source's validation rows that models are judged on, at most."""
 
@@ -25,3 +28,14 @@ class MergeConfig(Strict):
         if self.weights is not None and (min(self.weights, default=0) < 0 or sum(self.weights) <= 0):
             raise ValueError(f"weights: {list(self.weights)} are no shares; give numbers ≥ 0 with a sum > 0")
         return self
+
+
+class MemberMerge(MergeConfig):
+    """How a member's final model, `<member>@merge`, is averaged; it is kept only if it is better than each model."""
+
+    models: tuple[str, ...] = ()
+    """`<member>@<stage>`: models beside the one that the member's own last stage ends with."""
+
+    def settled(self) -> MergeConfig:
+        """Take what shapes the artifact: all but the models' names, which their own hashes stand for."""
+        return MergeConfig.model_validate(self.model_dump(exclude={"models"}))

@@ -43,7 +43,7 @@ class Recipe(Strict):
         """Shape of every member that the recipe alone tells (None where a hub model decides)."""
         shapes: dict[str, Shape | None] = {}
         for member in self.members:
-            parent = shapes.get(member.prune.from_.partition("@")[0]) if member.prune else None
+            parent = shapes.get(member.origin.partition("@")[0]) if member.origin else None
             shapes[member.name] = member.shape(parent)
         return shapes
 

@@ -55,5 +55,6 @@ class Profile(Strict):
     train: TrainPlacement = TrainPlacement()
     prune: StagePlacement = StagePlacement(threads=2)
     distill: StagePlacement = StagePlacement(workers=2)
+    merge: StagePlacement = StagePlacement()
     evaluate: StagePlacement = StagePlacement(workers=2)
     serve: StagePlacement = StagePlacement(cpus=0.5)

@@ -26,6 +26,8 @@ def check(recipe: Recipe) -> None:
             if recipe.training[stage].hard_negatives and recipe.mine is None:
                 raise ValueError(f"training.{stage}.hard_negatives: needs a `mine` section, and there is none")
         shapes[member.name] = _shape(member, seen, shapes, where)
+        if member.merge is not None:
+            _check_merge(member, recipe, seen, shapes, where)
         if member.teacher is not None:
             _check_teacher(member, seen, shapes, where)
         elif member.without_distillation:
@@ -40,20 +42,43 @@ def check(recipe: Recipe) -> None:
 
 
 def _shape(member: Member, seen: dict[str, Member], shapes: dict[str, Shape | None], where: str) -> Shape | None:
-    if member.prune is None:
+    if member.origin is None:
         return member.shape()
-    name = member.prune.from_.partition("@")[0]
+    name = member.origin.partition("@")[0]
+    if member.prune is None:
+        return member.shape(shapes.get(name))
     if name == member.name:
         raise ValueError(f"{where}.prune.from: {name!r} cannot be pruned from itself; name an earlier member")
-    _model_at(member.prune.from_, seen, f"{where}.prune.from")
+    _model_at(member.origin, seen, f"{where}.prune.from")
     parent = shapes[name]
     if parent is None:
         return None
-    for field in ("hidden", "mlp", "layers"):
+    for field in ("hidden", "mlp", "layers", "kv_heads"):
         got, limit = getattr(member.prune, field), getattr(parent, field)
-        if got > limit:
+        if got is not None and got > limit:
             raise ValueError(f"{where}.prune.{field}: {got} is wider than the {limit} of {name!r}; use at most {limit}")
     return member.shape(parent)
+
+
+def _check_merge(
+    member: Member, recipe: Recipe, seen: dict[str, Member], shapes: dict[str, Shape | None], where: str
+) -> None:
+    assert member.merge is not None
+    for index, reference in enumerate(member.merge.models):
+        path = f"{where}.merge.models.{index}"
+        _model_at(reference, {**seen, member.name: member}, path)
+        name = reference.partition("@")[0]
+        if reference in (f"{member.name}@{stage}" for stage in (*member.stages[-1:], "merge")):
+            raise ValueError(f"{path}: {reference!r} is merged anyway; leave it out")
+        if reference in member.merge.models[:index]:
+            raise ValueError(f"{path}: {reference!r} is named twice; give it one greater weight instead")
+        ours, theirs = shapes[member.name], shapes[name]
+        if ours is not None and theirs is not None and ours != theirs:
+            raise ValueError(f"{path}: {name!r} has another shape than {member.name!r}; only equal shapes average")
+    late = member.stages and member.merge.late_checkpoints and recipe.training[member.stages[-1]].late_checkpoints
+    if not member.merge.models and not late:
+        stage = member.stages[-1]
+        raise ValueError(f"{where}.merge: one model is no average; set training.{stage}.late_checkpoints or `models`")
 
 
 def _check_teacher(member: Member, seen: dict[str, Member], shapes: dict[str, Shape | None], where: str) -> None:
@@ -75,9 +100,10 @@ def _model_at(reference: str, seen: dict[str, Member], where: str) -> None:
     if name not in seen:
         raise ValueError(f"{where}: {name!r} is not an earlier member; those are {_names(seen)}")
     if not stage:
-        raise ValueError(f"{where}: {reference!r} names no stage; write {name}@{seen[name].stages[0]}")
-    if stage not in seen[name].stages:
-        raise ValueError(f"{where}: {name!r} has no stage {stage!r}; it has {_names(seen[name].stages)}")
+        raise ValueError(f"{where}: {reference!r} names no stage; write {name}@{(*seen[name].stages, 'merge')[0]}")
+    has = (*seen[name].stages, *(["merge"] if seen[name].merge is not None else []))
+    if stage not in has:
+        raise ValueError(f"{where}: {name!r} has no stage {stage!r}; it has {_names(has)}")
 
 
 def _names(names: Iterable[str]) -> str:

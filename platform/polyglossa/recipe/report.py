@@ -14,6 +14,8 @@ class ReportedMember(Strict):
     """Label of the evaluation of the model that the member started from, where it was not pruned."""
     without_distillation: str | None = None
     """Label of the evaluation of the member trained without its teacher."""
+    unmerged: str | None = None
+    """Label of the evaluation of the member before its models were averaged."""
     teacher: str | None = None
     """Member that taught this one."""
 

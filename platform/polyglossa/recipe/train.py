@@ -95,6 +95,10 @@ class StageConfig(Strict):
     """Steps between validation losses; None computes none."""
     validation_batches: int = Field(4, ge=1)
     """Most global batches of each source in one validation."""
+    late_checkpoints: int = Field(0, ge=0)
+    """Late checkpoints kept as models, to be merged (published: 5); 0 keeps none."""
+    late_checkpoint_steps: int = Field(500, ge=1)
+    """Steps between late checkpoints, counted back from the last step."""
     seed: int = 0
     """Seed of order, negative choice and dropout."""
 

@@ -51,8 +51,10 @@ def _member(member: ReportedMember, summaries: Mapping[str, Summary]) -> dict[st
     if "cldr" in summary["tasks"]:
         figures["cldr_accuracy_by_language"] = summary["tasks"]["cldr"]["by_language"]
     figures["widths"] = main["widths"]
-    if member.without_distillation is not None:
-        figures["without_distillation"] = main_task(summaries[member.without_distillation])["mean"]
+    for name in ("without_distillation", "unmerged"):
+        label = getattr(member, name)
+        if label is not None:
+            figures[name] = main_task(summaries[label])["mean"]
     return figures
 
 

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from polyglossa.artifact import Artifact, Draft, clear, read_json
+from polyglossa.engine.export import SUMMARY
 from polyglossa.engine.launch import fit
 from polyglossa.engine.spec import FeedSpec, open_plan
-from polyglossa.engine.worker import SUMMARY, TrainRun, width_of
+from polyglossa.engine.worker import TrainRun, width_of
 from polyglossa.recipe.placement import TrainPlacement
 from polyglossa.recipe.train import TrainConfig
 

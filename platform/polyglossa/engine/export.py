@@ -1,0 +1,121 @@
+"""From a training backend to model directories: the final model with its figures, and late checkpoints as models.
+
+Late models lie beside the checkpoints until the run ends, so that a resumed run finds them; then they move into the
+artifact, to be averaged by the merge stage.
+"""
+
+import json
+import posixpath
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.fs as pafs
+
+from polyglossa.artifact import clear, open_storage, write_json
+from polyglossa.collectives import rank
+from polyglossa.engine import checkpoint
+from polyglossa.engine.adapt import adapt, restore
+from polyglossa.engine.batch import RankBatch
+from polyglossa.engine.loop import StepRecord
+from polyglossa.engine.step import StepResult
+from polyglossa.folders import local_folder, written_folder
+from polyglossa.model.directory import load_backbone, read_prompts, save_model_directory
+from polyglossa.model.tokenizer import load_tokenizer
+from polyglossa.objectives.matryoshka import widths
+
+if TYPE_CHECKING:
+    from polyglossa.engine.worker import TrainRun
+
+SUMMARY = "trained.json"
+LATE = "late"
+
+
+def late_steps(total_steps: int, count: int, every: int) -> list[int]:
+    """Say after how many updates models are kept: `count` of them, `every` apart, counted back from the last."""
+    return [done for back in range(count, 0, -1) if (done := total_steps - back * every) > 0]
+
+
+class LateModels:
+    """Keeps the model of chosen steps as a directory beside the checkpoints. A callback of the loop."""
+
+    def __init__(self, run: "TrainRun", backend: Any) -> None:
+        self._run, self._backend = run, backend
+        self._due = set(late_of(run))
+
+    def before_update(self, batch: RankBatch, result: StepResult) -> None:
+        """Let the update happen."""
+
+    def after_step(self, record: StepRecord) -> None:
+        """Write the model when it is time. A collective."""
+        done = record.step + 1
+        if done in self._due:
+            write_model(self._run, self._backend, posixpath.join(self._run.checkpoint_uri, LATE, str(done)))
+
+
+def late_of(run: "TrainRun") -> list[int]:
+    """Return the steps whose models a run keeps."""
+    return late_steps(run.total_steps, run.stage["late_checkpoints"], run.stage["late_checkpoint_steps"])
+
+
+def export(run: "TrainRun", backend: Any, figures: Mapping[str, Any]) -> None:
+    """Write the model directory, the metrics of every step, and last the summary that says it is done. A collective."""
+    write_model(run, backend, posixpath.join(run.output_uri, "model"))
+    if rank() != 0:
+        return
+    late = late_of(run)
+    for done in late:
+        _move(posixpath.join(run.checkpoint_uri, LATE, str(done)), posixpath.join(run.output_uri, LATE, str(done)))
+    records = checkpoint.read_metrics(run.checkpoint_uri)
+    _write_lines(posixpath.join(run.output_uri, "metrics.jsonl"), records)
+    kept = {"late_steps": late} if late else {}
+    write_json(posixpath.join(run.output_uri, SUMMARY), {**_summary(records), **figures, **kept})
+
+
+def write_model(run: "TrainRun", backend: Any, uri: str) -> None:
+    """Write the weights as they are now as a model directory. A collective; rank 0 writes."""
+    writes = rank() == 0
+    # Under ZeRO 3 every rank takes part in gathering each weight, and only the one that writes keeps it.
+    weights = {name: value.float().cpu() if writes else None for name, value in backend.weights()}
+    if not writes:
+        return
+    with local_folder(run.model_uri) as source, written_folder(uri) as folder:
+        backbone = adapt(load_backbone(source), run.stage)
+        backbone.load_state_dict(weights)
+        restore(backbone, run.stage)
+        config = backbone.config
+        full = run.stage["objective"]["matryoshka"] == "none"
+        save_model_directory(
+            folder,
+            backbone,
+            (tokenizer := load_tokenizer(source)),
+            max_tokens=tokenizer.model_max_length,
+            prompts=read_prompts(source),
+            matryoshka_widths=getattr(config, "matryoshka_dimensions", (run.width,)) if full else widths(run.width),
+        )
+
+
+def _move(source: str, target: str) -> None:
+    filesystem, path = open_storage(source)
+    other, destination = open_storage(target)
+    other.create_dir(destination, recursive=True)
+    pafs.copy_files(path, destination, source_filesystem=filesystem, destination_filesystem=other)
+    clear(source)
+
+
+def _summary(records: list[dict[str, Any]]) -> dict[str, Any]:
+    seconds = sum(record["seconds"] for record in records)
+    last = records[-max(1, len(records) // 10) :]
+    return {
+        "steps": len(records),
+        "examples": sum(record["examples"] for record in records),
+        "tokens": sum(record["tokens"] for record in records),
+        "loss": round(sum(record["loss"] for record in last) / max(1, len(last)), 6),
+        "step_seconds": round(seconds / max(1, len(records)), 4),
+        "data_wait_share": round(sum(record["data_wait"] for record in records) / max(seconds, 1e-9), 4),
+    }
+
+
+def _write_lines(uri: str, records: list[dict[str, Any]]) -> None:
+    filesystem, path = open_storage(uri)
+    with filesystem.open_output_stream(path) as stream:
+        stream.write("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode())
