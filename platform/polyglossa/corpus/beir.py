@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from polyglossa.corpus.candidates import candidate_table
 from polyglossa.corpus.files import File, Piece, list_files, under
-from polyglossa.corpus.tables import Bad, Columns, read_piece
+from polyglossa.corpus.tables import Columns, read_piece
+from polyglossa.corpus.text_rows import Bad
 from polyglossa.corpus.translations import draw
 from polyglossa.errors import DataError
 from polyglossa.recipe.sources import BeirSource

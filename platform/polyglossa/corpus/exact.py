@@ -5,12 +5,12 @@ smallest hash is kept, so the order in which files were read does not matter.
 """
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
-import xxhash
 
-from polyglossa.corpus.scratch import halves
+from polyglossa.corpus.hashing import SEPARATOR, halves, joined, mixed, text_hashes
+
+_ABSENT = "\x00"
 
 
 def winners(rows: pa.Table, sources: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -49,6 +49,10 @@ def _break_ties(
 
 
 def content_hashes(rows: pa.Table) -> np.ndarray:
-    """Hash all that rows carry besides their key."""
-    carried = rows.drop_columns(["key", "source"]).to_pylist()
-    return np.array([xxhash.xxh3_64_intdigest(orjson.dumps(row)) for row in carried], np.uint64)
+    """Hash what rows of one key and source may still differ in."""
+    total = np.zeros(rows.num_rows, np.uint64)
+    for column in rows.drop_columns(["key", "source", "query", "positives"]).columns:
+        texts = pc.binary_join(joined(column), SEPARATOR) if pa.types.is_list(column.type) else joined(column)
+        encoded = pc.fill_null(texts.cast(pa.string()), _ABSENT).dictionary_encode()
+        total = mixed(total ^ text_hashes(encoded.dictionary)[encoded.indices.to_numpy()])
+    return total

@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from polyglossa.corpus.candidates import candidate_table
 from polyglossa.corpus.language import canonical
-from polyglossa.corpus.tables import Bad, Batch, Columns
+from polyglossa.corpus.tables import Batch, Columns
+from polyglossa.corpus.text_rows import Bad
 from polyglossa.corpus.translations import Translation, draw, pairs_of, translation_table
 from polyglossa.recipe.sources import BitextSource, DatasetSource, F2llmSource, LabelledSource, PairColumns, PairSource
 

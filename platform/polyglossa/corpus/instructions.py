@@ -4,8 +4,10 @@ In symmetric tasks either side could have been the query, so a share of document
 (F2LLM-v2: 30 %), chosen by the document's hash, so that one text is always rendered the same way.
 """
 
-import xxhash
+import numpy as np
+import pyarrow as pa
 
+from polyglossa.corpus.hashing import shares
 from polyglossa.recipe.corpus import InstructionsConfig
 
 SYMMETRIC_TASKS = frozenset({"bitext", "clustering", "sts"})
@@ -16,11 +18,6 @@ def instruction_for(config: InstructionsConfig, task: str, source: str) -> str:
     return config.sources.get(source) or config.tasks[task]
 
 
-def document_is_instructed(config: InstructionsConfig, document_id: bytes, seed: int) -> bool:
-    """Tell whether a document of a symmetric task gets the instruction too."""
-    return draw_share(document_id, seed, b"document instruction") < config.document_share
-
-
-def draw_share(key: bytes, seed: int, purpose: bytes) -> float:
-    """Draw a number in [0, 1) that depends on its arguments alone."""
-    return xxhash.xxh3_64_intdigest(purpose + b"\x1f" + key, seed=seed) / 2**64
+def documents_instructed(config: InstructionsConfig, document_ids: pa.Array, seed: int) -> np.ndarray:
+    """Tell which documents of symmetric tasks get the instruction too."""
+    return shares(document_ids, seed, "document instruction") < config.document_share

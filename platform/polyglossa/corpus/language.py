@@ -5,6 +5,7 @@ is used where the recipe names its file.
 """
 
 import functools
+import sys
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -17,9 +18,12 @@ from polyglossa.errors import DataError
 
 Identified = tuple[str, float]
 """ISO 639-3 and a confidence in [0, 1]."""
+UNDETERMINED = "und"
+"""ISO 639-3 of a text whose language is not known."""
 _SCRIPT_SAMPLE = 48
 """Characters whose script is looked at."""
 _SHARED_SCRIPTS = ("Zyyy", "Zinh", "Zzzz")
+_ALWAYS_COUNTED = ("Hani", "Hira", "Kana")
 _WRITTEN_AS = {"Hira": "Jpan", "Kana": "Jpan", "Hang": "Kore"}
 SPACELESS_SCRIPTS = frozenset({"Hani", "Hans", "Hant", "Hira", "Kana", "Jpan", "Thai", "Laoo", "Khmr", "Mymr", "Tibt"})
 
@@ -111,35 +115,37 @@ def is_known(language: str, model: str | None) -> bool:
 
 
 @functools.cache
-def _script_table() -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Starts of ranges of code points, the script of each as an index, and the scripts."""
+def _script_table() -> tuple[np.ndarray, list[str]]:
+    """The script of every code point as an index, and the scripts; 1 MB, many times faster than a search of ranges."""
     names = sorted(set(Scripts.VALUES))
     index = {name: place for place, name in enumerate(names)}
-    return np.array(Scripts.RANGES), np.array([index[value] for value in Scripts.VALUES]), names
+    sizes = np.diff([*Scripts.RANGES, sys.maxunicode + 1])
+    return np.repeat(np.array([index[value] for value in Scripts.VALUES], np.uint8), sizes), names
 
 
-def scripts_of(texts: pa.ChunkedArray) -> list[str | None]:
-    """Return the script (ISO 15924) of most letters at the start of each text; None where no letter has one.
+def scripts_of(texts: pa.Array) -> pa.Array:
+    """Return the script (ISO 15924) of most letters at the start of each text; null where no letter has one.
 
     Kana beside Han is Japanese writing (`Jpan`); Han alone is `Hani`.
     """
-    starts = pc.utf8_slice_codeunits(texts, 0, _SCRIPT_SAMPLE).fill_null("").to_pylist()
-    codes = np.frombuffer("".join(starts).encode("utf-32-le", "surrogatepass"), np.uint32)
-    ranges, values, names = _script_table()
-    script = values[np.searchsorted(ranges, codes, side="right") - 1]
-    row = np.repeat(np.arange(len(starts)), [len(start) for start in starts])
-    votes = np.bincount(row * len(names) + script, minlength=len(starts) * len(names)).reshape(-1, len(names))
-    return _elected(votes, names)
+    starts = pc.utf8_slice_codeunits(texts, 0, _SCRIPT_SAMPLE).fill_null("")
+    lengths = pc.utf8_length(starts).to_numpy(zero_copy_only=False)
+    codes = np.frombuffer("".join(starts.to_pylist()).encode("utf-32-le", "surrogatepass"), np.uint32)
+    script_of_code, names = _script_table()
+    script = script_of_code[codes]
+    present = sorted({*np.flatnonzero(np.bincount(script)).tolist(), *map(names.index, _ALWAYS_COUNTED)})
+    column = np.zeros(len(names), np.int64)
+    column[present] = np.arange(len(present))
+    row = np.repeat(np.arange(len(starts)), lengths) * len(present)
+    votes = np.bincount(row + column[script], minlength=len(starts) * len(present)).reshape(-1, len(present))
+    return _elected(votes, [names[place] for place in present])
 
 
-def _elected(votes: np.ndarray, names: Sequence[str]) -> list[str | None]:
+def _elected(votes: np.ndarray, names: Sequence[str]) -> pa.Array:
     """Votes [texts, scripts] → script of each text."""
-    for shared in _SHARED_SCRIPTS:
-        if shared in names:
-            votes[:, names.index(shared)] = 0
-    kana = votes[:, names.index("Hira")] + votes[:, names.index("Kana")]
-    winners = [_WRITTEN_AS.get(names[place], names[place]) for place in votes.argmax(axis=1)]
-    return [
-        None if not counted else "Jpan" if winner in ("Hani", "Jpan") and sounds else winner
-        for winner, counted, sounds in zip(winners, votes.max(axis=1).tolist(), kana.tolist(), strict=True)
-    ]
+    votes[:, [names.index(shared) for shared in _SHARED_SCRIPTS if shared in names]] = 0
+    winner = votes.argmax(axis=1)
+    nobody = votes[np.arange(len(votes)), winner] == 0
+    sounds = votes[:, [names.index("Hira"), names.index("Kana")]].any(axis=1)
+    winner[sounds & (winner == names.index("Hani"))] = names.index("Hira")
+    return pa.array([_WRITTEN_AS.get(name, name) for name in names]).take(pa.array(winner, mask=nobody))

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from polyglossa.corpus.ingest import ROW
+from polyglossa.corpus.describe import ROW
 from polyglossa.corpus.near import (
     band_hashes,
     candidate_edges,

@@ -5,17 +5,16 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import xxhash
 
+from polyglossa.corpus.hashing import SEPARATOR, halves, joined, of_distinct, shares, text_hashes, text_ids
 from polyglossa.corpus.instructions import (
     SYMMETRIC_TASKS,
-    document_is_instructed,
-    draw_share,
+    documents_instructed,
     instruction_for,
 )  # fmt: skip
-from polyglossa.corpus.scratch import halves, sorted_by_id
+from polyglossa.corpus.scratch import sorted_by_id
 from polyglossa.recipe.corpus import CorpusConfig
-from polyglossa.records import DOCUMENT, ID, PAIR, text_id
+from polyglossa.records import DOCUMENT, PAIR
 
 LOCATED_DOCUMENT = pa.schema(
     [*DOCUMENT, pa.field("rank", pa.int32(), nullable=False), pa.field("heldout", pa.bool_(), nullable=False)]
@@ -26,29 +25,22 @@ LOCATED_DOCUMENT = pa.schema(
 def pairs_from(rows: pa.Table, config: CorpusConfig) -> pa.Table:
     """Make `PAIR` rows, in the order of the rows, whose key becomes the pair's id."""
     positives, negatives = _ids(rows["positives"]), _ids(rows["negatives"])
-    tasks, sources, splits = (rows[name].to_pylist() for name in ("task", "source", "split"))
-    queries = rows["query"].to_pylist()
-    instructions = [
-        own or instruction_for(config.instructions, task, source)
-        for own, task, source in zip(rows["instruction"].to_pylist(), tasks, sources, strict=True)
-    ]
-    first = positives.take(pa.array(_starts(rows["positives"]))).to_pylist()
-    instructed = [
-        task in SYMMETRIC_TASKS and document_is_instructed(config.instructions, document, config.seed)
-        for task, document in zip(tasks, first, strict=True)
-    ]
+    instruction = _instructions(rows, config)
+    first = positives.take(pa.array(_starts(rows["positives"])))
+    symmetric = pc.is_in(rows["task"], pa.array(sorted(SYMMETRIC_TASKS))).combine_chunks()
+    instructed = pc.and_(symmetric, pa.array(documents_instructed(config.instructions, first, config.seed)))
     columns = {
         "pair_id": rows["key"],
         "query": rows["query"],
         "positive_ids": _as_lists(positives, rows["positives"]),
         "task": rows["task"],
-        "instruction": instructions,
-        "document_instruction": [text if too else None for text, too in zip(instructions, instructed, strict=True)],
+        "instruction": instruction,
+        "document_instruction": pc.if_else(instructed, instruction, pa.scalar(None, pa.string())),
         "group": rows["group"],
         "label": rows["label"],
         "score": rows["score"],
         "negative_ids": _as_lists(negatives, rows["negatives"]),
-        "split": [split or split_of(query, config) for split, query in zip(splits, queries, strict=True)],
+        "split": pc.coalesce(rows["split"], splits_of(rows["query"], config)),
         "language": rows["query_language"],
         "language_confidence": rows["language_confidence"],
         "source": rows["source"],
@@ -56,15 +48,23 @@ def pairs_from(rows: pa.Table, config: CorpusConfig) -> pa.Table:
     return pa.table(columns, schema=PAIR)
 
 
-def split_of(query: str, config: CorpusConfig) -> str:
+def _instructions(rows: pa.Table, config: CorpusConfig) -> pa.Array:
+    """A row's own instruction, else its source's, else its task's."""
+    kinds = joined(pc.binary_join_element_wise(rows["task"], rows["source"], SEPARATOR))
+    known = of_distinct(kinds, lambda kind: instruction_for(config.instructions, *kind.split(SEPARATOR)))
+    own = joined(rows["instruction"])
+    return pc.if_else(pc.fill_null(pc.not_equal(own, ""), False), own, known)
+
+
+def splits_of(queries: pa.Array | pa.ChunkedArray, config: CorpusConfig) -> pa.Array:
     """Choose train or validation by the query, so that rows of one query are on one side."""
-    drawn = draw_share(text_id(query), config.seed, b"validation")
-    return "validation" if drawn < config.validation_share else "train"
+    drawn = shares(text_ids(joined(queries)), config.seed, "validation")
+    return pc.if_else(pa.array(drawn < config.validation_share, pa.bool_()), "validation", "train")
 
 
 def _ids(lists: pa.ChunkedArray) -> pa.Array:
     """Ids of all texts of a list column, in order."""
-    return pa.array([text_id(text) for text in pc.list_flatten(lists).to_pylist()], ID)
+    return text_ids(joined(pc.list_flatten(lists)))
 
 
 def _lengths(lists: pa.ChunkedArray) -> np.ndarray:
@@ -121,12 +121,19 @@ def _documents_once(located: pa.Table) -> pa.Table:
 def _distinct(located: pa.Table) -> pa.Table:
     """The first of the rows with one id and role, by rank, language and script."""
     first, second = halves(located["doc_id"].combine_chunks())
-    keys = [pc.rank(located[name].combine_chunks(), tiebreaker="dense").to_numpy() for name in ("script", "language")]
+    keys = [_ranks(joined(located[name])) for name in ("script", "language")]
     flags = located["heldout"].to_numpy(zero_copy_only=False) if located.num_rows else np.zeros(0, bool)
     order = np.lexsort((*keys, located["rank"].to_numpy(), flags, second, first))
     same = (first[order][1:] == first[order][:-1]) & (second[order][1:] == second[order][:-1])
     same &= flags[order][1:] == flags[order][:-1]
     return located.take(pa.array(order[np.concatenate([[True], ~same])[: len(order)]]))
+
+
+def _ranks(column: pa.Array) -> np.ndarray:
+    """Rank of each text among the distinct ones; nulls come last."""
+    encoded = column.dictionary_encode()
+    ranks = pc.rank(encoded.dictionary, tiebreaker="dense").to_numpy()
+    return np.append(ranks, len(ranks) + 1)[pc.fill_null(encoded.indices, len(ranks)).to_numpy()]
 
 
 def query_hashes(rows: pa.Table, seed: int, *, distinct: bool = True) -> pa.Table:
@@ -135,10 +142,7 @@ def query_hashes(rows: pa.Table, seed: int, *, distinct: bool = True) -> pa.Tabl
         {
             "source": rows["source"],
             "language": pc.fill_null(rows["query_language"], ""),
-            "hash": pa.array(
-                [xxhash.xxh3_64_intdigest(query.encode(), seed=seed) for query in rows["query"].to_pylist()],
-                pa.uint64(),
-            ),
+            "hash": pa.array(text_hashes(joined(rows["query"]), seed), pa.uint64()),
         }
     )
     if not distinct:

@@ -19,11 +19,12 @@ import ray
 import ray.data
 
 from polyglossa.artifact import Artifact, Draft, clear
-from polyglossa.corpus import account, near_steps, publish, steps
+from polyglossa.corpus import account, judge_steps, near_steps, publish, steps
 from polyglossa.corpus.evaluation_texts import evaluation_sets, set_files
+from polyglossa.corpus.judge_steps import KeptOut
 from polyglossa.corpus.scratch import Work
 from polyglossa.corpus.shards import Shard, plan_shards
-from polyglossa.corpus.steps import Figures, KeptOut, Plan
+from polyglossa.corpus.steps import Figures, Plan
 from polyglossa.errors import DataError
 from polyglossa.progress import Bar, track
 from polyglossa.recipe.corpus import CorpusConfig, EvaluationSet
@@ -31,9 +32,9 @@ from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.sources import CldrSource
 
 STAGE = "corpus"
-REVISION = 2
+REVISION = 3
 
-BUCKET_BYTES = 96 * 2**20
+BUCKET_BYTES = 40 * 2**20
 """Stored bytes of the sources for which one more bucket is made."""
 MIN_BUCKETS = 4
 
@@ -118,12 +119,14 @@ def _curate(runner: _Runner, shards: Sequence[Shard], sets: Sequence[EvaluationS
     runner.plan = replace(runner.plan, rows=tuple(rows))
     uniques = runner.step("unique", steps.unique, buckets)
     near = _near_duplicates(runner, uniques) if runner.plan.config.near_duplicates else [None] * every
-    indexes = runner.step("index", steps.index, [(evaluation, set_files(evaluation, data)) for evaluation in sets])
+    indexes = runner.step(
+        "index", judge_steps.index, [(evaluation, set_files(evaluation, data)) for evaluation in sets]
+    )
     kept_out = KeptOut(
         secret=tuple(work.at("secret.npy") for work in readings),
         sets=tuple((evaluation.name, work.at("")) for evaluation, work in zip(sets, indexes, strict=True)),
     )
-    judged = runner.step("judge", steps.judge, buckets, uniques, near, [kept_out] * every)
+    judged = runner.step("judge", judge_steps.judge, buckets, uniques, near, [kept_out] * every)
     thresholds = account.thresholds(judged, runner.plan)
     emitted = runner.step("emit", steps.emit, buckets, judged, [thresholds] * every)
     files = [work.at("documents.arrow") for work in emitted]

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from polyglossa.artifact import clear, exists, open_storage, read_json, write_json
+from polyglossa.corpus.hashing import halves, joined
 
 _CODEC = pa.ipc.IpcWriteOptions(compression="lz4")
 
@@ -69,27 +70,22 @@ class Work:
 
 def bucket_of(keys: pa.ChunkedArray | pa.Array, buckets: int) -> np.ndarray:
     """Bucket of each 16-byte key."""
-    joined = keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys
-    return (halves(joined)[1] % np.uint64(buckets)).astype(np.int64)
-
-
-def halves(keys: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """The two 64-bit halves of 16-byte keys; comparing the first, then the second, compares the keys."""
-    words = np.frombuffer(keys.buffers()[1], ">u8", count=2 * len(keys), offset=16 * keys.offset)
-    return words[0::2].astype(np.uint64), words[1::2].astype(np.uint64)
+    return (halves(joined(keys))[1] % np.uint64(buckets)).astype(np.int64)
 
 
 def write_buckets(table: pa.Table, bucket: np.ndarray, buckets: int, uri: str) -> None:
     """Write a table with one record batch per bucket; rows of a bucket keep their order."""
-    order = np.argsort(bucket, kind="stable")
+    order = np.argsort(bucket.astype(np.uint16 if buckets < 2**16 else np.int64), kind="stable")
     ends = np.cumsum(np.bincount(bucket, minlength=buckets))
-    grouped = table.take(pa.array(order)).combine_chunks()
+    (grouped,) = table.combine_chunks().take(pa.array(order)).to_batches() or [_no_rows(table.schema)]
     filesystem, path = open_storage(uri)
     with filesystem.open_output_stream(path) as sink, pa.ipc.new_file(sink, table.schema, options=_CODEC) as writer:
         for start, end in zip([0, *ends[:-1]], ends, strict=True):
-            part = grouped.slice(start, end - start)
-            batches = part.combine_chunks().to_batches()
-            writer.write_batch(batches[0] if batches else pa.RecordBatch.from_pylist([], table.schema))
+            writer.write_batch(grouped.slice(start, end - start))
+
+
+def _no_rows(schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist([], schema)
 
 
 def read_bucket(uris: Iterable[str], bucket: int, schema: pa.Schema) -> pa.Table:

@@ -14,7 +14,8 @@ import pyarrow as pa
 from polyglossa.corpus import forms
 from polyglossa.corpus.beir import beir_candidates, beir_files
 from polyglossa.corpus.files import PIECE_BYTES, File, Piece, cut, list_files, under
-from polyglossa.corpus.tables import Bad, Batch, Columns, batch_of, read_piece
+from polyglossa.corpus.tables import Batch, Columns, batch_of, read_piece
+from polyglossa.corpus.text_rows import Bad
 from polyglossa.corpus.translations import draw
 from polyglossa.errors import DataError
 from polyglossa.recipe.corpus import CorpusConfig

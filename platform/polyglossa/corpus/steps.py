@@ -1,12 +1,10 @@
 """The work of one task in each step of the stage; every function is pure but for the files of its own piece of work.
 
-read: a shard → rows by bucket, rejects, texts held out. unique: a bucket → which rows stay. judge: a bucket → which of
-those are neither near-duplicates nor contaminated. emit: a bucket → pairs, and documents by bucket. documents: a bucket
-of documents → each once. Each returns figures, which add up to the account of rows.
+read: a shard → rows by bucket, rejects, texts held out. unique: a bucket → which rows stay. emit: a bucket → pairs,
+and documents by bucket. documents: a bucket of documents → each once. Each returns figures, which add up to the account
+of rows. `judge_steps` and `near_steps` hold the others.
 """
 
-import functools
-import posixpath
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +15,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from polyglossa.artifact import write_json
-from polyglossa.corpus.contamination import Contamination, EvaluationIndex, build_index, text_hashes
+from polyglossa.corpus.contamination import text_hashes
+from polyglossa.corpus.describe import ROW
 from polyglossa.corpus.embedded import read_embedded
-from polyglossa.corpus.evaluation_texts import texts_of
 from polyglossa.corpus.exact import winners
-from polyglossa.corpus.files import File
-from polyglossa.corpus.ingest import ROW, ingest, reject_table, shown_rows
+from polyglossa.corpus.hashing import SEPARATOR
+from polyglossa.corpus.ingest import ingest
+from polyglossa.corpus.language import UNDETERMINED
 from polyglossa.corpus.pairs import LOCATED_DOCUMENT, documents_of, pairs_from, query_hashes, unique_documents
+from polyglossa.corpus.rejects import dropped, reject_table, write_rejects
 from polyglossa.corpus.scratch import (
     Work,
     bucket_of,
@@ -35,11 +35,11 @@ from polyglossa.corpus.scratch import (
     write_table,
 )  # fmt: skip
 from polyglossa.corpus.shards import Reading, Shard, read_shard
-from polyglossa.recipe.corpus import CorpusConfig, DecontaminationConfig, EvaluationSet
+from polyglossa.recipe.corpus import CorpusConfig
 from polyglossa.recipe.sources import CldrSource, PydocSource, ReadSource
 
 PART_BYTES = 64 * 2**20
-_INDEX_ARRAYS = ("texts", "blocks", "spaceless_blocks")
+_NO_LIMIT = 2**64 - 1
 Figures = dict[str, Any]
 
 
@@ -76,7 +76,8 @@ def read(work: Work, plan: Plan, shard: Shard) -> Figures:
         for reading in _readings(work, plan.config, shard):
             done = ingest(reading, entry.name, entry, plan.config)
             figures["unreadable"] += len(reading.bad)
-            figures["rows_in"].update(done.rows["source"].to_pylist() + done.rejects["source"].to_pylist())
+            for table in (done.rows, done.rejects):
+                figures["rows_in"].update(counted(table["source"]))
             figures["checked"].update(done.checked)
             rejects.append(done.rejects)
             secret.append(heldout_hashes(done.rows))
@@ -86,7 +87,7 @@ def read(work: Work, plan: Plan, shard: Shard) -> Figures:
         write_buckets(table, bucket_of(table["key"], plan.buckets), plan.buckets, work.at(f"rows-{part:05}.arrow"))
         figures["parts"] = part + 1
     write_array(np.unique(np.concatenate([np.zeros(0, np.uint64), *secret])), work.at("secret.npy"))
-    return figures | _write_rejects(work, pa.concat_tables(rejects) if rejects else reject_table([]))
+    return figures | write_rejects(work, pa.concat_tables(rejects) if rejects else reject_table([]))
 
 
 def _readings(work: Work, config: CorpusConfig, shard: Shard) -> Iterable[Reading]:
@@ -118,70 +119,9 @@ def unique(work: Work, plan: Plan, bucket: int) -> Figures:
     rows = read_bucket(plan.rows, bucket, ROW)
     keep, drop, leaders = winners(rows, plan.sources)
     write_array(keep, work.at("keep.npy"))
-    winning, losing = (rows["source"].take(pa.array(places)).to_pylist() for places in (leaders, drop))
-    between = Counter(f"{winner}/{loser}" for winner, loser in zip(winning, losing, strict=True))
-    return {"rows": len(keep), "between": dict(between)} | _reject(work, rows.take(pa.array(drop)), "duplicate")
-
-
-def index(work: Work, plan: Plan, item: tuple[EvaluationSet, Sequence[File]]) -> Figures:
-    """Index the texts of one evaluation set."""
-    evaluation, files = item
-    settings = plan.config.decontamination
-    texts = texts_of(evaluation, files)
-    built = build_index(evaluation.name, texts, settings.block_characters, settings.spaceless_block_characters)
-    for name in _INDEX_ARRAYS:
-        write_array(getattr(built, name), work.at(f"{name}.npy"))
-    return {
-        "name": evaluation.name,
-        "texts": len(built.texts),
-        "blocks": len(built.blocks) + len(built.spaceless_blocks),
-    }
-
-
-@dataclass(frozen=True)
-class KeptOut:
-    """Where the arrays lie that tell what must not be trained on."""
-
-    secret: tuple[str, ...]
-    """Files of hashes of the corpus's own held-out texts."""
-    sets: tuple[tuple[str, str], ...]
-    """Name and folder of each evaluation set's index."""
-
-
-@functools.lru_cache(maxsize=1)
-def _load(kept_out: KeptOut, settings: DecontaminationConfig) -> Contamination:
-    """Read the arrays, once per worker process."""
-    secret = np.unique(np.concatenate([np.zeros(0, np.uint64), *(read_array(uri) for uri in kept_out.secret)]))
-    indexes = [
-        EvaluationIndex(name, *(read_array(posixpath.join(folder, f"{array}.npy")) for array in _INDEX_ARRAYS))
-        for name, folder in kept_out.sets
-    ]
-    return Contamination(secret, indexes, settings.block_characters, settings.spaceless_block_characters)
-
-
-def judge(work: Work, plan: Plan, bucket: int, kept: Work, near: str | None, kept_out: KeptOut) -> Figures:
-    """Drop near-duplicates, held-out texts and contaminated rows of one bucket; list the queries that remain.
-
-    Args:
-        work: where to write.
-        plan: what every task knows.
-        bucket: which bucket.
-        kept: the bucket's work of step `unique`.
-        near: array of the places, in `kept`, of near-duplicates to drop, or None.
-        kept_out: what must not be trained on.
-    """
-    places = read_array(kept.at("keep.npy"))
-    rows = read_bucket(plan.rows, bucket, ROW).take(pa.array(places))
-    reasons = np.full(len(places), None, dtype=object)
-    if near is not None:
-        reasons[read_array(near)] = "near_duplicate"
-    found = _load(kept_out, plan.config.decontamination).judge(rows, reasons)
-    stays = np.array([reason is None for reason in reasons], bool)
-    write_array(places[stays], work.at("keep.npy"))
-    if plan.thins:
-        write_table(query_hashes(rows.filter(pa.array(stays)), plan.config.seed), work.at("queries.parquet"))
-    lost = rows.filter(pa.array(~stays))
-    return {"rows": int(stays.sum()), "contaminated": found} | _reject(work, lost, reasons[~stays].tolist())
+    winning, losing = (rows["source"].take(pa.array(places)) for places in (leaders, drop))
+    between = counted(pc.binary_join_element_wise(winning, losing, "/"))
+    return {"rows": len(keep), "between": between} | reject(work, rows.take(pa.array(drop)), ["duplicate"] * len(drop))
 
 
 def emit(work: Work, plan: Plan, bucket: int, kept: Work, thresholds: Mapping[str, Mapping[str, int]]) -> Figures:
@@ -196,7 +136,7 @@ def emit(work: Work, plan: Plan, bucket: int, kept: Work, thresholds: Mapping[st
     """
     rows = read_bucket(plan.rows, bucket, ROW).take(pa.array(read_array(kept.at("keep.npy"))))
     stays = within(rows, thresholds, plan.config.seed)
-    figures = _reject(work, rows.filter(pa.array(~stays)), "over_cap")
+    figures = reject(work, rows.filter(pa.array(~stays)), ["over_cap"] * int((~stays).sum()))
     rows = rows.filter(pa.array(stays))
     pairs = pairs_from(rows, plan.config)
     described: defaultdict[str, Figures] = defaultdict(dict)
@@ -215,23 +155,35 @@ def within(rows: pa.Table, thresholds: Mapping[str, Mapping[str, int]], seed: in
     if not thresholds:
         return np.ones(rows.num_rows, bool)
     hashes = query_hashes(rows, seed, distinct=False)
+    kinds = pc.binary_join_element_wise(hashes["source"], hashes["language"], SEPARATOR).combine_chunks()
+    encoded = kinds.dictionary_encode()
     limits = [
-        2**64 - 1
-        if source not in thresholds or split == "heldout"
-        else thresholds[source].get(language or "", 2**64 - 1)
-        for source, language, split in zip(
-            hashes["source"].to_pylist(), hashes["language"].to_pylist(), rows["split"].to_pylist(), strict=True
-        )
+        thresholds.get(source, {}).get(language, _NO_LIMIT)
+        for source, language in map(_parts, encoded.dictionary.to_pylist())
     ]
-    return np.array([value <= limit for value, limit in zip(hashes["hash"].to_pylist(), limits, strict=True)], bool)
+    kind = encoded.indices.to_numpy()
+    limit = np.array([max(value, 0) for value in limits], np.uint64)[kind]
+    has_room = np.array([value >= 0 for value in limits], bool)[kind]
+    heldout = pc.fill_null(pc.equal(rows["split"], "heldout"), False).to_numpy()
+    return heldout | (has_room & (hashes["hash"].to_numpy() <= limit))
+
+
+def _parts(kind: str) -> list[str]:
+    return kind.split(SEPARATOR)
 
 
 def _describe(pairs: pa.Table) -> Figures:
     return {
-        "task": dict(Counter(pairs["task"].to_pylist())),
-        "rows": dict(Counter(pairs["split"].to_pylist())),
-        "languages": dict(Counter(language or "und" for language in pairs["language"].to_pylist())),
+        "task": counted(pairs["task"]),
+        "rows": counted(pairs["split"]),
+        "languages": counted(pc.fill_null(pairs["language"], UNDETERMINED)),
     }
+
+
+def counted(column: pa.ChunkedArray) -> dict[str, int]:
+    """Count each value of a column."""
+    found = pc.value_counts(column)
+    return dict(zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True))
 
 
 def documents(work: Work, plan: Plan, bucket: int, files: Sequence[str]) -> Figures:
@@ -243,19 +195,6 @@ def documents(work: Work, plan: Plan, bucket: int, files: Sequence[str]) -> Figu
     return {"documents": trained.num_rows, "heldout": heldout.num_rows}
 
 
-def _reject(work: Work, rows: pa.Table, reason: str | Sequence[str]) -> Figures:
-    reasons = [reason] * rows.num_rows if isinstance(reason, str) else reason
-    sources = rows["source"].to_pylist()
-    shown = shown_rows(rows)
-    return _write_rejects(
-        work, reject_table((s, "corpus", why, row) for s, why, row in zip(sources, reasons, shown, strict=True))
-    )
-
-
-def _write_rejects(work: Work, rejects: pa.Table) -> Figures:
-    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for source, reason in zip(rejects["source"].to_pylist(), rejects["reason"].to_pylist(), strict=True):
-        counts[source][reason] += 1
-    if rejects.num_rows:
-        write_table(rejects, work.at("rejects.parquet"))
-    return {"rejects": {source: dict(reasons) for source, reasons in counts.items()}}
+def reject(work: Work, rows: pa.Table, reasons: Sequence[str]) -> Figures:
+    """Write rows as rejects."""
+    return write_rejects(work, reject_table(dropped(rows, reasons)))

@@ -4,12 +4,9 @@ A row that cannot be read becomes a `Bad` with its reason: `invalid_json`, `inva
 `missing_column`, `wrong_type`, `wrong_columns` (CSV), `too_large`. A column that no row has is the recipe's mistake.
 """
 
-import csv
-import io
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import orjson
 import pyarrow as pa
@@ -18,27 +15,16 @@ import pyarrow.parquet as pq
 
 from polyglossa.artifact import open_storage
 from polyglossa.corpus.files import Piece
+from polyglossa.corpus.text_rows import SHOWN, Bad, csv_rows, json_rows
 from polyglossa.errors import DataError
 
 BATCH_ROWS = 8192
 BATCH_BYTES = 32 * 2**20
-MAX_ROW_BYTES = 64 * 2**20
-"""A line beyond it is not parsed."""
-_SHOWN = 400
-_SURROGATE = re.compile("[\udc80-\udcff]")
 _TEXTS = pa.list_(pa.string())
 
 Cell = Literal["text", "texts", "key", "number"]
 """What a column holds: a text; a text or a list of texts; a short string or a number read as one; a number."""
 _TYPES: dict[str, pa.DataType] = {"text": pa.string(), "texts": _TEXTS, "key": pa.string(), "number": pa.float32()}
-
-
-class Bad(NamedTuple):
-    """A row that could not be read."""
-
-    reason: str
-    row: str
-    """What can be shown of it."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +61,9 @@ def read_piece(piece: Piece, kind: str, columns: Columns) -> Iterator[Batch]:
     if kind == "parquet":
         yield from _read_parquet(piece, columns)
     elif kind == "jsonl":
-        yield from _batches(_json_rows(piece), columns, piece.file.uri)
+        yield from _batches(json_rows(piece), columns, piece.file.uri)
     else:
-        yield from _batches(_csv_rows(piece, "\t" if kind == "tsv" else ","), columns, piece.file.uri)
+        yield from _batches(csv_rows(piece, "\t" if kind == "tsv" else ","), columns, piece.file.uri)
 
 
 def batch_of(table: pa.Table, columns: Columns, where: str) -> Batch:
@@ -152,77 +138,6 @@ def _read_parquet(piece: Piece, columns: Columns) -> Iterator[Batch]:
                 yield batch_of(pa.Table.from_batches([batch]), columns, piece.file.uri)
 
 
-def _open(piece: Piece) -> io.BufferedReader:
-    filesystem, path = open_storage(piece.file.uri)
-    if piece.file.compression is None and piece.start:
-        stream = filesystem.open_input_file(path)
-        stream.seek(piece.start - 1)
-    else:
-        stream = filesystem.open_input_stream(path, compression=piece.file.compression)
-    return io.BufferedReader(stream, buffer_size=2**20)
-
-
-def _lines(piece: Piece) -> Iterator[bytes]:
-    """Lines that start within the piece."""
-    with _open(piece) as stream:
-        position = piece.start
-        if position:  # the line that began before the piece belongs to the one before
-            position += len(stream.readline()) - 1
-        for line in stream:
-            if piece.end is not None and position >= piece.end:
-                return
-            position += len(line)
-            yield line
-
-
-def _json_rows(piece: Piece) -> Iterator[dict[str, Any] | Bad]:
-    for line in _lines(piece):
-        if len(line) > MAX_ROW_BYTES:
-            yield Bad("too_large", repr(line[:_SHOWN]))
-        elif line.strip():
-            yield _json_row(line)
-
-
-def _json_row(line: bytes) -> dict[str, Any] | Bad:
-    try:
-        row = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        try:
-            return Bad("invalid_json", line.decode("utf-8")[:_SHOWN])
-        except UnicodeDecodeError:
-            return Bad("invalid_utf8", repr(line[:_SHOWN]))
-    return row if isinstance(row, dict) else Bad("not_an_object", line.decode()[:_SHOWN])
-
-
-def _csv_rows(piece: Piece, delimiter: str) -> Iterator[dict[str, Any] | Bad]:
-    csv.field_size_limit(MAX_ROW_BYTES)
-    with _open(piece) as stream:
-        text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
-        reader = csv.reader(
-            text, delimiter=delimiter, quoting=csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
-        )
-        header = next(reader, [])
-        while True:
-            try:
-                cells = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield Bad("too_large" if "limit" in str(error) else "invalid_csv", str(error))
-                continue
-            if cells:
-                yield _csv_row(header, cells)
-
-
-def _csv_row(header: Sequence[str], cells: Sequence[str]) -> dict[str, Any] | Bad:
-    joined = "\x1f".join(cells)
-    if not joined.isascii() and _SURROGATE.search(joined):
-        return Bad("invalid_utf8", joined.encode("utf-8", "surrogateescape")[:_SHOWN].decode("utf-8", "replace"))
-    if len(cells) != len(header):
-        return Bad("wrong_columns", joined[:_SHOWN])
-    return dict(zip(header, cells, strict=True))
-
-
 def _batches(rows: Iterable[dict[str, Any] | Bad], columns: Columns, where: str) -> Iterator[Batch]:
     values: dict[str, list[Any]] = {name: [] for name in columns.all}
     bad: list[Bad] = []
@@ -288,7 +203,7 @@ def _number(value: str | int | float) -> float:
 
 
 def _shown(row: Mapping[str, Any]) -> str:
-    return orjson.dumps(row, default=str, option=orjson.OPT_NON_STR_KEYS)[:_SHOWN].decode("utf-8", "replace")
+    return orjson.dumps(row, default=str, option=orjson.OPT_NON_STR_KEYS)[:SHOWN].decode("utf-8", "replace")
 
 
 def _check_columns(columns: Columns, present: Iterable[str], where: str) -> None:

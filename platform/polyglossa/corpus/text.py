@@ -16,7 +16,6 @@ from ftfy.badness import BADNESS_RE
 
 _CONTROL = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb"
 _CONTROLS = re.compile(f"[{_CONTROL}]")
-_SPACE = re.compile(r"\s+")
 # Blanks that str.strip removes. \x85 and \u2028 count too, and are no control characters above.
 _BLANK = "\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 
