@@ -16,6 +16,7 @@ from polyglossa.artifact import Artifact, Draft, open_storage
 from polyglossa.backbone.texts import training_texts
 from polyglossa.errors import DataError
 from polyglossa.model.directory import build_model, load_backbone, save_model_directory
+from polyglossa.model.encoder import tokenizer_fingerprint
 from polyglossa.model.tokenizer import load_tokenizer, train_tokenizer
 from polyglossa.progress import Bar, track
 from polyglossa.recipe.backbone import BackboneConfig
@@ -30,15 +31,18 @@ def run(config: BackboneConfig, inputs: Mapping[str, Artifact], draft: Draft, pl
 
     Args:
         config: a shape and a tokenizer to train, or a model's name.
-        inputs: `corpus`, whose training texts the tokenizer is trained on.
+        inputs: `corpus`, whose training texts the tokenizer is trained on; or `tokenizer`, an earlier backbone whose
+            tokenizer this one's must equal (a new model takes it over).
         draft: receives `model/`.
         placement: unused; one process on the driver suffices.
 
     Raises:
-        DataError: a named model cannot be loaded or is shorter than the recipe's texts.
+        DataError: a named model cannot be loaded, is not what the recipe says, or is shorter than the recipe's texts.
     """
     with track(STAGE, unit="texts") as bar:
-        backbone, tokenizer = _load(config) if config.model else _build(config, inputs["corpus"], draft, bar)
+        backbone, tokenizer = _load(config) if config.model else _build(config, inputs, draft, bar)
+    if "tokenizer" in inputs:
+        _check_same(tokenizer, load_tokenizer(inputs["tokenizer"].at("model")), config.model or "the new model")
     # The full width only: a model is Matryoshka once a stage has trained it so.
     full = (int(backbone.config.hidden_size),)
     with tempfile.TemporaryDirectory() as folder:
@@ -55,18 +59,21 @@ def run(config: BackboneConfig, inputs: Mapping[str, Artifact], draft: Draft, pl
 
 
 def _build(
-    config: BackboneConfig, corpus: Artifact, draft: Draft, bar: Bar
+    config: BackboneConfig, inputs: Mapping[str, Artifact], draft: Draft, bar: Bar
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     assert config.shape is not None
     assert config.tokenizer is not None
 
     def counted() -> Iterator[str]:
-        for text in training_texts(corpus):
+        for text in training_texts(inputs["corpus"]):
             bar.advance()
             yield text
 
-    tokenizer = train_tokenizer(counted(), vocabulary=config.tokenizer.vocabulary, max_tokens=config.max_tokens)
-    draft.count(tokenizer_texts=int(bar.done))
+    if "tokenizer" in inputs:
+        tokenizer = load_tokenizer(inputs["tokenizer"].at("model"), max_tokens=config.max_tokens)
+    else:
+        tokenizer = train_tokenizer(counted(), vocabulary=config.tokenizer.vocabulary, max_tokens=config.max_tokens)
+        draft.count(tokenizer_texts=int(bar.done))
     backbone = build_model(
         **config.shape.model_dump(),
         vocabulary=config.tokenizer.vocabulary,
@@ -87,4 +94,23 @@ def _load(config: BackboneConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerF
         raise DataError(
             f"{config.model}: reads at most {longest} tokens, and backbone.max_tokens is {config.max_tokens}. Lower it."
         )
+    _check_declared(config, backbone)
     return backbone, tokenizer
+
+
+def _check_declared(config: BackboneConfig, backbone: PreTrainedModel) -> None:
+    """Hold a model by name to what the recipe says it is."""
+    found = sum(parameter.numel() for parameter in backbone.parameters())
+    if config.parameters is None or config.parameters == found:
+        return
+    raise DataError(
+        f"{config.model}: has {found:,} parameters (width {backbone.config.hidden_size}, "
+        f"{backbone.config.num_hidden_layers} layers, {backbone.config.vocab_size} tokens), and backbone.shape with "
+        f"backbone.tokenizer says {config.parameters:,}. Correct them, or leave both out."
+    )
+
+
+def _check_same(ours: PreTrainedTokenizerFast, theirs: PreTrainedTokenizerFast, name: str) -> None:
+    """Packed data is shared only between equal tokenizers."""
+    if tokenizer_fingerprint(ours) != tokenizer_fingerprint(theirs):
+        raise DataError(f"{name}: its tokenizer is not the one that `reads_with` names. Leave `reads_with` out.")

@@ -23,6 +23,7 @@ from polyglossa.corpus import account, judge_steps, near_steps, publish, steps
 from polyglossa.corpus.evaluation_texts import evaluation_sets, set_files
 from polyglossa.corpus.judge_steps import KeptOut
 from polyglossa.corpus.scratch import Work
+from polyglossa.corpus.per_file import spelled_out
 from polyglossa.corpus.shards import Shard, plan_shards
 from polyglossa.corpus.steps import Figures, Plan
 from polyglossa.errors import DataError
@@ -96,6 +97,7 @@ def run(config: CorpusConfig, inputs: Mapping[str, Artifact], draft: Draft, plac
         draft: where it is written; finished pieces are kept beside it until all is.
         placement: CPUs of a task.
     """
+    config = spelled_out(config)
     shards = plan_shards(config)
     sets = evaluation_sets(config.decontamination, inputs.get("evaluation_texts"))
     buckets = max(MIN_BUCKETS, -(-sum(shard.size for shard in shards) // BUCKET_BYTES))
@@ -149,7 +151,7 @@ def _near_duplicates(runner: _Runner, uniques: Sequence[Work]) -> list[str]:
 def input_fingerprint(config: CorpusConfig) -> str:
     """Hash names, sizes and times of all files that the recipe names, for the artifact's key: new data, new corpus."""
     data = config.data
-    files = [shard.identity() for shard in plan_shards(config)]
+    files = [shard.identity() for shard in plan_shards(spelled_out(config))]
     sets = [asdict(file) for evaluation in config.decontamination.sets for file in set_files(evaluation, data)]
     return _digest([files, sets])
 

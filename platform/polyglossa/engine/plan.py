@@ -12,6 +12,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any
 
@@ -270,16 +271,16 @@ def permutation(size: int, *key: Any) -> Ints:
 
 
 def select_sources(sources: Sequence[PlanSource], names: Sequence[str] | None) -> list[PlanSource]:
-    """Keep the named sources, in the pack's order.
+    """Keep the named sources (names or globs), in the pack's order.
 
     Raises:
         DataError: a name is not in the pack.
     """
     known = [source.name for source in sources]
-    for name in names or ():
-        if name not in known:
-            raise DataError(f"source {name!r} is not in the pack; it has {', '.join(known)}.")
-    return [source for source in sources if names is None or source.name in names]
+    for pattern in names or ():
+        if not any(fnmatchcase(name, pattern) for name in known):
+            raise DataError(f"source {pattern!r} is not in the pack; it has {', '.join(known)}.")
+    return [s for s in sources if names is None or any(fnmatchcase(s.name, pattern) for pattern in names)]
 
 
 def _learns(source: PlanSource, settings: PlanSettings) -> bool:

@@ -7,6 +7,7 @@ half a million pairs goes on in `<source>.00001.parquet` …), and `index.json` 
 is made without reading data.
 """
 
+import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -165,10 +166,10 @@ def plan_files(config: PackConfig, inputs: Mapping[str, Artifact], file_pairs: i
 
 
 def _selected(names: Sequence[str] | None, described: Mapping[str, Any]) -> list[str]:
-    for name in names or ():
-        if name not in described:
-            raise DataError(f"sources: {name!r} is not in the corpus; it has {', '.join(described)}.")
-    return [name for name in sorted(described) if names is None or name in names]
+    for pattern in names or ():
+        if not fnmatch.filter(described, pattern):
+            raise DataError(f"sources: {pattern!r} is not in the corpus; it has {', '.join(described)}.")
+    return [name for name in sorted(described) if names is None or any(fnmatch.fnmatchcase(name, p) for p in names)]
 
 
 def _write_index(

@@ -90,8 +90,10 @@ class _Builder:
 
     def _member(self, member: Member) -> None:
         if member.backbone is not None:
-            backbone = Node(f"backbone.{member.name}", "backbone", member.backbone, {"corpus": "corpus"})
-            self.roots[member.name] = model = self.graph.add(backbone)
+            shared = {"tokenizer": self.roots[member.reads_with]} if member.reads_with is not None else {}
+            backbone = Node(f"backbone.{member.name}", "backbone", member.backbone, {"corpus": "corpus", **shared})
+            model = self.graph.add(backbone)
+            self.roots[member.name] = shared.get("tokenizer", model)
         elif member.prune is not None:
             model = self._pruned(member)
         else:

@@ -35,23 +35,27 @@ class Shape(Strict):
 
 
 class TokenizerConfig(Strict):
-    """A byte-level BPE tokenizer trained on the training part of the corpus."""
+    """A byte-level BPE tokenizer trained on the training part of the corpus; of a model by name, what it brings."""
 
     vocabulary: int = Field(8192, ge=300)
     """Rows of the embedding table, special tokens included."""
 
 
 class BackboneConfig(Strict):
-    """Either a model by name (`model`), or a new Qwen3 model of a shape with a tokenizer trained here."""
+    """A model by name (`model`), or a new Qwen3 model of a shape with a tokenizer trained here.
+
+    Beside a name, `shape` and `tokenizer` say what that model is: they are checked when it is loaded, and let
+    `polyglossa plan` and the rules between members count without it.
+    """
 
     model: str | None = None
     """Hugging Face name or local directory; weights must be safetensors."""
     revision: str | None = None
     """Commit of the model on the hub; None means the newest."""
     shape: Shape | None = None
-    """Shape of a new model, randomly initialised."""
+    """Shape of a new model, randomly initialised; beside `model`, the shape that it has."""
     tokenizer: TokenizerConfig | None = None
-    """Tokenizer of a new model."""
+    """Tokenizer of a new model; beside `model`, the table that it has."""
     max_tokens: int = Field(1024, ge=8)
     """Longest text that members of this backbone read (tokens, EOS included)."""
     seed: int = 0
@@ -59,8 +63,15 @@ class BackboneConfig(Strict):
 
     @model_validator(mode="after")
     def _by_name_or_by_shape(self) -> Self:
-        if (self.model is None) == (self.shape is None):
-            raise ValueError("give exactly one of `model` (a name or directory) and `shape` (a new model)")
+        if self.model is None and self.shape is None:
+            raise ValueError("give `model` (a name or directory), or `shape` and `tokenizer` (a new model)")
         if (self.shape is None) != (self.tokenizer is None):
             raise ValueError("`shape` and `tokenizer` go together")
         return self
+
+    @property
+    def parameters(self) -> int | None:
+        """Exact parameter count, where the recipe tells it."""
+        if self.shape is None or self.tokenizer is None:
+            return None
+        return self.shape.parameters(self.tokenizer.vocabulary)

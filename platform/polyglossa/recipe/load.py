@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from polyglossa.errors import RecipeError
 from polyglossa.recipe.models import Recipe
+from polyglossa.recipe.scale import scaled
 from polyglossa.recipe.strict import Strict
 
 Model = TypeVar("Model", bound=Strict)
@@ -57,7 +58,9 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: file missing, not YAML, or not a valid recipe; the message is one line.
     """
-    return validate(Recipe, apply_overrides(read_mapping(path), overrides), str(path))
+    scales = [override for override in overrides if override.startswith("scale=")]
+    data = scaled(apply_overrides(read_mapping(path), scales))
+    return validate(Recipe, apply_overrides(data, [item for item in overrides if item not in scales]), str(path))
 
 
 def read_mapping(path: str | Path) -> dict[str, Any]:

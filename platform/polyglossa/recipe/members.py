@@ -16,6 +16,9 @@ class Member(Strict):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     backbone: BackboneConfig | None = None
     """Where the member starts, unless it is pruned."""
+    reads_with: str | None = None
+    """Earlier member whose tokenizer is this one's too: data is then packed once for both. Checked when the backbone
+    is made; a new backbone takes the tokenizer over."""
     prune: PruneConfig | None = None
     """Whom the member is cut out of, unless it has a backbone."""
     stages: tuple[str, ...] = ()
@@ -42,6 +45,8 @@ class Member(Strict):
                 "give exactly one of `backbone` and `prune`, or an average alone: `merge.models` of two or more "
                 "without `stages`"
             )
+        if self.reads_with is not None and self.backbone is None:
+            raise ValueError("`reads_with` needs a `backbone`; other members read with their parent's tokenizer")
         if starts and not self.stages:
             raise ValueError("stages: empty; name at least one training stage")
         return self

@@ -1,12 +1,13 @@
 """The recipe: one YAML file that describes a family, as strict models. What it says is science; placement is apart."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from polyglossa.recipe.backbone import Shape
 from polyglossa.recipe.corpus import CorpusConfig
 from polyglossa.recipe.evaluate import EvaluateConfig
+from polyglossa.recipe.expect import Expect
 from polyglossa.recipe.members import Member
 from polyglossa.recipe.mine import MineConfig
 from polyglossa.recipe.serve import ServeConfig
@@ -21,6 +22,8 @@ class Recipe(Strict):
     """Name of the run; also the folder under `storage`."""
     storage: str = "runs"
     """Where artifacts go: a local path, `s3://…` or `gs://…`; the run's folder is `<storage>/<name>`."""
+    scale: Literal["full", "tiny"] = "full"
+    """`tiny` divides every size when the file is read, without changing the graph; see `polyglossa.recipe.scale`."""
     corpus: CorpusConfig
     mine: MineConfig | None = None
     """Needed where a stage reads hard negatives."""
@@ -29,6 +32,8 @@ class Recipe(Strict):
     members: tuple[Member, ...] = Field(min_length=1)
     evaluate: EvaluateConfig = EvaluateConfig()
     serve: ServeConfig = ServeConfig()
+    expect: Expect | None = None
+    """What `polyglossa plan` counts with until data is packed."""
 
     @property
     def root(self) -> str:

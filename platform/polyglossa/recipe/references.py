@@ -25,6 +25,9 @@ def check(recipe: Recipe) -> None:
                 raise ValueError(f"{where}.stages: {stage!r} is not one of {_names(recipe.training)}")
             if recipe.training[stage].hard_negatives and recipe.mine is None:
                 raise ValueError(f"training.{stage}.hard_negatives: needs a `mine` section, and there is none")
+        if member.reads_with is not None and member.reads_with not in seen:
+            known = _names(seen)
+            raise ValueError(f"{where}.reads_with: {member.reads_with!r} is not an earlier member; those are {known}")
         shapes[member.name] = _shape(member, seen, shapes, where)
         if member.merge is not None:
             _check_merge(member, recipe, seen, shapes, where)

@@ -51,7 +51,7 @@ class StageConfig(Strict):
     """One training stage."""
 
     sources: tuple[str, ...] | None = None
-    """Sources read; None means all."""
+    """Sources read, by name or glob (`webfaq_*`); None means all."""
     instructions: bool = False
     """Whether queries (and 30 % of documents in symmetric tasks) carry their task's instruction."""
     hard_negatives: bool = False
