@@ -22,8 +22,8 @@ from polyglossa.artifact import Artifact, Draft, clear
 from polyglossa.corpus import account, judge_steps, near_steps, publish, steps
 from polyglossa.corpus.evaluation_texts import evaluation_sets, set_files
 from polyglossa.corpus.judge_steps import KeptOut
-from polyglossa.corpus.scratch import Work
 from polyglossa.corpus.per_file import spelled_out
+from polyglossa.corpus.scratch import Work
 from polyglossa.corpus.shards import Shard, plan_shards
 from polyglossa.corpus.steps import Figures, Plan
 from polyglossa.errors import DataError

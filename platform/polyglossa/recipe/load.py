@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from polyglossa.errors import RecipeError
+from polyglossa.recipe.extend import extended
 from polyglossa.recipe.models import Recipe
 from polyglossa.recipe.scale import scaled
 from polyglossa.recipe.strict import Strict
@@ -47,11 +48,26 @@ def parse_yaml(text: str, where: str) -> Any:
         raise RecipeError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
 
 
+class _Yaml12Dumper(yaml.SafeDumper):
+    """SafeDumper that also quotes what the loader above would take for a number."""
+
+
+_Yaml12Dumper.yaml_implicit_resolvers = {
+    first: yaml.SafeDumper.yaml_implicit_resolvers.get(first, []) + _Yaml12.yaml_implicit_resolvers.get(first, [])
+    for first in {*yaml.SafeDumper.yaml_implicit_resolvers, *_Yaml12.yaml_implicit_resolvers}
+}
+
+
+def dump_yaml(data: Any) -> str:
+    """Write plain data as YAML that `parse_yaml` reads back the same."""
+    return yaml.dump(data, Dumper=_Yaml12Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read, override and validate a recipe file.
 
     Args:
-        path: YAML file.
+        path: YAML file; it may extend another one (`extends: other.yaml`).
         overrides: `a.b.c=value` items; values are YAML; list items by index (`members.0.steps=5`) or, in a list of
             named things, by name (`members.small.steps=5`).
 
@@ -59,8 +75,12 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         RecipeError: file missing, not YAML, or not a valid recipe; the message is one line.
     """
     scales = [override for override in overrides if override.startswith("scale=")]
-    data = scaled(apply_overrides(read_mapping(path), scales))
+    data = scaled(apply_overrides(_read_extended(Path(path)), scales))
     return validate(Recipe, apply_overrides(data, [item for item in overrides if item not in scales]), str(path))
+
+
+def _read_extended(path: Path) -> dict[str, Any]:
+    return extended(read_mapping(path), path, _read_extended)
 
 
 def read_mapping(path: str | Path) -> dict[str, Any]:

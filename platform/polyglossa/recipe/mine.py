@@ -37,7 +37,8 @@ class MineConfig(Strict):
     """Exact search over a pool of documents, then a choice that knows the positive."""
 
     model: str
-    """Who embeds: `<member>@<stage>` of this recipe, or a Hugging Face or sentence-transformers name or directory."""
+    """Who embeds: `<member>@<stage>` of this recipe (`@backbone`: before any training), or a Hugging Face or
+    sentence-transformers name or directory."""
     refresh: dict[str, str] = {}
     """Training stage → model that mines anew for it, instead of `model`."""
     preset: Literal["f2llm-v1", "nv-retriever"] | None = None

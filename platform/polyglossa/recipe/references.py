@@ -104,7 +104,8 @@ def _model_at(reference: str, seen: dict[str, Member], where: str) -> None:
         raise ValueError(f"{where}: {name!r} is not an earlier member; those are {_names(seen)}")
     if not stage:
         raise ValueError(f"{where}: {reference!r} names no stage; write {name}@{(*seen[name].stages, 'merge')[0]}")
-    has = (*seen[name].stages, *(["merge"] if seen[name].merge is not None else []))
+    start = ["backbone"] if seen[name].backbone is not None else []
+    has = (*start, *seen[name].stages, *(["merge"] if seen[name].merge is not None else []))
     if stage not in has:
         raise ValueError(f"{where}: {name!r} has no stage {stage!r}; it has {_names(has)}")
 

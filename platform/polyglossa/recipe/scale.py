@@ -3,7 +3,7 @@
 Works on the recipe's plain data before it is validated; what `--set` gives beside `scale` is applied afterwards, as it
 is written. Nothing is downloaded: a member that starts from a model by name starts from a new model of that shape,
 divided; sources become the embedded corpus; benchmarks become its held-out sets; a mining model by name becomes the
-first member after its first stage.
+first member before any training.
 """
 
 from collections.abc import Mapping
@@ -111,7 +111,7 @@ def _prune(prune: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _mine(mine: Mapping[str, Any], members: list[dict[str, Any]]) -> dict[str, Any]:
-    first = f"{members[0].get('name')}@{members[0].get('stages', [''])[0]}" if members else ""
+    first = next((f"{member.get('name')}@backbone" for member in members if member.get("backbone")), "")
     settled = {"preset", "query_prompt", "document_prompt", "sources", "approximate", "refresh"}
     result = {key: value for key, value in _divided(mine, _MINE).items() if key not in settled}
     if "@" not in str(mine.get("model", "")):
