@@ -28,6 +28,7 @@ from polyglossa.engine.ahead import BatchesAhead
 from polyglossa.engine.board import Board
 from polyglossa.engine.callbacks import DivergedError
 from polyglossa.engine.feed import StepDataConfig, placeholder_datasets, rank_batches
+from polyglossa.engine.here import fit_here
 from polyglossa.engine.position import LatestSteps, latest
 from polyglossa.engine.worker import Compute, TrainRun, train
 from polyglossa.errors import PolyglossaError, TrainingError
@@ -48,6 +49,9 @@ def fit(runs: Sequence[TrainRun], placement: TrainPlacement, storage: str) -> No
     Raises:
         TrainingError: a run diverged, or the worker group failed more often than allowed.
     """
+    if placement.workers == 0:
+        fit_here(runs, placement)
+        return
     board = start_board()
     notes = posixpath.join(storage, f"ray-train-{uuid.uuid4().hex[:8]}")
     trainer = _trainer(runs, placement, notes, board)

@@ -20,12 +20,16 @@ class StagePlacement(Strict):
     """Torch threads per worker."""
     labels: dict[str, str] = {}
     """Ray label selector of the nodes to run on."""
+    device: str | None = None
+    """What a worker's GPU (or CPU) is, as `polyglossa plan` knows it: `H100-80G`, `L4`, `cpu-core` …; None: `cpu-core`
+    without GPUs, `H100-80G` with. Changes no run."""
 
 
 class TrainPlacement(StagePlacement):
     """Resources of a training stage."""
 
-    workers: int = Field(2, ge=1)
+    workers: int = Field(2, ge=0)
+    """Worker processes; 0 trains in the driver's own process, without a worker group: for small runs."""
     min_workers: int | None = Field(None, ge=1)
     """Fewest workers that training goes on with when nodes leave (elastic); None waits for all of them."""
     gradient_checkpointing: bool = False

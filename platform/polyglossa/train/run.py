@@ -37,7 +37,7 @@ def run_many(jobs: Sequence[Job], placement: TrainPlacement) -> None:
     runs = [_plan(*job) for job in jobs]
     fit(runs, placement, posixpath.dirname(runs[0].checkpoint_uri))
     for planned, (_, _, draft) in zip(runs, jobs, strict=True):
-        draft.count(**read_json(posixpath.join(planned.output_uri, SUMMARY)), world=placement.workers)
+        draft.count(**read_json(posixpath.join(planned.output_uri, SUMMARY)), world=max(1, placement.workers))
         clear(planned.checkpoint_uri)
 
 

@@ -1,0 +1,54 @@
+"""Training in the driver's own process: one rank, no worker group, no Ray. For small runs, where a group's start costs
+more than the training, and for stepping through with a debugger.
+
+The runs are the same as on a worker group: same plan, same batches, same checkpoints.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+
+from polyglossa.engine.ahead import BatchesAhead
+from polyglossa.engine.stream import local_batches
+from polyglossa.engine.worker import Compute, TrainRun, train
+from polyglossa.errors import UserError
+from polyglossa.progress import Bar, say, track
+from polyglossa.recipe.placement import TrainPlacement
+
+
+def fit_here(runs: Sequence[TrainRun], placement: TrainPlacement) -> None:
+    """Train runs one after another in this process.
+
+    Args:
+        runs: what is trained; results lie under each run's `output_uri`.
+        placement: threads, memory and checkpoints; its ZeRO stage must be 0.
+
+    Raises:
+        UserError: the placement asks for a ZeRO stage, which takes a worker group.
+        TrainingError: a run diverged.
+    """
+    if placement.zero:
+        raise UserError(
+            f"train.workers: 0 trains in one process and splits nothing; set train.zero: 0, not {placement.zero}."
+        )
+    torch.set_num_threads(placement.threads)
+    compute = Compute(
+        zero=None,
+        resident_tokens=placement.resident_tokens,
+        checkpoint_steps=placement.checkpoint_steps,
+        device="cuda" if placement.gpus else "cpu",
+        gradient_checkpointing=placement.gradient_checkpointing,
+    )
+    for run in runs:
+        with track(run.name, total=run.total_steps, unit="steps") as bar:
+            train(run, compute, partial(_open, run), partial(_tell, bar), partial(say, style="yellow"))
+
+
+def _open(run: TrainRun, start: int) -> BatchesAhead:
+    return BatchesAhead(local_batches(run.feed(), start=start))
+
+
+def _tell(bar: Bar, done: int, note: str) -> None:
+    bar.advance(done - bar.done)
+    bar.note(note)
