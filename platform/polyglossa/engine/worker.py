@@ -5,7 +5,7 @@ A run resumes by itself: it looks for the last committed checkpoint and asks for
 
 import posixpath
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -82,6 +82,7 @@ def train(
     tell: Callable[[int, str], None],
     warn: Callable[[str], None],
     leaving: Callable[[int], bool] = lambda done: False,
+    watchers: Callable[[Any], Sequence[Callback]] = lambda backend: (),
 ) -> None:
     """Train one run on this rank, resuming where its last checkpoint is; rank 0 writes the results.
 
@@ -92,6 +93,7 @@ def train(
         tell: gets (steps done, short text) after each step.
         warn: gets what a person should see at once.
         leaving: steps done → whether a node is about to leave, the same on every rank: a checkpoint is due.
+        watchers: backend → further callbacks; they come before a checkpoint is saved.
 
     Raises:
         DivergedError: the run cannot go on.
@@ -122,7 +124,15 @@ def train(
             build_objective(run.stage["objective"], width=run.width, distillation_weight=run.distillation_weight),
             rate=_rate(run),
             budget=_budget(run, compute),
-            callbacks=[Guard(warn), log, *_validation(run, compute, backend, log), late, saves, Progress(tell)],
+            callbacks=[
+                Guard(warn),
+                log,
+                *_validation(run, compute, backend, log),
+                late,
+                *watchers(backend),
+                saves,
+                Progress(tell),
+            ],
         )
         log.flush()
         writer.wait()

@@ -62,6 +62,11 @@ class Graph:
         if not wanted:
             has = ", ".join(dict.fromkeys(node.stage for node in self.nodes.values()))
             raise RecipeError(f"--until {stage}: this recipe has no such stage; it has {has}.")
+        return self.needed_for(wanted)
+
+    def needed_for(self, names: Iterable[str]) -> list[Node]:
+        """Some nodes and all they need, in order."""
+        wanted = set(names)
         for node in reversed(self.nodes.values()):
             if node.name in wanted:
                 wanted.update(node.inputs.values())

@@ -18,7 +18,7 @@ from polyglossa.artifact import Artifact, ArtifactKey, Draft
 from polyglossa.errors import ArtifactError
 from polyglossa.pipelines.graph import Node, build
 from polyglossa.pipelines.memory import watch_memory
-from polyglossa.recipe import Profile, Recipe, StagePlacement
+from polyglossa.recipe import Profile, Recipe
 
 _SAID_FIGURES = 4
 
@@ -36,8 +36,7 @@ def run(recipe: Recipe, profile: Profile, *, until: str | None = None) -> dict[s
     Returns:
         Artifacts by node name.
     """
-    graph = build(recipe)
-    nodes = graph.until(until) if until else list(graph.nodes.values())
+    nodes = _nodes(recipe, until)
     root = _absolute(recipe.root)
     folder = Path(recipe.root) if "://" not in recipe.root else Path("runs") / recipe.name
     log = folder / "logs" / f"{datetime.now():%Y%m%d-%H%M%S}.log"
@@ -48,12 +47,21 @@ def run(recipe: Recipe, profile: Profile, *, until: str | None = None) -> dict[s
         progress.say(f"{recipe.name}: {len(nodes)} artifacts under {root}; details in {log}")
         with ray_session(profile):
             made: list[str] = []
-            artifacts = walk(nodes, root, lambda *group: _run_nodes(*group, profile=profile), made=made)
+            artifacts = walk(nodes, root, lambda *group: run_nodes(*group, profile=profile), made=made)
         if made:
             _record(root, time.monotonic() - started, peak.gib, made)
         if "report" in artifacts:
             _show_results(root, artifacts["report"], artifacts.get("serve"))
     return artifacts
+
+
+def _nodes(recipe: Recipe, until: str | None) -> list[Node]:
+    if until == "tune":
+        from polyglossa.pipelines.tune.plan import search_nodes
+
+        return search_nodes(recipe)
+    graph = build(recipe)
+    return graph.until(until) if until else list(graph.nodes.values())
 
 
 def walk(
@@ -103,15 +111,17 @@ def groups(nodes: Sequence[Node]) -> Iterator[list[Node]]:
         yield group
 
 
-def _run_nodes(
+def run_nodes(
     nodes: Sequence[Node],
     inputs: Sequence[Mapping[str, Artifact]],
     drafts: Sequence[Draft],
     *,
     profile: Profile,
 ) -> None:
+    """Run a group of nodes of one stage, as `walk` wants it; Ray is initialised."""
     module = _module(nodes[0].stage)
-    placement: StagePlacement = getattr(profile, nodes[0].stage, profile.corpus)
+    # A search runs whole graphs, so it gets the whole profile.
+    placement = profile if nodes[0].stage == "tune" else getattr(profile, nodes[0].stage, profile.corpus)
     if len(nodes) == 1:
         module.run(nodes[0].config, inputs[0], drafts[0], placement)
     else:
@@ -121,7 +131,8 @@ def _run_nodes(
 
 def _module(stage: str) -> Any:
     """Stages load when they run: importing torch, ray and mteb for `recipe check` would cost seconds."""
-    return import_module("polyglossa.pipelines.serving" if stage == "serve" else f"polyglossa.{stage}.run")
+    composed = {"serve": "polyglossa.pipelines.serving", "tune": "polyglossa.pipelines.tune.run"}
+    return import_module(composed.get(stage, f"polyglossa.{stage}.run"))
 
 
 def _key(node: Node, inputs: Mapping[str, Artifact]) -> ArtifactKey:

@@ -13,6 +13,7 @@ from polyglossa.recipe.mine import MineConfig
 from polyglossa.recipe.serve import ServeConfig
 from polyglossa.recipe.strict import Strict
 from polyglossa.recipe.train import StageConfig
+from polyglossa.recipe.tune import TuneConfig
 
 
 class Recipe(Strict):
@@ -34,6 +35,8 @@ class Recipe(Strict):
     serve: ServeConfig = ServeConfig()
     expect: Expect | None = None
     """What `polyglossa plan` counts with until data is packed."""
+    tune: TuneConfig | None = None
+    """A search for better values of other fields; run by `--until tune` alone."""
 
     @property
     def root(self) -> str:
@@ -57,4 +60,8 @@ class Recipe(Strict):
         from polyglossa.recipe.references import check
 
         check(self)
+        if self.tune is not None:
+            from polyglossa.recipe.trial import check_space
+
+            check_space(self)
         return self

@@ -44,6 +44,15 @@ class TrainPlacement(StagePlacement):
     """Worker-group restarts before the run fails; -1 means no limit."""
 
 
+class TunePlacement(StagePlacement):
+    """Resources of a search: a trial trains its student in one process of its own."""
+
+    workers: int = Field(2, ge=1)
+    """Trials at the same time."""
+    max_failures: int = Field(2, ge=0)
+    """How often a trial that died (out of memory, lost worker) is tried again before it counts as failed."""
+
+
 class Profile(Strict):
     """Placement of every stage on one cluster."""
 
@@ -61,4 +70,5 @@ class Profile(Strict):
     distill: StagePlacement = StagePlacement(workers=2)
     merge: StagePlacement = StagePlacement()
     evaluate: StagePlacement = StagePlacement(workers=2)
+    tune: TunePlacement = TunePlacement()
     serve: StagePlacement = StagePlacement(cpus=0.5)

@@ -34,24 +34,43 @@ def run_many(jobs: Sequence[Job], placement: TrainPlacement) -> None:
         DataError: a source of the recipe is not in the pack, or nothing can be trained on.
         TrainingError: a run diverged or its workers kept failing.
     """
-    runs = [_plan(*job) for job in jobs]
+    runs = [_planned(*job) for job in jobs]
     fit(runs, placement, posixpath.dirname(runs[0].checkpoint_uri))
     for planned, (_, _, draft) in zip(runs, jobs, strict=True):
         draft.count(**read_json(posixpath.join(planned.output_uri, SUMMARY)), world=max(1, placement.workers))
         clear(planned.checkpoint_uri)
 
 
-def _plan(config: TrainConfig, inputs: Mapping[str, Artifact], draft: Draft) -> TrainRun:
+def _planned(config: TrainConfig, inputs: Mapping[str, Artifact], draft: Draft) -> TrainRun:
     output = _anywhere(draft.uri)
     root, _, place = output.rpartition("/artifacts/")
+    checkpoints = posixpath.join(root, "checkpoints", place.replace("/", "-"))
+    return plan_run(PurePosixPath(place).name.rpartition("-")[0], config, inputs, output, checkpoints)
+
+
+def plan_run(
+    name: str, config: TrainConfig, inputs: Mapping[str, Artifact], output_uri: str, checkpoint_uri: str
+) -> TrainRun:
+    """Say what the engine is to train.
+
+    Args:
+        name: of the run.
+        config: how it learns.
+        inputs: `model`, `pack` and, for a distilled member, `teacher`.
+        output_uri: where results go.
+        checkpoint_uri: where checkpoints lie meanwhile.
+
+    Raises:
+        DataError: a source of the recipe is not in the pack, or nothing can be trained on.
+    """
     model, pack = _anywhere(inputs["model"].at("model")), _anywhere(inputs["pack"].uri)
     stage = config.stage.model_dump(mode="json")
     return TrainRun(
-        name=PurePosixPath(place).name.rpartition("-")[0],
+        name=name,
         model_uri=model,
         pack_uri=pack,
-        output_uri=output,
-        checkpoint_uri=posixpath.join(root, "checkpoints", place.replace("/", "-")),
+        output_uri=output_uri,
+        checkpoint_uri=checkpoint_uri,
         stage=stage,
         total_steps=open_plan(FeedSpec.of_stage(stage, pack)).total_steps,
         width=width_of(model),

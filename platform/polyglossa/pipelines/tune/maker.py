@@ -1,0 +1,82 @@
+"""Makes what a trial's recipe needs before its student can train. One process for all trials, one request at a time.
+
+Two trials that need the same pruned model get the same artifact, made once: nobody else writes artifacts meanwhile.
+"""
+
+import posixpath
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from polyglossa.engine.worker import Compute
+from polyglossa.pipelines.run import run_nodes, walk
+from polyglossa.pipelines.tune.plan import SearchConfig, Widths, rung_steps, teacher_widths, trial_graph
+from polyglossa.pipelines.tune.student import Assignment
+from polyglossa.recipe import Profile, Recipe
+from polyglossa.recipe.train import TrainConfig
+from polyglossa.recipe.trial import trial_recipe
+from polyglossa.recipe.tune import TuneConfig
+from polyglossa.train.run import plan_run
+
+
+class Maker:
+    """From a trial's values to what its student is told to do."""
+
+    def __init__(self, config: SearchConfig, profile: Profile, root: str, folder: str) -> None:
+        """Read the recipe.
+
+        Args:
+            config: recipe and search.
+            profile: where stages run.
+            root: storage root, shared by all trials.
+            folder: trials' own folders lie in it.
+        """
+        self._recipe: Recipe = config.whole()
+        self._tune: TuneConfig = config.tune
+        self._profile, self._root, self._folder = profile, root, folder
+        self._widths: Widths = teacher_widths(self._recipe)
+
+    def total_steps(self, values: Mapping[str, Any]) -> int:
+        """Say how many steps a trial takes."""
+        return self.assignment(0, values).run.total_steps
+
+    def assignment(
+        self, number: int, values: Mapping[str, Any], known: Sequence[int] = (), first: int = 1
+    ) -> Assignment:
+        """Make all that a trial needs, and say what its student does.
+
+        Args:
+            number: of the trial.
+            values: its overrides.
+            known: steps whose reports are in the journal already.
+            first: steps of the first rung.
+
+        Raises:
+            PolyglossaError: the values make no valid recipe, or a stage refuses them.
+        """
+        graph = trial_graph(self._recipe, trial_recipe(self._recipe, values), self._widths)
+        artifacts = walk(graph.nodes, self._root, partial(run_nodes, profile=self._profile))
+        config = graph.student.config
+        assert isinstance(config, TrainConfig)
+        own = posixpath.join(self._folder, f"{number:05d}")
+        inputs = {role: artifacts[name] for role, name in graph.student.inputs.items()}
+        run = plan_run(f"trial-{number}", config, inputs, f"{own}/work/output", f"{own}/work/checkpoints")
+        rungs = rung_steps(first, self._tune.rungs.factor, run.total_steps)
+        train, place = self._profile.train, self._profile.tune
+        return Assignment(
+            run=run,
+            compute=Compute(
+                zero=train.zero,
+                resident_tokens=train.resident_tokens,
+                checkpoint_steps=train.checkpoint_steps,
+                device="cuda" if place.gpus else "cpu",
+                gradient_checkpointing=train.gradient_checkpointing,
+            ),
+            threads=place.threads,
+            rungs=tuple(step for step in rungs if step not in known),
+            corpus_uri=artifacts["corpus"].uri,
+            sets=self._tune.judge.sets or self._recipe.evaluate.heldout,
+            judge=self._tune.judge,
+            samples_uri=f"{own}/samples.json",
+            timed="latency" in self._tune.objectives,
+        )

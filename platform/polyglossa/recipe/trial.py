@@ -1,0 +1,91 @@
+"""From a recipe and values to the recipe of a trial; and the check that every value of a space gives a valid one."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from polyglossa.errors import RecipeError
+from polyglossa.recipe.load import apply_overrides, validate
+from polyglossa.recipe.models import Recipe
+
+
+def plain(recipe: Recipe) -> dict[str, Any]:
+    """Give a recipe as YAML would hold it: what was written and no defaults, without its `tune` section."""
+    return recipe.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"tune"})
+
+
+def trial_recipe(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """Override fields by their dotted paths and validate the whole again.
+
+    Args:
+        recipe: what is overridden; its `tune` section is left out.
+        values: value by path.
+
+    Raises:
+        RecipeError: a path leads nowhere, or the recipe would not be valid.
+    """
+    data = plain(recipe)
+    for path, value in values.items():
+        _check_path(recipe, path)
+        try:
+            data = apply_overrides(data, [f"{path}={json.dumps(value)}"])
+        except RecipeError as error:
+            raise RecipeError(f"tune.space: {str(error).removeprefix('--set ')}") from None
+    said = ", ".join(f"{path} = {json.dumps(value)}" for path, value in values.items())
+    return validate(Recipe, data, f"tune.space: {said}" if said else "tune")
+
+
+def check_space(recipe: Recipe) -> None:
+    """Try every dimension of the space at its ends, or at all its choices, the rest of the recipe as it is.
+
+    Raises:
+        RecipeError: a path leads nowhere, or a value is out of range; or the searched member is none.
+    """
+    assert recipe.tune is not None
+    searched_member(recipe)
+    for path, dimension in recipe.tune.space.items():
+        for value in dimension.probes:
+            trial_recipe(recipe, {path: value})
+
+
+def searched_member(recipe: Recipe) -> str:
+    """Name the member that trials train.
+
+    Raises:
+        RecipeError: `tune.member` is none of the recipe, or is not trained.
+    """
+    assert recipe.tune is not None
+    trained = [member for member in recipe.members if member.stages]
+    if recipe.tune.member is None:
+        return next((member.name for member in reversed(trained) if member.teacher), trained[-1].name)
+    if recipe.tune.member not in {member.name for member in trained}:
+        names = ", ".join(member.name for member in trained)
+        raise RecipeError(f"tune.member: {recipe.tune.member!r} is not one of the trained members: {names}.")
+    return recipe.tune.member
+
+
+def value_at(recipe: Recipe, path: str) -> Any:
+    """Read a field by its dotted path; None where it is not given and has no default."""
+    data: Any = recipe.model_dump(mode="json", by_alias=True)
+    for key in path.split("."):
+        data = _entry(data, key)
+    return data
+
+
+def _entry(data: Any, key: str) -> Any:
+    """What lies under a key: of a mapping, or of a list by place or, where its items have names, by name."""
+    if isinstance(data, list):
+        named = {item.get("name"): item for item in data if isinstance(item, dict)}
+        return data[int(key)] if key.isdigit() and int(key) < len(data) else named.get(key)
+    return data.get(key) if isinstance(data, dict) else None
+
+
+def _check_path(recipe: Recipe, path: str) -> None:
+    """Refuse a path through a section that is not there: an override would make a new one of that name."""
+    data: Any = recipe.model_dump(mode="json", by_alias=True)
+    keys = path.split(".")
+    for depth, key in enumerate(keys[:-1]):
+        data = _entry(data, key)
+        if data is None:
+            where = ".".join(keys[: depth + 1])
+            raise RecipeError(f"tune.space.{path}: the recipe has no section {where!r}. Write it, or mend the path.")
