@@ -8,7 +8,7 @@ import torch
 
 from engine.toy_packs import EOS, ToySource, teacher_state, text_tokens, write_pack, write_teacher
 from polyglossa.engine.batch import RankBatch
-from polyglossa.engine.bundles import BundleReader, iter_bundles
+from polyglossa.engine.bundles import BundleReader, TeacherStore, iter_bundles
 from polyglossa.engine.plan import PlanSettings
 from polyglossa.engine.spec import steps_table
 from polyglossa.engine.stream import FeedSpec, local_batches, open_plan, validation_batches
@@ -35,7 +35,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory, pack: str) -> str:
 
 def spec_of(pack: str, teacher: str | None = None, **settings: object) -> FeedSpec:
     settings = {"global_batch": 32, "negatives": 3, "epochs": 2, **settings}
-    return FeedSpec(pack, PlanSettings(**settings), 64, teacher_uri=teacher, teacher_width=4 if teacher else None)
+    return FeedSpec(pack, PlanSettings(**settings), 64, teachers=(TeacherStore(teacher, 4),) if teacher else ())
 
 
 def table_texts(ranks: list[RankBatch]) -> list[list[int]]:

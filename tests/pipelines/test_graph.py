@@ -59,7 +59,7 @@ def test_without_one_student_and_teacher_share_their_pack() -> None:
     [
         (["members.base.merge={}"], "one model is no average; set training.stage2.late_checkpoints or `models`"),
         ([LATE, "members.base.merge={late_checkpoints: false}"], "one model is no average"),
-        (["members.base.merge={models: [base@stage9]}"], "'base' has no stage 'stage9'; it has stage1, stage2, merge"),
+        (["members.base.merge={models: [base@stage9]}"], "it has backbone, stage1, stage2, merge"),
         (["members.base.merge={models: [base@stage2]}"], "'base@stage2' is merged anyway; leave it out"),
         (["members.base.merge={models: [base@stage1, base@stage1]}"], "named twice"),
         (["members.small.merge={models: [base@stage2]}"], "another shape"),

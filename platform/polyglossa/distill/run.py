@@ -14,13 +14,12 @@ import ray
 from numpy.typing import NDArray
 
 from polyglossa.artifact import Artifact, Draft, open_storage
-from polyglossa.distill.store import Halves, Remembered, teacher_bundles
+from polyglossa.distill.store import Remembered, States, store_schema, teacher_bundles
 from polyglossa.engine.bundles import INDEX
 from polyglossa.errors import DataError
 from polyglossa.progress import track
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.teacher import TeacherConfig
-from polyglossa.records import TEACHER_BUNDLE
 
 STAGE = "distill"
 REVISION = 1
@@ -47,7 +46,7 @@ def run(config: TeacherConfig, inputs: Mapping[str, Artifact], draft: Draft, pla
         for _ in range(placement.workers)
     ]
     board = start_board()
-    pending = [_write.remote(pack.at(path), draft.at(path), teachers, board) for path in files]
+    pending = [_write.remote(pack.at(path), draft.at(path), config.stored, teachers, board) for path in files]
     written = []
     with track("distill", total=texts, unit="texts") as bar:
         while pending:
@@ -63,17 +62,17 @@ def run(config: TeacherConfig, inputs: Mapping[str, Artifact], draft: Draft, pla
 
 
 @ray.remote(num_cpus=0)
-def _write(pack_file: str, store_file: str, teachers: Sequence[Any], board: Any) -> tuple[int, int]:
+def _write(pack_file: str, store_file: str, stored: str, teachers: Sequence[Any], board: Any) -> tuple[int, int]:
     """Write the store's file for one file of the pack; returns texts embedded and their width."""
     embedded, done, width = 0, 0, 0
 
-    def embed(texts: Sequence[NDArray[np.uint32]]) -> Halves:
+    def embed(texts: Sequence[NDArray[np.uint32]]) -> States:
         nonlocal embedded
         embedded += len(texts)
         return _embed(texts, teachers, lambda count: board.tell.remote(pack_file, done + count, ""))
 
     filesystem, path = open_storage(store_file)
-    with pq.ParquetWriter(path, TEACHER_BUNDLE, filesystem=filesystem, compression="zstd") as writer:
+    with pq.ParquetWriter(path, store_schema(stored), filesystem=filesystem, compression="zstd") as writer:
         rows = teacher_bundles(
             _bundles(pack_file), embed, remembered=Remembered(_REMEMBERED_BYTES), window_texts=_WINDOW_TEXTS
         )
@@ -92,12 +91,12 @@ def _bundles(pack_file: str) -> Iterator[pa.Table]:
             yield file.read_row_group(group, columns=["source", "bundle", "text_ids", "tokens"])
 
 
-def _embed(texts: Sequence[NDArray[np.uint32]], teachers: Sequence[Any], tell: Callable[[int], object]) -> Halves:
+def _embed(texts: Sequence[NDArray[np.uint32]], teachers: Sequence[Any], tell: Callable[[int], object]) -> States:
     """Deal texts to the teachers in blocks of like length; states come back in the texts' order."""
     order = sorted(range(len(texts)), key=lambda text: -len(texts[text]))
     blocks = [order[start : start + _BLOCK_TEXTS] for start in range(0, len(order), _BLOCK_TEXTS)]
     idle, running = list(teachers), dict[Any, tuple[Any, list[int]]]()
-    states: Halves | None = None
+    state_ND: States | None = None
     ready = 0
     while blocks or running:
         while idle and blocks:
@@ -107,12 +106,12 @@ def _embed(texts: Sequence[NDArray[np.uint32]], teachers: Sequence[Any], tell: C
         teacher, block = running.pop(done)
         idle.append(teacher)
         found = ray.get(done)
-        states = np.empty((len(texts), found.shape[1]), np.float16) if states is None else states
-        states[block] = found
+        state_ND = np.empty((len(texts), found.shape[1]), found.dtype) if state_ND is None else state_ND
+        state_ND[block] = found
         ready += len(block)
         tell(ready)
-    assert states is not None
-    return states
+    assert state_ND is not None
+    return state_ND
 
 
 def _done(board: Any) -> int:

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,9 +11,16 @@ from numpy.typing import NDArray
 from polyglossa.errors import TrainingError
 from polyglossa.records import TEACHER_BUNDLE
 
-Halves = NDArray[np.float16]
-Embed = Callable[[Sequence[NDArray[np.uint32]]], Halves]
-"""Token ids of texts → their states [N, width]."""
+States = NDArray[np.floating[Any]]
+Embed = Callable[[Sequence[NDArray[np.uint32]]], States]
+"""Token ids of texts → their states [N, width], in the precision that is stored."""
+
+
+def store_schema(stored: str) -> pa.Schema:
+    """Return the schema of a store's rows: TEACHER_BUNDLE, with states in the given precision."""
+    at = TEACHER_BUNDLE.get_field_index("states")
+    numbers = pa.float32() if stored == "float32" else pa.float16()
+    return TEACHER_BUNDLE.set(at, TEACHER_BUNDLE.field(at).with_type(pa.list_(pa.list_(numbers))))
 
 
 class Remembered:
@@ -20,17 +28,17 @@ class Remembered:
 
     def __init__(self, largest_bytes: int) -> None:
         self._largest, self._bytes = largest_bytes, 0
-        self._states: OrderedDict[bytes, Halves] = OrderedDict()
+        self._states: OrderedDict[bytes, States] = OrderedDict()
 
     def __contains__(self, text_id: bytes) -> bool:
         return text_id in self._states
 
-    def get(self, text_id: bytes) -> Halves:
+    def get(self, text_id: bytes) -> States:
         """Return a state that is there."""
         self._states.move_to_end(text_id)
         return self._states[text_id]
 
-    def put(self, text_id: bytes, state: Halves) -> None:
+    def put(self, text_id: bytes, state: States) -> None:
         """Remember a state."""
         self._states[text_id] = state
         self._bytes += state.nbytes
@@ -73,7 +81,7 @@ def _finish(window: Sequence[pa.Table], embed: Embed, remembered: Remembered) ->
     if missing:
         states = embed(list(missing.values()))
         if not np.isfinite(states).all():
-            raise TrainingError("the teacher's states do not fit float16 or are not finite; check the teacher model.")
+            raise TrainingError(f"the teacher's states do not fit {states.dtype} or are not finite; check the teacher.")
         for text_id, state in zip(missing, states, strict=True):
             remembered.put(text_id, state)
     for bundle in window:
@@ -85,7 +93,7 @@ def _ids(bundle: pa.Table) -> list[bytes]:
     return bundle.column("text_ids").chunk(0).flatten().to_pylist()
 
 
-def _teacher_bundle(bundle: pa.Table, states: Halves) -> pa.Table:
+def _teacher_bundle(bundle: pa.Table, states: States) -> pa.Table:
     count, width = states.shape
     rows = pa.ListArray.from_arrays(np.arange(0, count * width + 1, width, dtype=np.int32), states.reshape(-1))
     columns = [
@@ -94,4 +102,4 @@ def _teacher_bundle(bundle: pa.Table, states: Halves) -> pa.Table:
         bundle.column("text_ids"),
         pa.ListArray.from_arrays(pa.array([0, count], pa.int32()), rows),
     ]
-    return pa.table(columns, names=TEACHER_BUNDLE.names).cast(TEACHER_BUNDLE)
+    return pa.table(columns, names=TEACHER_BUNDLE.names).cast(store_schema(str(states.dtype)))

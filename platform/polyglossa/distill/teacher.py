@@ -1,4 +1,4 @@
-"""The frozen teacher of one process: token ids in, raw states in float16 out."""
+"""The frozen teacher of one process: token ids in, raw states out."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from polyglossa.distill.store import Halves
+from polyglossa.distill.store import States
 from polyglossa.folders import local_folder
 from polyglossa.model.encoder import Encoder
 from polyglossa.recipe.teacher import TeacherConfig
@@ -21,7 +21,7 @@ class Teacher:
             self._encoder = Encoder.load(path, dtype=config.dtype, device="cuda" if gpu else "cpu")
         self._config = config
 
-    def states(self, texts: Sequence[NDArray[np.uint32]]) -> Halves:
+    def states(self, texts: Sequence[NDArray[np.uint32]]) -> States:
         """Embed texts: [N, width]."""
         states_ND = self._encoder.states([text.tolist() for text in texts], chunk_tokens=self._config.chunk_tokens)
-        return states_ND[:, : self._config.width].to(torch.float16).cpu().numpy()
+        return states_ND[:, : self._config.width].to(getattr(torch, self._config.stored)).cpu().numpy()

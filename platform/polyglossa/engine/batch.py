@@ -72,7 +72,7 @@ class RankBatch:
     positive_score_Q: Tensor
     """float32: the miner's score of the positive, NaN where not mined."""
     teacher_TE: Tensor | None
-    """float16 [T, E]: first E coordinates of the teacher's raw states, in table order."""
+    """[T, E], float16 as stored: raw states of the teachers, each cut to its width, side by side; in table order."""
     tokens: int
     """Tokens of the global batch."""
     padded_tokens: int

@@ -7,8 +7,8 @@ Legend: T texts of the bundle, Q examples, M mined negatives.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,15 @@ from polyglossa.errors import ArtifactError
 
 Ints = NDArray[np.int64]
 INDEX = "index.json"
+
+
+@dataclass(frozen=True)
+class TeacherStore:
+    """A teacher's states for the texts of a pack."""
+
+    uri: str
+    width: int | None = None
+    """First coordinates that are read; None means all."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +48,8 @@ class Bundle:
     """[Q + 1]."""
     group_Q: Ints
     positive_score_Q: NDArray[np.float32]
-    teacher_TE: NDArray[np.float16] | None = None
-    """Raw states of the teacher, full width."""
+    teacher_TE: NDArray[np.floating[Any]] | None = None
+    """Raw states of the teachers, side by side."""
 
     @property
     def nbytes(self) -> int:
@@ -52,17 +61,22 @@ class BundleReader:
     """Random access to the bundles of a pack, with its teacher's states where there is one."""
 
     def __init__(
-        self, pack_uri: str, teacher_uri: str | None = None, *, part: str = "bundles", cache_bytes: int = 64 << 20
+        self,
+        pack_uri: str,
+        teachers: Sequence[TeacherStore] = (),
+        *,
+        part: str = "bundles",
+        cache_bytes: int = 64 << 20,
     ):
         """Open a pack.
 
         Args:
             pack_uri: the pack artifact.
-            teacher_uri: the teacher store made from it.
+            teachers: stores of its texts' states.
             part: `bundles` (training) or `validation`.
             cache_bytes: memory for bundles that were read last.
         """
-        self._pack_uri, self._teacher_uri = pack_uri, teacher_uri
+        self._pack_uri, self._teachers = pack_uri, tuple(teachers)
         self._locations = {
             entry["name"]: _locations(entry, part) for entry in read_json(f"{pack_uri}/{INDEX}")["sources"]
         }
@@ -89,10 +103,24 @@ class BundleReader:
 
     def _read(self, path: str, row_group: int) -> Bundle:
         table = self._open(f"{self._pack_uri}/{path}").read_row_group(row_group, columns=_COLUMNS)
-        if self._teacher_uri is None:
-            return bundle_of(table)
-        states = self._open(f"{self._teacher_uri}/{path}").read_row_group(row_group)
-        return bundle_of(table, states)
+        bundle = bundle_of(table)
+        if not self._teachers:
+            return bundle
+        states = [
+            states_of(self._stored(teacher, path, row_group), bundle.text_ids)[:, : teacher.width]
+            for teacher in self._teachers
+        ]
+        return replace(bundle, teacher_TE=np.concatenate(states, axis=1) if len(states) > 1 else states[0])
+
+    def _stored(self, teacher: TeacherStore, path: str, row_group: int) -> pa.Table:
+        again = f"the teacher store {teacher.uri} has no states for {path}, bundle {row_group}"
+        try:
+            file = self._open(f"{teacher.uri}/{path}")
+        except FileNotFoundError:
+            raise ArtifactError(f"{again}: it was made from other sources. Run distill for this pack.") from None
+        if row_group >= file.num_row_groups:
+            raise ArtifactError(f"{again}: it holds {file.num_row_groups}. Run distill for this pack.")
+        return file.read_row_group(row_group)
 
     def _open(self, uri: str) -> pq.ParquetFile:
         if uri not in self._files:
@@ -109,26 +137,20 @@ def iter_bundles(pack_uri: str, source: str, *, part: str = "bundles") -> Iterat
         yield path, row_group, pq.ParquetFile(full, filesystem=filesystem).read_row_group(row_group)
 
 
-def bundle_of(table: pa.Table, states: pa.Table | None = None) -> Bundle:
-    """Turn a one-row TOKEN_BUNDLE table (and its TEACHER_BUNDLE) into arrays.
-
-    Raises:
-        ArtifactError: the teacher's texts are not the bundle's.
-    """
+def bundle_of(table: pa.Table) -> Bundle:
+    """Turn a one-row TOKEN_BUNDLE table into arrays."""
     tokens = _only(table, "tokens")
     negatives = _only(table, "negatives")
-    text_ids = _ids(table)
     return Bundle(
         tokens=_values(tokens.flatten()),
         token_offsets=_offsets(tokens),
-        text_ids=text_ids,
+        text_ids=_ids(table),
         query_Q=_values(_only(table, "query")).astype(np.int64),
         positive_Q=_values(_only(table, "positive")).astype(np.int64),
         negatives=_values(negatives.flatten()).astype(np.int64),
         negative_offsets=_offsets(negatives),
         group_Q=_values(_only(table, "group")),
         positive_score_Q=_values(_only(table, "positive_score")),
-        teacher_TE=None if states is None else _teacher(states, text_ids),
     )
 
 
@@ -159,8 +181,13 @@ def _ids(table: pa.Table) -> NDArray[np.bytes_]:
     return np.frombuffer(column.buffers()[1], dtype="S16")[start // 16 : start // 16 + len(column)]
 
 
-def _teacher(states: pa.Table, text_ids: NDArray[np.bytes_]) -> NDArray[np.float16]:
+def states_of(states: pa.Table, text_ids: NDArray[np.bytes_]) -> NDArray[np.floating[Any]]:
+    """Turn a one-row TEACHER_BUNDLE table into raw states [T, width].
+
+    Raises:
+        ArtifactError: its texts are not those of the bundle.
+    """
     if not np.array_equal(_ids(states), text_ids):
         raise ArtifactError("the teacher store was made from another pack: its texts differ. Run distill again.")
-    values = _values(_only(states, "states").flatten())
+    values: NDArray[np.floating[Any]] = _values(_only(states, "states").flatten())
     return values.reshape(len(text_ids), -1)

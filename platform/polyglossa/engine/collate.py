@@ -35,7 +35,7 @@ class GlobalBatch:
     group_Q: Ints
     source_Q: Ints
     positive_score_Q: NDArray[np.float32]
-    teacher_TE: NDArray[np.float16] | None
+    teacher_TE: NDArray[np.floating[Any]] | None
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,13 @@ class _Slice:
     negatives_QN: Ints
 
 
-def gather_examples(plan: Plan, step: StepPlan, reader: BundleReader, teacher_width: int | None = None) -> GlobalBatch:
+def gather_examples(plan: Plan, step: StepPlan, reader: BundleReader) -> GlobalBatch:
     """Read a step's examples: each distinct text once, negatives chosen.
 
     Args:
         plan: names the sources.
         step: the step's rows.
         reader: where bundles are read.
-        teacher_width: first coordinates of the teacher's states that are kept, where the reader has a teacher.
     """
     bundles = [reader.read(plan.sources[part.source].name, part.bundle) for part in step.parts]
     chosen = _choose_negatives(step, bundles)
@@ -90,7 +89,7 @@ def gather_examples(plan: Plan, step: StepPlan, reader: BundleReader, teacher_wi
         group_Q=np.concatenate([s.bundle.group_Q[s.rows] for s in slices]),
         source_Q=np.concatenate([np.full(len(s.rows), s.source) for s in slices]),
         positive_score_Q=np.concatenate([s.bundle.positive_score_Q[s.rows] for s in slices]),
-        teacher_TE=_teacher(slices, first_T, teacher_width),
+        teacher_TE=_teacher(slices, first_T),
     )
 
 
@@ -192,8 +191,8 @@ def _tokens(slices: list[_Slice], first_T: Ints) -> tuple[NDArray[np.uint32], In
     return _ragged(np.concatenate(parts), starts[first_T], length[first_T]), length[first_T]
 
 
-def _teacher(slices: list[_Slice], first_T: Ints, width: int | None) -> NDArray[np.float16] | None:
-    states = [s.bundle.teacher_TE[s.text, :width] for s in slices if s.bundle.teacher_TE is not None]
+def _teacher(slices: list[_Slice], first_T: Ints) -> NDArray[np.floating[Any]] | None:
+    states = [s.bundle.teacher_TE[s.text] for s in slices if s.bundle.teacher_TE is not None]
     return np.concatenate(states)[first_T] if states else None
 
 

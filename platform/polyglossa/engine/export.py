@@ -16,6 +16,7 @@ from polyglossa.collectives import rank
 from polyglossa.engine import checkpoint
 from polyglossa.engine.adapt import adapt, restore
 from polyglossa.engine.batch import RankBatch
+from polyglossa.engine.embedder import PROJECTIONS
 from polyglossa.engine.loop import StepRecord
 from polyglossa.engine.step import StepResult
 from polyglossa.folders import local_folder, written_folder
@@ -75,7 +76,11 @@ def write_model(run: "TrainRun", backend: Any, uri: str) -> None:
     """Write the weights as they are now as a model directory. A collective; rank 0 writes."""
     writes = rank() == 0
     # Under ZeRO 3 every rank takes part in gathering each weight, and only the one that writes keeps it.
-    weights = {name: value.float().cpu() if writes else None for name, value in backend.weights()}
+    weights = {
+        name: value.float().cpu() if writes else None
+        for name, value in backend.weights()
+        if not name.startswith(PROJECTIONS)  # only training needs them
+    }
     if not writes:
         return
     with local_folder(run.model_uri) as source, written_folder(uri) as folder:

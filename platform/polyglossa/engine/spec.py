@@ -1,13 +1,13 @@
 """Where a stage's data lies and what shapes its batches, and the maker of batches in one process. No torch, no Ray."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
 from polyglossa.artifact import read_json
-from polyglossa.engine.bundles import INDEX, BundleReader
+from polyglossa.engine.bundles import INDEX, BundleReader, TeacherStore
 from polyglossa.engine.collate import gather_examples, rank_payloads
 from polyglossa.engine.plan import Plan, PlanSettings, PlanSource, select_sources
 
@@ -22,10 +22,8 @@ class FeedSpec:
     """Token budget of one forward pass."""
     sources: tuple[str, ...] | None = None
     """Sources trained on; None means all of the pack."""
-    teacher_uri: str | None = None
-    """Teacher store made from the pack."""
-    teacher_width: int | None = None
-    """First coordinates of the teacher's states that batches carry; None means all."""
+    teachers: tuple[TeacherStore, ...] = ()
+    """Teacher stores made from the pack's texts; batches carry their states side by side."""
     cache_bytes: int = field(default=64 << 20, compare=False)
     """Memory for bundles that a reader keeps."""
 
@@ -34,8 +32,7 @@ class FeedSpec:
         cls,
         stage: Mapping[str, Any],
         pack_uri: str,
-        teacher_uri: str | None = None,
-        teacher_width: int | None = None,
+        teachers: Sequence[TeacherStore] = (),
     ) -> "FeedSpec":
         """Take what shapes the batches from `StageConfig.model_dump()`."""
         settings = PlanSettings(
@@ -48,7 +45,7 @@ class FeedSpec:
             seed=stage["seed"],
         )
         sources = tuple(stage["sources"]) if stage["sources"] is not None else None
-        return cls(pack_uri, settings, stage["chunk_tokens"], sources, teacher_uri, teacher_width)
+        return cls(pack_uri, settings, stage["chunk_tokens"], sources, tuple(teachers))
 
 
 def open_plan(spec: FeedSpec) -> Plan:
@@ -80,11 +77,11 @@ class BatchMaker:
     def __init__(self, spec: FeedSpec):
         self.spec = spec
         self.plan = open_plan(spec)
-        self._reader = BundleReader(spec.pack_uri, spec.teacher_uri, cache_bytes=spec.cache_bytes)
+        self._reader = BundleReader(spec.pack_uri, spec.teachers, cache_bytes=spec.cache_bytes)
 
     def payloads(self, step: int, ranks: list[int], world: int) -> list[bytes]:
         """Make what each of `ranks` receives at a step."""
-        examples = gather_examples(self.plan, self.plan.at(step), self._reader, self.spec.teacher_width)
+        examples = gather_examples(self.plan, self.plan.at(step), self._reader)
         return rank_payloads(examples, ranks, world, self.spec.chunk_tokens)
 
 

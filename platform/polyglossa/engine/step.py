@@ -102,10 +102,23 @@ def run_step(backend: Backend, batch: RankBatch, objective: Objective, *, budget
 def run_validation(backend: Backend, batch: RankBatch, objective: Objective, *, budget: Budget) -> StepResult:
     """Compute a batch's loss without training on it. A collective."""
     with backend.evaluating():
-        states = {tuple(one): _embed(backend, batch, one) for one in budget.passes(batch)}
-    table_TD = gather_rows_without_gradient(_padded(_own_rows(states, batch), batch))[batch.gather_T]
+        table_TD = gathered_states(backend.embed, batch, budget)
     loss, terms = objective(table_TD, batch)
     return StepResult(float(loss), {name: float(term) for name, term in terms.items()}, spread(table_TD))
+
+
+def gathered_states(embed: Callable[[Sequence[Chunk]], Tensor], batch: RankBatch, budget: Budget) -> Tensor:
+    """Embed a batch without a graph and gather every rank's rows: the text table [T, D]. A collective.
+
+    Args:
+        embed: chunks → their states, one after another.
+        batch: what this rank embeds.
+        budget: sizes of passes.
+    """
+    with torch.no_grad():
+        passes = budget.passes(batch)
+        states = {tuple(one): embed([batch.chunks[chunk] for chunk in one]) for one in passes}
+    return gather_rows_without_gradient(_padded(_own_rows(states, batch), batch))[batch.gather_T]
 
 
 def _embed(backend: Backend, batch: RankBatch, one_pass: Sequence[int]) -> Tensor:

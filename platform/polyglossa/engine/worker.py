@@ -17,11 +17,13 @@ from polyglossa.engine.adapt import adapt, choose_table_rank
 from polyglossa.engine.ahead import BatchesAhead
 from polyglossa.engine.backend_plain import OptimizerSettings, PlainBackend
 from polyglossa.engine.batch import RankBatch
+from polyglossa.engine.bundles import TeacherStore
 from polyglossa.engine.callbacks import Checkpoints, Guard, MetricsLog, Progress, Validation
 from polyglossa.engine.embedder import Embedder
 from polyglossa.engine.export import SUMMARY, LateModels, export
+from polyglossa.engine.live import LiveTeachers
 from polyglossa.engine.loop import Callback, run_loop
-from polyglossa.engine.objective import build_objective
+from polyglossa.engine.objective import Taught, build_objective
 from polyglossa.engine.position import latest
 from polyglossa.engine.schedule import learning_rate
 from polyglossa.engine.spec import FeedSpec
@@ -50,12 +52,32 @@ class TrainRun:
     total_steps: int
     width: int
     """Width of the model."""
-    teacher_uri: str | None = None
+    teacher_uris: tuple[str, ...] = ()
+    """Teacher stores; model directories where teachers are `live`."""
+    teacher_widths: tuple[int, ...] = ()
+    """First coordinates of each teacher's states that are compared."""
+    teacher_shares: tuple[float, ...] = ()
+    """Weight of each teacher."""
+    projected: tuple[bool, ...] = ()
+    """Whether the student's states are compared through a learned map into that teacher's space."""
+    live: bool = False
+    """Teachers run beside the student."""
     distillation_weight: float = 0.0
 
     def feed(self) -> FeedSpec:
         """What the feed reads for this run."""
-        return FeedSpec.of_stage(self.stage, self.pack_uri, self.teacher_uri, self.width if self.teacher_uri else None)
+        stores = () if self.live else tuple(map(TeacherStore, self.teacher_uris, self.teacher_widths))
+        return FeedSpec.of_stage(self.stage, self.pack_uri, stores)
+
+    @property
+    def taught(self) -> tuple[Taught, ...]:
+        """Each teacher's part of the loss."""
+        return tuple(map(Taught, self.teacher_widths, self.teacher_shares, self.projected))
+
+    @property
+    def projections(self) -> tuple[int, ...]:
+        """Widths of the learned maps."""
+        return tuple(one.width for one in self.taught if one.projected)
 
     @property
     def finished(self) -> bool:
@@ -121,7 +143,12 @@ def train(
         run_loop(
             backend,
             _placed(batches, run, compute, backend),
-            build_objective(run.stage["objective"], width=run.width, distillation_weight=run.distillation_weight),
+            build_objective(
+                run.stage["objective"],
+                width=run.width,
+                distillation_weight=run.distillation_weight,
+                teachers=run.taught,
+            ),
             rate=_rate(run),
             budget=_budget(run, compute),
             callbacks=[
@@ -157,7 +184,9 @@ def _backend(path: str, run: TrainRun, compute: Compute) -> Any:
     if compute.gradient_checkpointing:
         backbone.gradient_checkpointing_enable({"use_reentrant": False})
     exits = exit_layers(backbone.config.num_hidden_layers)[:-1] if stage["objective"]["layer_exits"] else ()
-    embedder = Embedder(backbone, dtype=stage["dtype"], exits=exits)
+    embedder = Embedder(
+        backbone, dtype=stage["dtype"], exits=exits, projections=run.projections, seed=stage["seed"]
+    ).to(compute.device)
     if compute.zero is None or stage["dtype"] == "float64":
         return PlainBackend(embedder, settings=settings)
     from polyglossa.engine.deepspeed import DeepSpeedBackend
@@ -176,9 +205,20 @@ def _rate(run: TrainRun) -> Callable[[int], float]:
 
 
 def _placed(batches: Iterable[RankBatch], run: TrainRun, compute: Compute, backend: Any) -> Iterator[RankBatch]:
+    teachers = _live_teachers(run, compute)
     for batch in batches:
         choose_table_rank(backend.embedder.backbone, run.stage, batch.step)
-        yield batch.to(compute.device)
+        placed = batch.to(compute.device)
+        yield placed if teachers is None else teachers.teach(placed)
+
+
+def _live_teachers(run: TrainRun, compute: Compute) -> LiveTeachers | None:
+    if not run.live:
+        return None
+    budget = _budget(run, compute)
+    return LiveTeachers(
+        run.teacher_uris, run.teacher_widths, dtype=run.stage["dtype"], device=compute.device, budget=budget
+    )
 
 
 def _budget(run: TrainRun, compute: Compute) -> Budget:

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import ray
 
-from polyglossa.artifact import Artifact, Draft, open_storage
+from polyglossa.artifact import MANIFEST, Artifact, Draft, open_storage, read_json
 from polyglossa.errors import PolyglossaError
 from polyglossa.evaluate.cache import VerdictCache, verdict_key
 from polyglossa.evaluate.instructions import prompts_for
 from polyglossa.evaluate.outcome import write_outcome
 from polyglossa.evaluate.plan import PlannedTask, Share, in_order, plan_heldout, plan_local
+from polyglossa.evaluate.retrieval import shared_index_scores
 from polyglossa.evaluate.spec import ModelSpec
 from polyglossa.evaluate.states import Floats
 from polyglossa.evaluate.verdict import Verdict, join
@@ -41,7 +42,7 @@ def run(config: EvaluateConfig, inputs: Mapping[str, Artifact], draft: Draft, pl
 
     Args:
         config: which tasks, which widths.
-        inputs: `corpus` and `model`.
+        inputs: `corpus`, `model` and, to search its document vectors too, `teacher`.
         draft: takes the results.
         placement: number of actors, and what each may use.
     """
@@ -53,7 +54,10 @@ def run_many(jobs: Sequence[Job], placement: StagePlacement) -> None:
     pool = start_actors(placement, offline=not any(config.tasks or config.benchmarks for config, _, _ in jobs))
     try:
         for config, inputs, draft in jobs:
-            judge_model(pool, model_of(config, inputs["model"]), config, inputs["corpus"], draft)
+            spec = model_of(config, inputs["model"])
+            judge_model(pool, spec, config, inputs["corpus"], draft)
+            if "teacher" in inputs:
+                _judge_shared_index(config, inputs, draft, placement, instructed=spec.instructed)
     finally:
         stop_actors(pool)
 
@@ -79,14 +83,37 @@ def run_on(
 
 def model_of(config: EvaluateConfig, model: Artifact) -> ModelSpec:
     """Say how a model artifact is judged: with instructions if its training gave queries theirs."""
-    learned = model.manifest["config"].get("stage") or {}
     return ModelSpec(
         name=f"polyglossa/{model.manifest['name']}",
         revision=model.hash,
         path=open_storage(model.at("model"))[1],
-        instructed=isinstance(learned, Mapping) and bool(learned.get("instructions")),
+        instructed=_instructed(model.manifest),
         max_tokens=config.max_tokens,
     )
+
+
+def _instructed(manifest: Mapping[str, Any]) -> bool:
+    """Whether a model's training gave queries their instructions; an average's models all learned alike."""
+    if manifest["stage"] == "merge":
+        return _instructed(read_json(f"{manifest['parents']['model:0']['uri']}/{MANIFEST}"))
+    learned = manifest["config"].get("stage") or {}
+    return isinstance(learned, Mapping) and bool(learned.get("instructions"))
+
+
+def _judge_shared_index(
+    config: EvaluateConfig,
+    inputs: Mapping[str, Artifact],
+    draft: Draft,
+    placement: StagePlacement,
+    *,
+    instructed: bool,
+) -> None:
+    """Add to the summary how well the model's queries find the documents that its teacher embedded."""
+    task = ray.remote(shared_index_scores).options(num_cpus=placement.cpus, num_gpus=placement.gpus)
+    models = [inputs[role].at("model") for role in ("model", "teacher")]
+    found = ray.get(task.remote(inputs["corpus"], config.heldout, *models, instructed=instructed))
+    summary = read_json(draft.at("summary.json"))
+    draft.write_json({**summary, "teacher_documents": found}, "summary.json")
 
 
 class _Evaluator:

@@ -18,7 +18,7 @@ from polyglossa.objectives.examples import Examples
 from polyglossa.objectives.masks import above_positive
 from polyglossa.objectives.terms import TermInputs, named_term
 
-__all__ = ["Examples", "embedding_loss"]
+__all__ = ["Examples", "embedding_loss", "teacher_loss"]
 
 
 def embedding_loss(
@@ -87,10 +87,28 @@ def embedding_loss(
             bidirectional=bidirectional,
         )
         loss = loss + in_batch_weight * terms["in_batch"]
-    if distillation_weight and teacher_TE is not None:
-        terms["distillation"] = examples.mean_by_role(mse_to_teacher(state_TD, teacher_TE))
-        loss = loss + distillation_weight * terms["distillation"]
     inputs = TermInputs(state_TD, examples, teacher_TE, temperature, tuple(widths), tuple(weights))
+    taught, found = teacher_loss(inputs, distillation_weight=distillation_weight, further=further)
+    return loss + taught, {name: term.detach() for name, term in terms.items()} | found
+
+
+def teacher_loss(
+    inputs: TermInputs, *, distillation_weight: float, further: Mapping[str, float]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Sum the terms that pull a student to one teacher.
+
+    Args:
+        inputs: states, examples and the teacher's states.
+        distillation_weight: weight of the published term; needs a teacher where it is not 0.
+        further: weights of further terms by their names in `terms.TERMS`.
+
+    Returns:
+        The weighted sum (scalar), and its terms by name, detached and without their weights.
+    """
+    loss, terms = inputs.state_TD.new_zeros(()), dict[str, Tensor]()
+    if distillation_weight:
+        terms["distillation"] = inputs.examples.mean_by_role(mse_to_teacher(inputs.matched, inputs.teacher))
+        loss = loss + distillation_weight * terms["distillation"]
     for name, weight in further.items():
         terms[name] = named_term(name)(inputs)
         loss = loss + weight * terms[name]

@@ -28,6 +28,13 @@ class TermInputs:
     """Matryoshka widths (only D: no Matryoshka)."""
     weights: tuple[float, ...]
     """Weight of each width."""
+    projected_TE: Tensor | None = None
+    """The student's states in the teacher's space, by a learned map, where the teacher is narrower."""
+
+    @property
+    def matched(self) -> Tensor:
+        """The states that are compared with the teacher's, coordinate by coordinate."""
+        return self.state_TD if self.projected_TE is None else self.projected_TE
 
     @property
     def teacher(self) -> Tensor:
@@ -46,7 +53,7 @@ Term = Callable[[TermInputs], Tensor]
 
 def cosine(inputs: TermInputs) -> Tensor:
     """Cosine distance to the teacher's first coordinates, summed over the three roles."""
-    return inputs.examples.mean_by_role(cosine_to_teacher(inputs.state_TD, inputs.teacher))
+    return inputs.examples.mean_by_role(cosine_to_teacher(inputs.matched, inputs.teacher))
 
 
 def similarity(inputs: TermInputs) -> Tensor:
@@ -65,10 +72,10 @@ def cross_space(inputs: TermInputs) -> Tensor:
 
     It trains for one index that either model may search: compatible spaces.
     """
-    examples, width = inputs.examples, inputs.state_TD.shape[1]
-    teacher_TD = inputs.teacher[:, :width].detach()
+    examples, state_TD = inputs.examples, inputs.matched
+    teacher_TD = inputs.teacher[:, : state_TD.shape[1]].detach()
     own_Q = torch.arange(len(examples.query_Q), device=teacher_TD.device)
-    ways = ((inputs.state_TD, teacher_TD), (teacher_TD, inputs.state_TD))
+    ways = ((state_TD, teacher_TD), (teacher_TD, state_TD))
     losses = [
         in_batch_loss(
             query_TD[examples.query_Q],

@@ -105,6 +105,8 @@ class EvaluateConfig(Strict):
     """Tasks from files."""
     data: str = ""
     """Folder that relative paths of local tasks start from; empty: the working directory."""
+    teacher_documents: bool = False
+    """Also let a taught member's queries search its teacher's document vectors (held-out sets): one index for both."""
     widths: bool = True
     """Also score every Matryoshka width."""
     max_tokens: int | None = Field(None, ge=8)

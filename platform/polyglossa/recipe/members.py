@@ -1,6 +1,6 @@
 """Recipe section `members`: the family. A member starts from a backbone, is pruned from another, or is an average."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -25,8 +25,12 @@ class Member(Strict):
     """Training stages in order, keys of `training`; none where the member is only an average of others."""
     merge: MemberMerge | None = None
     """Average what the last stage ends with and its late checkpoints, or other models; None takes the last stage's."""
-    teacher: str | None = None
-    """Member whose final model is distilled into this one during its last stage."""
+    teacher: str | dict[str, float] | None = None
+    """Member whose final model is distilled into this one during its last stage; several with their weights."""
+    teacher_states: Literal["stored", "live"] = "stored"
+    """Whether the teacher embeds every text once, for all students, epochs and trials, or runs beside each step."""
+    projection: bool = False
+    """Reach a teacher that is narrower than this member through a linear map that is learned beside it."""
     without_distillation: bool = False
     """Also train the last stage without the teacher, same steps, to show what distillation brings."""
     learning_rate: float | None = Field(None, gt=0)
@@ -45,11 +49,22 @@ class Member(Strict):
                 "give exactly one of `backbone` and `prune`, or an average alone: `merge.models` of two or more "
                 "without `stages`"
             )
+        if self.teacher is not None and (not self.teachers or min(self.teachers.values()) <= 0):
+            raise ValueError("teacher: name one member, or several with weights above 0")
+        if self.teacher is None and (self.projection or self.teacher_states == "live"):
+            raise ValueError("`projection` and `teacher_states` are for a member with a `teacher`")
         if self.reads_with is not None and self.backbone is None:
             raise ValueError("`reads_with` needs a `backbone`; other members read with their parent's tokenizer")
         if starts and not self.stages:
             raise ValueError("stages: empty; name at least one training stage")
         return self
+
+    @property
+    def teachers(self) -> dict[str, float]:
+        """Who teaches the member, with their weights."""
+        if isinstance(self.teacher, str):
+            return {self.teacher: 1.0}
+        return self.teacher or {}
 
     @property
     def final(self) -> str:

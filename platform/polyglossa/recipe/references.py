@@ -33,6 +33,8 @@ def check(recipe: Recipe) -> None:
             _check_merge(member, recipe, seen, shapes, where)
         if member.teacher is not None:
             _check_teacher(member, seen, shapes, where)
+            if member.projection and recipe.training[member.stages[-1]].objective.layer_exits:
+                raise ValueError(f"{where}.projection: does not go with `layer_exits`; leave one of them out")
         elif member.without_distillation:
             raise ValueError(f"{where}.without_distillation: the member has no `teacher` to do without")
         seen[member.name] = member
@@ -85,16 +87,26 @@ def _check_merge(
 
 
 def _check_teacher(member: Member, seen: dict[str, Member], shapes: dict[str, Shape | None], where: str) -> None:
-    assert member.teacher is not None
-    if member.teacher == member.name:
-        raise ValueError(f"{where}.teacher: {member.name!r} cannot teach itself; name an earlier member")
-    if member.teacher not in seen:
-        raise ValueError(f"{where}.teacher: {member.teacher!r} is not an earlier member; those are {_names(seen)}")
-    teacher, student = shapes[member.teacher], shapes[member.name]
-    if teacher is not None and student is not None and teacher.hidden < student.hidden:
+    student = shapes[member.name]
+    narrower = 0
+    for name in member.teachers:
+        if name == member.name:
+            raise ValueError(f"{where}.teacher: {member.name!r} cannot teach itself; name an earlier member")
+        if name not in seen:
+            raise ValueError(f"{where}.teacher: {name!r} is not an earlier member; those are {_names(seen)}")
+        teacher = shapes[name]
+        if teacher is None or student is None or teacher.hidden >= student.hidden:
+            narrower += teacher is None or student is None
+            continue
+        narrower += 1
+        if not member.projection:
+            raise ValueError(
+                f"{where}.teacher: {name!r} has width {teacher.hidden}, narrower than its student's "
+                f"{student.hidden}; a teacher must be at least as wide, or set {where}.projection: true"
+            )
+    if member.projection and not narrower:
         raise ValueError(
-            f"{where}.teacher: {member.teacher!r} has width {teacher.hidden}, narrower than its student's "
-            f"{student.hidden}; a teacher must be at least as wide"
+            f"{where}.projection: its teachers are as wide as {member.name!r} and share its coordinates; leave it out"
         )
 
 

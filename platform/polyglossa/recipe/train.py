@@ -108,9 +108,31 @@ class TrainConfig(Strict):
 
     stage: StageConfig
     distillation_weight: float = Field(0.0, ge=0)
-    """Weight of the distillation term; 0 where no teacher store is read."""
+    """Weight of the distillation term; 0 where there is no teacher."""
+    teacher_shares: tuple[float, ...] = ()
+    """Weights of several teachers, in order; empty weighs them alike."""
+    live: bool = False
+    """Whether teachers run beside the student instead of being read from stores."""
+    projection: bool = False
+    """Whether teachers narrower than the student are reached through a learned map."""
 
     @classmethod
-    def of(cls, stage: StageConfig, *, distil: bool) -> Self:
-        """Settle a stage for a member that has a teacher store to read, or has none."""
-        return cls(stage=stage, distillation_weight=stage.objective.distillation_weight if distil else 0.0)
+    def of(
+        cls,
+        stage: StageConfig,
+        *,
+        distil: bool,
+        teacher_shares: tuple[float, ...] = (),
+        live: bool = False,
+        projection: bool = False,
+    ) -> Self:
+        """Settle a stage for a member that has a teacher, or has none."""
+        if not distil:
+            return cls(stage=stage)
+        return cls(
+            stage=stage,
+            distillation_weight=stage.objective.distillation_weight,
+            teacher_shares=teacher_shares,
+            live=live,
+            projection=projection,
+        )

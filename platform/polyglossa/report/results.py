@@ -55,6 +55,8 @@ def _member(member: ReportedMember, summaries: Mapping[str, Summary]) -> dict[st
         label = getattr(member, name)
         if label is not None:
             figures[name] = main_task(summaries[label])["mean"]
+    if "teacher_documents" in summary:
+        figures["teacher_documents"] = summary["teacher_documents"]
     return figures
 
 

@@ -7,14 +7,17 @@ stopped when the same artifact is asked for again.
 import posixpath
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from polyglossa.artifact import Artifact, Draft, clear, read_json
 from polyglossa.engine.export import SUMMARY
 from polyglossa.engine.launch import fit
 from polyglossa.engine.spec import FeedSpec, open_plan
 from polyglossa.engine.worker import TrainRun, width_of
+from polyglossa.errors import DataError
 from polyglossa.recipe.placement import TrainPlacement
 from polyglossa.recipe.train import TrainConfig
+from polyglossa.train.teachers import check_live, check_store
 
 STAGE = "train"
 REVISION = 1
@@ -74,9 +77,35 @@ def plan_run(
         stage=stage,
         total_steps=open_plan(FeedSpec.of_stage(stage, pack)).total_steps,
         width=width_of(model),
-        teacher_uri=_anywhere(inputs["teacher"].uri) if "teacher" in inputs else None,
+        **_teachers(config, inputs, width_of(model)),
         distillation_weight=config.distillation_weight,
     )
+
+
+def _teachers(config: TrainConfig, inputs: Mapping[str, Artifact], width: int) -> dict[str, Any]:
+    """Settle who teaches, and check that what is given fits the student and its data."""
+    roles = [role for role in inputs if role.partition(":")[0] == "teacher"]
+    found = [inputs[role] for role in sorted(roles, key=lambda role: int(role.partition(":")[2] or 0))]
+    if config.live:
+        check_live(found, inputs)
+        widths = [width_of(teacher.at("model")) for teacher in found]
+    else:
+        widths = [check_store(store, inputs["pack"]) for store in found]
+    shares = config.teacher_shares or (1.0,) * len(found)
+    projected = tuple(have < width for have in widths) if config.projection else (False,) * len(found)
+    for teacher, have in zip(found, widths, strict=True):
+        if have < width and not config.projection:
+            raise DataError(
+                f"{teacher.uri}: has {have} coordinates a text, fewer than the {width} of the student. Take a wider "
+                "teacher, or set `projection: true` for the member."
+            )
+    return {
+        "teacher_uris": tuple(_anywhere(one.at("model") if config.live else one.uri) for one in found),
+        "teacher_widths": tuple(min(have, width) for have in widths),
+        "teacher_shares": shares,
+        "projected": projected,
+        "live": config.live,
+    }
 
 
 def _anywhere(uri: str) -> str:

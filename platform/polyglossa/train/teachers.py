@@ -1,0 +1,59 @@
+"""Whether a teacher fits the data of its student: what is found here would otherwise train on wrong targets."""
+
+from collections.abc import Mapping, Sequence
+
+from polyglossa.artifact import Artifact, read_json
+from polyglossa.errors import DataError
+from polyglossa.model.encoder import tokenizer_fingerprint
+from polyglossa.model.tokenizer import load_tokenizer
+
+# What of a pack decides which text stands where; tokenizer and longest text do not.
+_ORDER = ("sources", "instructions", "hard_negatives", "max_examples", "bundle_rows", "seed")
+_TEXTS = ("corpus", "mine")
+
+
+def check_store(store: Artifact, pack: Artifact) -> int:
+    """Check that a teacher store holds the texts of a pack; the pack that it was made from may have other tokens.
+
+    Returns:
+        Coordinates of its states.
+
+    Raises:
+        DataError: it is no store, or was made from other texts.
+    """
+    if store.manifest["stage"] != "distill":
+        raise DataError(f"{store.uri}: is a {store.manifest['stage']} artifact, not a teacher store. Run distill.")
+    made_from = store.manifest["parents"]["pack"]
+    if made_from["hash"] != pack.hash:
+        theirs = read_json(f"{made_from['uri']}/manifest.json")
+        for role in _TEXTS:
+            if _parent(theirs, role) != _parent(pack.manifest, role):
+                raise DataError(f"{store.uri}: the teacher store was made from another {role}. Run distill again.")
+        for setting in _ORDER:
+            if theirs["config"].get(setting) != pack.manifest["config"].get(setting):
+                raise DataError(
+                    f"{store.uri}: the teacher store was made from a pack with {setting} "
+                    f"{theirs['config'].get(setting)!r}, the student's has {pack.manifest['config'].get(setting)!r}. "
+                    "Run distill again."
+                )
+    return int(store.counts["width"])
+
+
+def check_live(teachers: Sequence[Artifact], inputs: Mapping[str, Artifact]) -> None:
+    """Check that teachers can read the student's tokens.
+
+    Raises:
+        DataError: a teacher has another tokenizer.
+    """
+    own = tokenizer_fingerprint(load_tokenizer(inputs["model"].at("model")))
+    for teacher in teachers:
+        if tokenizer_fingerprint(load_tokenizer(teacher.at("model"))) != own:
+            raise DataError(
+                f"{teacher.uri}: has another tokenizer than the student, so it cannot read the student's batches. "
+                "Set `teacher_states: stored` for the member: stores go by text."
+            )
+
+
+def _parent(manifest: Mapping[str, Mapping[str, Mapping[str, str]]], role: str) -> str | None:
+    parent = manifest["parents"].get(role)
+    return None if parent is None else parent["hash"]
