@@ -1,5 +1,6 @@
-"""Training in the driver's own process: one rank, no worker group, no Ray. For small runs, where a group's start costs
-more than the training, and for stepping through with a debugger.
+"""Training in the driver's own process: one rank, no worker group, no Ray.
+
+For small runs, where a group's start costs more than the training, and for stepping through with a debugger.
 
 The runs are the same as on a worker group: same plan, same batches, same checkpoints.
 """
