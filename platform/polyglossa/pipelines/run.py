@@ -21,6 +21,7 @@ from polyglossa.pipelines.memory import watch_memory
 from polyglossa.recipe import Profile, Recipe
 
 _SAID_FIGURES = 4
+_TOGETHER = ("train", "evaluate")  # stages whose workers take longer to start than a small node to run
 
 RunNodes = Callable[[Sequence[Node], Sequence[Mapping[str, Artifact]], Sequence[Draft]], None]
 
@@ -98,11 +99,11 @@ def walk(
 
 
 def groups(nodes: Sequence[Node]) -> Iterator[list[Node]]:
-    """Cut the order into groups: one node each, but consecutive independent training nodes share a worker group."""
+    """Cut the order into groups: one node each, but consecutive independent ones of `_TOGETHER` share their workers."""
     group: list[Node] = []
     for node in nodes:
         names = {member.name for member in group}
-        joins = group and node.stage == group[0].stage == "train" and not names & set(node.inputs.values())
+        joins = group and node.stage == group[0].stage in _TOGETHER and not names & set(node.inputs.values())
         if group and not joins:
             yield group
             group = []

@@ -64,7 +64,7 @@ def _corpus(corpus: Mapping[str, Any]) -> dict[str, Any]:
     settings = ("instructions", "near_duplicates", "sampling", "seed")
     kept = {key: value for key, value in corpus.items() if key in settings}
     # A share of the rows that leaves some for validation; few held-out concepts, for every member is judged on them.
-    few = {"max_queries": _QUERIES_PER_SOURCE, "validation_share": 0.2, "heldout_share": 0.02}
+    few = {"max_queries": _QUERIES_PER_SOURCE, "validation_share": 0.2, "heldout_share": 0.01}
     return kept | few | {"sources": _EMBEDDED}
 
 
