@@ -7,6 +7,7 @@ is started anew (Ray Train's failure policy) and each run goes on from its own l
 not tried again, for it would diverge again.
 """
 
+import os
 import posixpath
 import threading
 import uuid
@@ -36,6 +37,8 @@ from polyglossa.progress import Bar, say, track
 from polyglossa.recipe.placement import TrainPlacement
 
 _POLL_SECONDS = 0.5
+# oneDNN keeps a kernel and its buffers for each shape it has met, 1,024 by default: over a gigabyte of a CPU worker.
+_KERNELS_KEPT = "64"
 
 
 def fit(runs: Sequence[TrainRun], placement: TrainPlacement, storage: str) -> None:
@@ -116,6 +119,7 @@ def _work(config: dict[str, Any]) -> None:
     placement: TrainPlacement = config["placement"]
     board = config["board"]
     torch.set_num_threads(placement.threads)
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS_KEPT)
     context = ray.train.get_context()
     place, world = context.get_world_rank(), context.get_world_size()
     compute = Compute(

@@ -4,7 +4,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -14,9 +14,17 @@ _EVERY_SECONDS = 2.0
 
 @dataclass
 class Peak:
-    """Largest sum of PSS seen so far (GiB)."""
+    """Largest sum of PSS seen so far (GiB), over all and within each stretch of the block."""
 
     gib: float = 0.0
+    stretch: str = ""
+    by_stretch: dict[str, float] = field(default_factory=dict)
+
+    def see(self, gib: float) -> None:
+        """Take a sample into account."""
+        self.gib = max(self.gib, gib)
+        if self.stretch:
+            self.by_stretch[self.stretch] = max(self.by_stretch.get(self.stretch, 0.0), round(gib, 2))
 
 
 @contextmanager
@@ -27,7 +35,7 @@ def watch_memory() -> Iterator[Peak]:
 
     def sample() -> None:
         while not stopped.wait(_EVERY_SECONDS):
-            peak.gib = max(peak.gib, total_pss() / 1024**3)
+            peak.see(total_pss() / 1024**3)
 
     thread = threading.Thread(target=sample, daemon=True)
     thread.start()

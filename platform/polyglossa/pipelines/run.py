@@ -17,7 +17,7 @@ from polyglossa import artifact, progress
 from polyglossa.artifact import Artifact, ArtifactKey, Draft
 from polyglossa.errors import ArtifactError
 from polyglossa.pipelines.graph import Node, build
-from polyglossa.pipelines.memory import watch_memory
+from polyglossa.pipelines.memory import Peak, watch_memory
 from polyglossa.recipe import Profile, Recipe
 
 _SAID_FIGURES = 4
@@ -37,7 +37,11 @@ def run(recipe: Recipe, profile: Profile, *, until: str | None = None) -> dict[s
     Returns:
         Artifacts by node name.
     """
-    nodes = _nodes(recipe, until)
+    return make(recipe, profile, _nodes(recipe, until))
+
+
+def make(recipe: Recipe, profile: Profile, nodes: Sequence[Node]) -> dict[str, Artifact]:
+    """Make the artifacts of some nodes that are not there yet; each node comes after those it reads."""
     root = _absolute(recipe.root)
     folder = Path(recipe.root) if "://" not in recipe.root else Path("runs") / recipe.name
     log = folder / "logs" / f"{datetime.now():%Y%m%d-%H%M%S}.log"
@@ -48,9 +52,14 @@ def run(recipe: Recipe, profile: Profile, *, until: str | None = None) -> dict[s
         progress.say(f"{recipe.name}: {len(nodes)} artifacts under {root}; details in {log}")
         with ray_session(profile):
             made: list[str] = []
-            artifacts = walk(nodes, root, lambda *group: run_nodes(*group, profile=profile), made=made)
+
+            def watched(group: Sequence[Node], *rest: Any) -> None:
+                peak.stretch = group[0].name
+                run_nodes(group, *rest, profile=profile)
+
+            artifacts = walk(nodes, root, watched, made=made)
         if made:
-            _record(root, time.monotonic() - started, peak.gib, made)
+            _record(root, time.monotonic() - started, peak, made)
         if "report" in artifacts:
             _show_results(root, artifacts["report"], artifacts.get("serve"))
     return artifacts
@@ -160,11 +169,16 @@ def _figures(counts: Mapping[str, Any], seconds: float) -> list[str]:
     return said[:_SAID_FIGURES]
 
 
-def _record(root: str, seconds: float, peak_gib: float, made: Sequence[str]) -> None:
+def _record(root: str, seconds: float, peak: Peak, made: Sequence[str]) -> None:
     """Add this invocation to the run's ledger: an interrupted run's cost is the sum of its parts."""
     ledger = f"{root}/invocations.json"
     entries = artifact.read_json(ledger) if artifact.exists(ledger) else []
-    entry = {"wall_seconds": round(seconds, 1), "peak_memory_gib": round(peak_gib, 2), "made": list(made)}
+    entry = {
+        "wall_seconds": round(seconds, 1),
+        "peak_memory_gib": round(peak.gib, 2),
+        "peak_memory_gib_by_stage": peak.by_stretch,
+        "made": list(made),
+    }
     artifact.write_json(ledger, [*entries, entry])
 
 
