@@ -31,6 +31,8 @@ class ExpectedStage(Strict):
     """Mean negatives of a row and step over all tasks; None takes the stage's `negatives`."""
     stored_negatives: float = Field(0, ge=0)
     """Negatives that a row brings, all together: what packing and a teacher's store hold."""
+    distinct_stored: float = Field(1.0, gt=0, le=1)
+    """Share of the stored texts that are distinct within their source: a teacher embeds each once."""
 
     @model_validator(mode="after")
     def _counts(self) -> Self:

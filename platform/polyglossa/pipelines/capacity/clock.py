@@ -1,0 +1,105 @@
+"""How long a node's work takes on its placement.
+
+A stage is its start (processes, imports, one first pass) plus its work over its workers. Starts, and the rates of what
+runs on CPUs, were measured on two Zen 4 cores with the quickstart; `Calibration.start_scale` moves the starts.
+"""
+
+from dataclasses import dataclass
+
+from polyglossa.pipelines.capacity.devices import Calibration, Device, device_of
+from polyglossa.pipelines.capacity.work import Work
+from polyglossa.recipe import StagePlacement, TrainPlacement
+
+SESSION_SECONDS = 9.0
+"""Starting and stopping Ray, once a run."""
+
+_START_SECONDS = {
+    "corpus": 4.0, "backbone": 5.0, "pack": 4.0, "train": 15.0, "mine": 12.0, "prune": 8.5, "distill": 9.0,
+    "merge": 10.0, "evaluate": 11.0, "serve": 18.0,
+}  # fmt: skip
+_HERE_SECONDS = 0.5  # training in the driver's process
+_ROWS_PER_CPU = 18_000.0  # rows/s that the corpus stage reads, cleans and writes
+_CLEANED_PER_CPU = 4e6  # bytes of text/s, the same
+_PACKED_PER_CPU = 2e6  # bytes of text/s rendered and tokenised
+_MEMORY_SPEED = {True: 2e12, False: 1e10}  # bytes/s of an optimizer's pass over its states: GPU, CPU core
+_STATE_BYTES = 28  # read and written by AdamW per parameter
+_EMBED_TOKEN_SHARE = 1 / 3  # of a training token's fixed time
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step of a rank (seconds), by what it is spent on."""
+
+    compute: float
+    recompute: float
+    exchange: float
+    update: float
+
+    @property
+    def seconds(self) -> float:
+        """All of it."""
+        return self.compute + self.recompute + self.exchange + self.update
+
+
+def seconds_of(stage: str, work: Work, placement: StagePlacement, calibration: Calibration) -> float:
+    """Seconds of a node on its own."""
+    device = device_of(placement, calibration)
+    start = _START_SECONDS.get(stage, 0.0) * calibration.start_scale
+    cpus = max(1, placement.workers) * max(1.0, placement.cpus if not placement.gpus else 1.0)
+    if stage == "corpus":
+        return start + work.rows / (cpus * _ROWS_PER_CPU) + work.text_bytes / (cpus * _CLEANED_PER_CPU)
+    if stage == "pack":
+        return start + work.text_bytes / (cpus * _PACKED_PER_CPU)
+    if stage == "train":
+        assert isinstance(placement, TrainPlacement)
+        here = _HERE_SECONDS if placement.workers == 0 else start
+        return here + work.steps * step_of(work, placement, device).seconds
+    if work.tokens:
+        return start + embedding_seconds(work, placement, device)
+    return start
+
+
+def embedding_seconds(work: Work, placement: StagePlacement, device: Device) -> float:
+    """Seconds of forward passes over all tokens, shared by the workers."""
+    each = _EMBED_TOKEN_SHARE * device.token_seconds + work.flops / work.tokens / device.embedding_rate
+    return work.tokens * each / _units(placement)
+
+
+def step_of(work: Work, placement: TrainPlacement, device: Device) -> Step:
+    """Time one optimizer step of a rank."""
+    assert work.shape is not None
+    world = max(1, placement.workers)
+    units = _units(placement)
+    own = work.step_tokens / world
+    compute = work.step_tokens * (device.token_seconds + work.flops / work.tokens / device.training_rate) / units
+    forward = work.flops / 3 / work.tokens / device.training_rate
+    again = max(0.0, own - placement.resident_tokens) + (own if placement.gradient_checkpointing else 0.0)
+    return Step(
+        compute=compute,
+        recompute=again * world * forward / units,
+        exchange=_exchanged_bytes(work, placement, world, own) / _link(placement, device),
+        update=_STATE_BYTES * work.parameters / (world if placement.zero else 1) / _MEMORY_SPEED[placement.gpus > 0],
+    )
+
+
+def _units(placement: StagePlacement) -> float:
+    """GPUs, or cores, that all workers compute on."""
+    return max(1, placement.workers) * (1 if placement.gpus else max(1, placement.threads))
+
+
+def _exchanged_bytes(work: Work, placement: TrainPlacement, world: int, own_tokens: float) -> float:
+    """Bytes that a rank sends in a step: gradients in float32, and weights where ZeRO has split them."""
+    if world == 1:
+        return 0.0
+    ring = (world - 1) / world
+    gradients = 4 * work.parameters * ring * (2 if placement.zero == 0 else 1)
+    passes = max(1.0, own_tokens / max(1.0, work.details.get("chunk_tokens", 1.0)))
+    gathers = {0: 0.0, 1: 1.0, 2: 1.0, 3: 2.0 * passes}[placement.zero]
+    assert work.shape is not None
+    table = work.step_texts * work.shape.hidden * 4
+    return gradients + 4 * work.parameters * ring * gathers + table
+
+
+def _link(placement: TrainPlacement, device: Device) -> float:
+    """Bytes/s between ranks: the network's once they do not fit one node of eight devices."""
+    return device.link if placement.workers <= 8 else min(device.link, device.network)

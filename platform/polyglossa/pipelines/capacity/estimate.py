@@ -1,0 +1,230 @@
+"""The plan of a recipe on a profile: every node's work, time, memory, nodes and money, and what does not fit."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from polyglossa.pipelines.capacity.clock import SESSION_SECONDS, seconds_of
+from polyglossa.pipelines.capacity.devices import Calibration, device_of
+from polyglossa.pipelines.capacity.fit import Misfit, fits, least_needed, nearest, training_remedy
+from polyglossa.pipelines.capacity.groups import Taken, nodes_of
+from polyglossa.pipelines.capacity.memory import (
+    Footprint,
+    StepLoad,
+    embedding_footprint,
+    training_footprint,
+)
+from polyglossa.pipelines.capacity.work import Work, Workload
+from polyglossa.pipelines.cluster_spec import Group
+from polyglossa.pipelines.graph import Graph, Node, build
+from polyglossa.recipe import Profile, Recipe, StagePlacement, TrainPlacement
+
+_EMBEDDING_STAGES = ("mine", "distill", "merge", "evaluate", "prune")
+
+
+@dataclass(frozen=True)
+class NodePlan:
+    """One node's share of the plan."""
+
+    name: str
+    stage: str
+    work: Work
+    seconds: float
+    taken: Taken
+    device: str
+    footprint: Footprint | None
+
+    @property
+    def node_hours(self) -> float:
+        """Hours of nodes that it holds."""
+        return self.taken.nodes * self.seconds / 3600
+
+
+@dataclass(frozen=True)
+class MemberSize:
+    """One member's exact size."""
+
+    name: str
+    parameters: int
+    table: int
+    """Parameters of the embedding table."""
+    width: int
+
+
+@dataclass(frozen=True)
+class CapacityPlan:
+    """What a recipe costs on a profile."""
+
+    recipe: str
+    profile: str
+    members: tuple[MemberSize, ...]
+    nodes: tuple[NodePlan, ...]
+    longest_path: tuple[str, ...]
+    """Nodes that follow from each other and take longest together: no number of nodes makes a run shorter."""
+    misfits: tuple[Misfit, ...]
+    warnings: tuple[str, ...]
+    prices: Mapping[str, float]
+
+    @property
+    def hours(self) -> float:
+        """Of the whole run, one node after another as it runs."""
+        return (SESSION_SECONDS + sum(node.seconds for node in self.nodes)) / 3600
+
+    @property
+    def longest_hours(self) -> float:
+        """Of the longest path."""
+        return sum(node.seconds for node in self.nodes if node.name in self.longest_path) / 3600
+
+    @property
+    def stored_bytes(self) -> float:
+        """Of all artifacts."""
+        return sum(node.work.stored_bytes for node in self.nodes)
+
+    @property
+    def node_hours(self) -> dict[str, float]:
+        """By group."""
+        totals: dict[str, float] = {}
+        for node in self.nodes:
+            if not node.taken.nodes:
+                continue
+            totals[node.taken.group] = totals.get(node.taken.group, 0.0) + node.node_hours
+        return totals
+
+    @property
+    def cost(self) -> float | None:
+        """At the given prices; None where a group has none."""
+        hours = self.node_hours
+        if not self.prices or any(group not in self.prices for group, value in hours.items() if value):
+            return None
+        return sum(self.prices.get(group, 0.0) * value for group, value in hours.items())
+
+
+def estimate(
+    recipe: Recipe,
+    profile: Profile,
+    calibration: Calibration,
+    groups: Mapping[str, Group],
+    prices: Mapping[str, float] | None = None,
+) -> CapacityPlan:
+    """Plan a recipe on a profile.
+
+    Raises:
+        RecipeError: the recipe does not tell a shape or what a stage reads, or the profile names an unknown device.
+    """
+    graph = build(recipe)
+    workload = Workload(recipe, graph)
+    planner = _Planner(profile, calibration, groups)
+    nodes = tuple(planner.plan(node, workload.of(node)) for node in graph.nodes.values())
+    return CapacityPlan(
+        recipe=recipe.name,
+        profile=profile.name,
+        members=tuple(_size(workload, member.name) for member in recipe.members),
+        nodes=nodes,
+        longest_path=longest_path(graph, {node.name: node.seconds for node in nodes}),
+        misfits=tuple(planner.misfits),
+        warnings=tuple(dict.fromkeys(planner.warnings)),
+        prices=prices or {},
+    )
+
+
+def longest_path(graph: Graph, seconds: Mapping[str, float]) -> tuple[str, ...]:
+    """Find the path through the graph that takes longest."""
+    best: dict[str, tuple[float, tuple[str, ...]]] = {}
+    for node in graph.nodes.values():
+        before = max((best[name] for name in node.inputs.values()), key=lambda path: path[0], default=(0.0, ()))
+        best[node.name] = (before[0] + seconds[node.name], (*before[1], node.name))
+    return max(best.values(), key=lambda path: path[0])[1]
+
+
+def _size(workload: Workload, member: str) -> MemberSize:
+    shape, parameters = workload.shape_of(member), workload.parameters_of(member)
+    return MemberSize(member, parameters, parameters - shape.parameters(0), shape.hidden)
+
+
+class _Planner:
+    """Plans node after node, and collects what does not fit."""
+
+    def __init__(self, profile: Profile, calibration: Calibration, groups: Mapping[str, Group]) -> None:
+        self.profile, self.calibration, self.groups = profile, calibration, groups
+        self.misfits: list[Misfit] = []
+        self.warnings: list[str] = []
+
+    def plan(self, node: Node, work: Work) -> NodePlan:
+        own: StagePlacement | None = getattr(self.profile, node.stage, None)
+        placement = own or StagePlacement()
+        device = device_of(placement, self.calibration)
+        taken = nodes_of(own, self.groups) if own is not None else Taken("driver", 0)
+        if taken.over:
+            self.warnings.append(f"{node.stage}: {taken.over}.")
+        footprint = self._footprint(node, work, placement)
+        if footprint is not None and not fits(footprint, device.memory_gib):
+            assert device.memory_gib is not None
+            remedy, least = self._remedy(work, placement, device.memory_gib)
+            self.misfits.append(Misfit(node.name, device.name, device.memory_gib, footprint, remedy, least))
+        seconds = seconds_of(node.stage, work, placement, self.calibration)
+        return NodePlan(node.name, node.stage, work, seconds, taken, device.name, footprint)
+
+    def _footprint(self, node: Node, work: Work, placement: StagePlacement) -> Footprint | None:
+        if work.shape is None:
+            return None
+        if node.stage == "train":
+            assert isinstance(placement, TrainPlacement)
+            return _training(work, placement)
+        if node.stage in _EMBEDDING_STAGES:
+            gpu = bool(placement.gpus)
+            return embedding_footprint(work.shape, work.parameters, low_precision=work.low_precision, gpu=gpu)
+        return None
+
+    def _remedy(self, work: Work, placement: StagePlacement, memory_gib: float) -> tuple[str, str]:
+        if not isinstance(placement, TrainPlacement):
+            return "Run the stage on devices that hold the weights (`device`, and a group that has them).", ""
+        chunk = int(work.details["chunk_tokens"])
+        found = nearest(placement, lambda other: _training(work, other), memory_gib, chunk)
+        return training_remedy(placement, found), least_needed(work.parameters, placement, memory_gib)
+
+
+def _training(work: Work, placement: TrainPlacement) -> Footprint:
+    assert work.shape is not None
+    load = StepLoad(
+        tokens=work.step_tokens / max(1, placement.workers),
+        texts=work.step_texts,
+        pass_tokens=int(work.details["chunk_tokens"]),
+        teacher_width=work.teacher_width,
+    )
+    return training_footprint(work.shape, work.parameters, placement, load, low_precision=work.low_precision)
+
+
+def as_json(plan: CapacityPlan) -> dict[str, Any]:
+    """The plan as plain data."""
+    return {
+        "recipe": plan.recipe,
+        "profile": plan.profile,
+        "members": {m.name: {"parameters": m.parameters, "table": m.table, "width": m.width} for m in plan.members},
+        "nodes": [_node_json(node) for node in plan.nodes],
+        "hours": round(plan.hours, 4),
+        "longest_path": {"hours": round(plan.longest_hours, 4), "nodes": list(plan.longest_path)},
+        "node_hours": {group: round(value, 4) for group, value in plan.node_hours.items()},
+        "stored_bytes": round(plan.stored_bytes),
+        "cost": None if plan.cost is None else round(plan.cost, 2),
+        "misfits": [str(misfit) for misfit in plan.misfits],
+        "warnings": list(plan.warnings),
+    }
+
+
+def _node_json(node: NodePlan) -> dict[str, Any]:
+    work = node.work
+    return {
+        "name": node.name,
+        "stage": node.stage,
+        "rows": round(work.rows),
+        "tokens": round(work.tokens),
+        "flops": work.flops,
+        "steps": work.steps,
+        "seconds": round(node.seconds, 1),
+        "group": node.taken.group,
+        "nodes": node.taken.nodes,
+        "node_hours": round(node.node_hours, 4),
+        "stored_bytes": round(work.stored_bytes),
+        "device": node.device,
+        "memory_bytes": None if node.footprint is None else {k: round(v) for k, v in node.footprint.items.items()},
+    }

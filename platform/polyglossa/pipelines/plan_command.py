@@ -1,0 +1,52 @@
+"""`polyglossa plan`: what a recipe costs on a profile, counted in seconds, without data, GPUs, torch or Ray."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from polyglossa.errors import UserError
+from polyglossa.pipelines.capacity.devices import read_calibration
+from polyglossa.pipelines.capacity.estimate import CapacityPlan, as_json, estimate
+from polyglossa.pipelines.capacity.groups import read_groups, read_prices
+from polyglossa.pipelines.capacity.table import comparison_table, plan_table
+from polyglossa.pipelines.command import load_profile
+from polyglossa.recipe import load_recipe
+
+_SPEC = Path("cluster/spec.yaml")
+
+
+Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="A.B.C=VALUE", help="Override one value.")]
+
+
+def plan(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file (YAML).")],
+    profile: Annotated[Path | None, typer.Option(help="Placement profile (YAML); default: local.")] = None,
+    compare: Annotated[Path | None, typer.Option(help="Second profile, shown beside the first.")] = None,
+    overrides: Overrides = None,
+    prices: Annotated[str | None, typer.Option(help="Price of a node-hour: group=price,… or a YAML file.")] = None,
+    calibration: Annotated[Path | None, typer.Option(help="What `polyglossa calibrate` wrote.")] = None,
+    cluster: Annotated[Path, typer.Option(help="Cluster spec that the profile's groups stand in.")] = _SPEC,
+    as_data: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Count what a recipe costs on a profile; exit code 2 where something does not fit."""
+    loaded, speeds, groups, paid = (
+        load_recipe(recipe, overrides or ()), read_calibration(calibration), read_groups(cluster), read_prices(prices),
+    )  # fmt: skip
+    plans = [
+        estimate(loaded, load_profile(path), speeds, groups, paid)
+        for path in (profile, *([compare] if compare is not None else []))
+    ]
+    typer.echo(_shown(plans, as_data))
+    if plans[0].misfits:
+        names = ", ".join(misfit.node for misfit in plans[0].misfits)
+        raise UserError(f"{plans[0].profile} does not hold {names}; the arithmetic stands above.")
+
+
+def _shown(plans: list[CapacityPlan], as_data: bool) -> str:
+    if as_data:
+        data = [as_json(plan) for plan in plans]
+        return json.dumps(data[0] if len(data) == 1 else data, indent=1, ensure_ascii=False)
+    shown = plan_table(plans[0])
+    return shown if len(plans) == 1 else f"{shown}\n\n{comparison_table(plans)}"
