@@ -8,14 +8,18 @@ import typer
 
 from polyglossa.pipelines import command
 from polyglossa.pipelines.cluster_command import app as cluster_app
+from polyglossa.pipelines.init_command import init
 from polyglossa.pipelines.plan_command import plan
+from polyglossa.pipelines.prune_command import app as prune_app
 from polyglossa.recipe import Recipe, load_recipe
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 recipe_app = typer.Typer(no_args_is_help=True, help="Check recipes and show what may stand in them.")
 app.add_typer(recipe_app, name="recipe")
 app.add_typer(cluster_app, name="cluster")
+app.add_typer(prune_app, name="prune")
 app.command("plan")(plan)
+app.command("init")(init)
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file (YAML).")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="A.B.C=VALUE", help="Override one value.")]

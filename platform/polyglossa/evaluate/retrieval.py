@@ -6,16 +6,22 @@ stage's work.
 Legend: Q = queries, P = documents, D = width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
 from polyglossa.artifact import Artifact
 from polyglossa.evaluate.heldout import HeldoutSet, read_heldout
+from polyglossa.evaluate.instructions import BY_TYPE
+from polyglossa.evaluate.local_files import files_of
+from polyglossa.evaluate.tables import read_table, subset_names
 from polyglossa.folders import local_folder
 from polyglossa.model.encoder import Encoder, finish, render
+from polyglossa.recipe.evaluate import RetrievalTask
 
 _DEPTH = 10
 _BLOCK = 2048  # queries scored at a time
@@ -51,6 +57,43 @@ def heldout_score(
     relevant = [[place[one] for one in ids] for ids in heldout.queries["positive_doc_ids"].take(chosen).to_pylist()]
     measure = _hit_rate if heldout.metric == "accuracy" else _ndcg
     return measure(query_QD, document_PD, relevant)
+
+
+def read_search(task: RetrievalTask) -> list[HeldoutSet]:
+    """Read a retrieval task from files as held-out sets, one for each subset of its corpus."""
+    files = files_of(task)
+    queries = _renamed(read_table(files[0]), {"_id": "query_id", "id": "query_id", "text": "query"}, "query_id")
+    corpus = _renamed(read_table(files[1]), {"_id": "doc_id", "id": "doc_id"}, "doc_id")
+    qrels = _renamed(read_table(files[2]), {"query-id": "query_id", "corpus-id": "doc_id"}, "query_id", "doc_id")
+    held = subset_names(corpus, task.subset_columns)
+    shared = not any(column in corpus.column_names for column in task.subset_columns)
+    relevant = qrels.filter(pc.greater(qrels["score"], 0)).group_by("query_id").aggregate([("doc_id", "list")])
+    relevant = relevant.select(["query_id", "doc_id_list"]).rename_columns(["query_id", "positive_doc_ids"])
+    asked_all = queries.join(relevant, "query_id", join_type="inner").sort_by("query_id")
+    asked = subset_names(asked_all, () if shared else task.subset_columns)
+    instruction = task.instruction or BY_TYPE["query"]
+    return [
+        HeldoutSet(
+            name=f"{task.name}/{name}",
+            task_type="retrieval",
+            instruction=instruction,
+            metric="ndcg_at_10",
+            revision="",
+            queries=asked_all.filter(pc.equal(asked, name)),
+            corpus=corpus.filter(pc.equal(held, name)),
+        )
+        for name in sorted(pc.unique(held).to_pylist())
+        if pc.any(pc.equal(asked, name)).as_py()
+    ]
+
+
+def _renamed(table: pa.Table, names: Mapping[str, str], *ids: str) -> pa.Table:
+    """Give columns the names of held-out sets, whichever of the common ones they have; ids become strings."""
+    table = table.rename_columns([names.get(column, column) for column in table.column_names])
+    for name in ids:
+        at = table.column_names.index(name)
+        table = table.set_column(at, name, table[name].cast(pa.string()))
+    return table
 
 
 def shared_index_scores(

@@ -4,14 +4,16 @@ Inside a submitted job, or with RAY_ADDRESS set, the run joins that cluster; oth
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import ray
 
 from polyglossa.recipe import Profile
 
 _GIB = 1024**3
+Result = TypeVar("Result")
 _QUIET = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_TQDM": "0",
@@ -35,6 +37,23 @@ def ray_session(profile: Profile) -> Iterator[None]:
     else:
         with local_ray(cpus=profile.cpus, object_store_gib=profile.object_store_gib):
             yield
+
+
+def parallel(
+    function: Callable[..., Result], calls: Sequence[tuple[Any, ...]], *, cpus: float
+) -> Iterator[tuple[int, Result]]:
+    """Run calls of a function as Ray tasks; yield (index of the call, result) as they come.
+
+    Args:
+        function: runs in worker processes.
+        calls: its arguments.
+        cpus: CPUs of each call.
+    """
+    task = ray.remote(function).options(num_cpus=cpus)
+    pending = {task.remote(*arguments): index for index, arguments in enumerate(calls)}
+    while pending:
+        (ready,), _ = ray.wait(list(pending))
+        yield pending.pop(ready), ray.get(ready)
 
 
 @contextmanager

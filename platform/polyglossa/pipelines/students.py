@@ -7,6 +7,7 @@ of many short trainings. The cut, the batches, the loss and the optimizer are th
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 
@@ -22,13 +23,14 @@ from polyglossa.engine.spec import open_plan
 from polyglossa.engine.step import Budget
 from polyglossa.engine.stream import FeedSpec, local_batches
 from polyglossa.evaluate.heldout import HeldoutSet, read_heldout
-from polyglossa.evaluate.retrieval import heldout_score
+from polyglossa.evaluate.retrieval import heldout_score, read_search
 from polyglossa.folders import local_folder
 from polyglossa.model.directory import build_model
 from polyglossa.model.encoder import Encoder
 from polyglossa.prune.calibration import calibration_texts
 from polyglossa.prune.importance import measure
 from polyglossa.prune.student import cut_student
+from polyglossa.recipe.evaluate import RetrievalTask
 from polyglossa.recipe.prune import PruneStage
 from polyglossa.recipe.train import StageConfig
 
@@ -50,6 +52,8 @@ class Ground:
     """Teacher store of that pack."""
     heldout: tuple[str, ...]
     """Held-out sets of the corpus."""
+    searches: tuple[RetrievalTask, ...] = ()
+    """Retrieval tasks from files, paths absolute."""
     queries: int | None = None
     """Most queries of a held-out set; None means all."""
 
@@ -177,8 +181,11 @@ def train(encoder: Encoder, student: Student, ground: Ground) -> Sequence[StepRe
 
 def judge(encoder: Encoder, ground: Ground, *, instructed: bool) -> dict[str, float]:
     """Score a model on the ground's held-out sets."""
-    sets = heldout_sets(ground)
-    return {one.name: heldout_score(one, encoder, instructed=instructed, limit=ground.queries) for one in sets}
+    return {
+        name: fmean(heldout_score(one, encoder, instructed=instructed, limit=limit) for one in sets)
+        for name, sets in heldout_sets(ground).items()
+        for limit in [ground.queries and max(1, ground.queries // len(sets))]
+    }
 
 
 def judge_model(model_uri: str, ground: Ground, *, instructed: bool) -> dict[str, float]:
@@ -187,10 +194,11 @@ def judge_model(model_uri: str, ground: Ground, *, instructed: bool) -> dict[str
         return judge(Encoder.load(folder), ground, instructed=instructed)
 
 
-def heldout_sets(ground: Ground) -> list[HeldoutSet]:
-    """Read the ground's held-out sets."""
+def heldout_sets(ground: Ground) -> dict[str, list[HeldoutSet]]:
+    """Read what the ground judges by: one set a name, or one for each subset of a search."""
     corpus = open_artifact(ground.corpus_uri)
-    return [read_heldout(corpus, name) for name in ground.heldout]
+    sets = {name: [read_heldout(corpus, name)] for name in ground.heldout}
+    return sets | {task.name: read_search(task) for task in ground.searches}
 
 
 class _Keep:

@@ -1,0 +1,45 @@
+"""`polyglossa prune`: look for the shape that a pruned member should have."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from polyglossa.pipelines.command import load_profile
+from polyglossa.recipe import load_recipe
+
+app = typer.Typer(no_args_is_help=True, help="Search shapes of smaller members.")
+
+
+@app.callback()
+def prune() -> None:
+    """Search shapes of smaller members."""
+
+
+@app.command("search")
+def search(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file (YAML).")],
+    budget: Annotated[str, typer.Option(help="Most parameters (100M, 850K) or milliseconds a text (5ms).")],
+    member: Annotated[
+        str | None, typer.Option(help="Pruned member whose shape is searched; default: the first.")
+    ] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Shapes that are tried.")] = 8,
+    steps: Annotated[int, typer.Option(min=1, help="Distillation steps of each.")] = 50,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="A.B.C=VALUE", help="Override one value.")
+    ] = None,
+    profile: Annotated[Path | None, typer.Option(help="Placement profile (YAML); default: local.")] = None,
+) -> None:
+    """Rank candidate shapes under a budget by held-out retrieval after a short distillation of each."""
+    from polyglossa.pipelines import prune_search
+    from polyglossa.pipelines.prune_shapes import Budget
+
+    found = prune_search.search(
+        load_recipe(recipe, overrides or ()),
+        load_profile(profile),
+        budget=Budget.parse(budget),
+        member=member,
+        trials=trials,
+        steps=steps,
+    )
+    typer.echo(prune_search.table(found))
