@@ -119,8 +119,8 @@ class Workload:
         expect = self.recipe.expect
         largest = max(self.packs.values(), key=lambda counts: counts.stored_tokens)
         rows = expect.corpus_rows if expect is not None and expect.corpus_rows else largest.rows
-        size = expect.corpus_bytes if expect is not None and expect.corpus_bytes else 0
-        text = max(size, largest.stored_tokens * _TEXT_BYTES * rows / max(1, largest.rows))
+        given = expect.corpus_bytes if expect is not None else None
+        text = given or largest.stored_tokens * _TEXT_BYTES
         return Work(rows=rows, text_bytes=text, stored_bytes=text / 2)
 
     def _pack(self, node: Node) -> Work:
