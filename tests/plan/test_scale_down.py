@@ -1,0 +1,45 @@
+"""Protects the reference recipes whole: at the tiny scale all eight members go through every stage, on two cores."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+MEMBERS = {"14b", "8b", "4b", "1.7b", "0.6b", "330m", "160m", "80m"}
+MINUTES = 8
+
+
+@pytest.mark.parametrize("name", ["f2llm-v2", "f2llm-v2-improved"])
+def test_the_scaled_down_recipe_ends_with_eight_served_members(name: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "polyglossa.cli", "run", f"jobs/recipes/{name}.yaml", "--set", "scale=tiny",
+            "--set", f"storage={tmp_path}", "--profile", "cluster/profiles/driver.yaml",
+        ],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "platform")},
+        capture_output=True,
+        text=True,
+        timeout=MINUTES * 60,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    root = tmp_path / f"{name}-tiny"
+    manifests = [json.loads(path.read_text()) for path in root.rglob("manifest.json")]
+    trained = {manifest["name"] for manifest in manifests if manifest["stage"] == "train"}
+    assert {name.removeprefix("train.").rpartition(".")[0] for name in trained} == MEMBERS
+    assert {manifest["stage"] for manifest in manifests} >= {
+        "corpus", "backbone", "pack", "train", "mine", "prune", "distill", "merge", "evaluate", "report", "serve",
+    }  # fmt: skip
+    results: dict[str, Any] = json.loads((root / "results.json").read_text())
+    assert set(results["members"]) == MEMBERS
+    check = json.loads(next(root.rglob("check.json")).read_text())
+    assert set(check["least_cosine"]) == MEMBERS
+    assert min(check["least_cosine"].values()) >= 0.9999
