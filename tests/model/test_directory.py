@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import BertConfig, BertModel
+from transformers import DistilBertConfig, DistilBertModel
 
 from polyglossa.errors import DataError
 from polyglossa.model.directory import build_model, load_backbone, read_prompts, save_model_directory
@@ -54,10 +54,11 @@ def test_weights_are_float32_whatever_they_were(model_path: str, tmp_path: Path)
     assert load_tokenizer(str(tmp_path)).model_max_length == 16
 
 
-def test_missing_and_bidirectional_models_are_refused(tmp_path: Path) -> None:
+def test_missing_and_unknown_models_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be loaded"):
         load_backbone(str(tmp_path / "nothing"))
-    config = BertConfig(vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
-    BertModel(config).save_pretrained(tmp_path)
-    with pytest.raises(DataError, match="not causal"):
+    DistilBertModel(DistilBertConfig(vocab_size=50, dim=16, hidden_dim=16, n_layers=1, n_heads=2)).save_pretrained(
+        tmp_path
+    )
+    with pytest.raises(DataError, match="neither causal nor one of bert, roberta, xlm-roberta"):
         load_backbone(str(tmp_path))

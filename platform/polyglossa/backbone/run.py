@@ -17,6 +17,7 @@ from polyglossa.backbone.texts import training_texts
 from polyglossa.errors import DataError
 from polyglossa.model.directory import build_model, load_backbone, save_model_directory
 from polyglossa.model.encoder import tokenizer_fingerprint
+from polyglossa.model.pooling import first_position
 from polyglossa.model.tokenizer import load_tokenizer, train_tokenizer
 from polyglossa.progress import Bar, track
 from polyglossa.recipe.backbone import BackboneConfig
@@ -89,7 +90,7 @@ def _load(config: BackboneConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerF
     assert config.model is not None
     backbone = load_backbone(config.model, revision=config.revision)
     tokenizer = load_tokenizer(config.model, revision=config.revision, max_tokens=config.max_tokens)
-    longest = int(backbone.config.max_position_embeddings)
+    longest = int(backbone.config.max_position_embeddings) - first_position(backbone.config)
     if longest < config.max_tokens:
         raise DataError(
             f"{config.model}: reads at most {longest} tokens, and backbone.max_tokens is {config.max_tokens}. Lower it."

@@ -1,4 +1,4 @@
-"""Causal attention over packed texts: texts lie one after another, and no layer around it computes padding.
+"""Attention over packed texts, causal or both ways: texts lie end to end, and no layer around it computes padding.
 
 On CUDA torch's variable-length kernel takes them as they are. Elsewhere, runs of neighbours of like length go through
 plain matrix products over the heads that share keys, because torch's CPU kernel has a slow backward at short lengths
@@ -82,14 +82,14 @@ def packed_attention(
     text_lengths: Sequence[int],
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Attend causally within each text; the signature is transformers'.
+    """Attend within each text, causally unless the module reads both ways; the signature is transformers'.
 
     Args:
-        module: not used.
+        module: says with `is_causal` which of the two; without it, attention is causal.
         query_1HNE: queries of all texts, one after another.
         key_1KNE: keys.
         value_1KNE: values.
-        attention_mask: not used; causality is built in.
+        attention_mask: not used.
         scaling: factor of the scores; None means 1/√E.
         dropout: share of attention weights that is dropped.
         text_lengths: tokens of each text; they sum to N.
@@ -98,49 +98,67 @@ def packed_attention(
         [1, N, H, E] and no weights.
     """
     scale = query_1HNE.shape[-1] ** -0.5 if scaling is None else scaling
+    causal = bool(getattr(module, "is_causal", True))
     query_HNE, key_KNE, value_KNE = query_1HNE[0], key_1KNE[0], value_1KNE[0]
     if query_HNE.is_cuda and not dropout and query_HNE.dtype in _KERNEL_DTYPES:
-        return _kernel(query_HNE, key_KNE, value_KNE, text_lengths, scale)[None], None
+        return _kernel(query_HNE, key_KNE, value_KNE, text_lengths, scale, causal=causal)[None], None
     parts = [
-        _attend(query_HNE, key_KNE, value_KNE, run, scale=scale, dropout=dropout)
+        _attend(query_HNE, key_KNE, value_KNE, run, scale=scale, dropout=dropout, causal=causal)
         for run in runs_of(tuple(text_lengths))
     ]
     return torch.cat(parts)[None], None
 
 
-def _kernel(query_HNE: Tensor, key_KNE: Tensor, value_KNE: Tensor, lengths: Sequence[int], scale: float) -> Tensor:
+def _kernel(
+    query_HNE: Tensor, key_KNE: Tensor, value_KNE: Tensor, lengths: Sequence[int], scale: float, *, causal: bool
+) -> Tensor:
     bounds = torch.tensor([0, *lengths], device=query_HNE.device).cumsum(0).to(torch.int32)
     query_NHE, key_NKE, value_NKE = (tensor.transpose(0, 1) for tensor in (query_HNE, key_KNE, value_KNE))
     longest = max(lengths)
     attended = varlen_attn(
         query_NHE, key_NKE, value_NKE, bounds, bounds, longest, longest,
-        scale=scale, window_size=(-1, 0), enable_gqa=True,
+        scale=scale, window_size=(-1, 0 if causal else -1), enable_gqa=True,
     )  # fmt: skip
     assert isinstance(attended, Tensor)
     return attended
 
 
-def _attend(query_HNE: Tensor, key_KNE: Tensor, value_KNE: Tensor, run: Run, *, scale: float, dropout: float) -> Tensor:
+def _attend(
+    query_HNE: Tensor, key_KNE: Tensor, value_KNE: Tensor, run: Run, *, scale: float, dropout: float, causal: bool
+) -> Tensor:
     """Attend within a run: [tokens of the run, H, E]."""
     own = slice(run.start, run.stop)
     query, key, value = query_HNE[:, own], key_KNE[:, own], value_KNE[:, own]
     if run.longest > _LONGEST_PRODUCTS:
         shared = len(query) != len(key)
         attended = nn.functional.scaled_dot_product_attention(
-            query[None], key[None], value[None], is_causal=True, scale=scale, dropout_p=dropout, enable_gqa=shared
+            query[None], key[None], value[None], is_causal=causal, scale=scale, dropout_p=dropout, enable_gqa=shared
         )
         return attended[0].transpose(0, 1)
     if not run.even:
         index = _padded_rows(run.lengths, query.device)
         query, key, value = (tensor.index_select(1, index) for tensor in (query, key, value))
-    attended = _products(query, key, value, len(run.lengths), scale=scale, dropout=dropout)
+    hidden = _ahead(run.longest, len(query) // len(key), query.device) if causal else None
+    if not causal and not run.even:
+        hidden = _beyond(run.lengths, query.device)
+    attended = _products(query, key, value, len(run.lengths), hidden, scale=scale, dropout=dropout)
     return attended if run.even else attended.index_select(0, _real_rows(run.lengths, query.device))
 
 
 def _products(
-    query_HNE: Tensor, key_KNE: Tensor, value_KNE: Tensor, texts: int, *, scale: float, dropout: float
+    query_HNE: Tensor,
+    key_KNE: Tensor,
+    value_KNE: Tensor,
+    texts: int,
+    hidden: Tensor | None,
+    *,
+    scale: float,
+    dropout: float,
 ) -> Tensor:
-    """Attend within texts of one length by matrix products, the heads that share keys side by side: [B·L, H, E]."""
+    """Attend within texts of one length by matrix products, the heads that share keys side by side: [B·L, H, E].
+
+    `hidden` says which keys a query does not see; it broadcasts to the scores [K, B, S · L, L].
+    """
     heads, tokens, width = query_HNE.shape
     groups, longest = len(key_KNE), tokens // texts
     shared = heads // groups
@@ -148,7 +166,8 @@ def _products(
     query_KBXE = query_KBXE.reshape(groups, texts, shared * longest, width)
     key_KBLE = key_KNE.reshape(groups, texts, longest, width)
     scores_KBXL = query_KBXE @ key_KBLE.transpose(-1, -2) * scale
-    scores_KBXL = scores_KBXL.masked_fill(_ahead(longest, shared, query_HNE.device), float("-inf"))
+    if hidden is not None:
+        scores_KBXL = scores_KBXL.masked_fill(hidden, float("-inf"))
     shares_KBXL = torch.softmax(scores_KBXL, dim=-1)
     if dropout:
         shares_KBXL = nn.functional.dropout(shares_KBXL, dropout)
@@ -160,6 +179,13 @@ def _products(
 def _ahead(longest: int, shared: int, device: torch.device) -> Tensor:
     """Which keys lie ahead of a query: [shared · L, L]."""
     return torch.ones(longest, longest, dtype=torch.bool, device=device).triu(1).repeat(shared, 1)
+
+
+@lru_cache(maxsize=64)
+def _beyond(lengths: tuple[int, ...], device: torch.device) -> Tensor:
+    """Which keys are padding: [B, 1, L]."""
+    places_L = torch.arange(max(lengths), device=device)
+    return (places_L >= torch.tensor(lengths, device=device)[:, None])[:, None]
 
 
 @lru_cache(maxsize=256)

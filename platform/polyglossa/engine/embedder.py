@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from polyglossa.engine.attention import ATTENTION
 from polyglossa.engine.batch import Chunk
+from polyglossa.model.pooling import first_position, reads_both_ways
 
 # On a CPU a pass is filled up to a multiple of these tokens: oneDNN keeps a kernel for every size that it has met, and
 # 1,200 passes of any size held 0.9 GiB and ran at 5.5 µs a token where even ones held 0.1 GiB and took 4.4 µs.
@@ -62,7 +63,7 @@ class Embedder(nn.Module):
         return next(self.parameters()).device
 
     def forward(self, tokens_N: Tensor, lengths: Sequence[int], seed: int) -> Tensor:
-        """Return each text's last state [B, D] in the weights' precision; with exits [B, X · D], the deepest last.
+        """Return each text's state [B, D] in the weights' precision; with exits [B, X · D], the deepest last.
 
         Projections of the state, where there are any, stand behind it.
 
@@ -81,6 +82,7 @@ class Embedder(nn.Module):
         starts_N = (ends_B - lengths_B).repeat_interleave(lengths_B, output_size=len(tokens_N))
         lasts_B = ends_B[:texts] - 1
         places_N = torch.arange(len(tokens_N), device=tokens_N.device) - starts_N
+        places_N = places_N.clamp_max(max(lengths[:texts]) - 1) + first_position(self.backbone.config)
         with torch.autocast(tokens_N.device.type, dtype=torch.bfloat16, enabled=self.low_precision):
             output = self.backbone(
                 input_ids=tokens_N[None],
@@ -90,9 +92,21 @@ class Embedder(nn.Module):
                 output_hidden_states=bool(self.exits),
             )
             shallow = [self.backbone.norm(output.hidden_states[depth][0, lasts_B]) for depth in self.exits]
-            state_BD = output.last_hidden_state[0, lasts_B]
+            if reads_both_ways(self.backbone.config):
+                state_BD = _means(output.last_hidden_state[0], lengths_B)[:texts]
+            else:
+                state_BD = output.last_hidden_state[0, lasts_B]
             projected = [projection(state_BD) for projection in self.projections]
         return torch.cat([part.to(self.master) for part in (*shallow, state_BD, *projected)], dim=1)
+
+
+def _means(hidden_ND: Tensor, lengths_B: Tensor) -> Tensor:
+    """Average the tokens of each text: [B, D]."""
+    text_N = torch.arange(len(lengths_B), device=hidden_ND.device).repeat_interleave(
+        lengths_B, output_size=len(hidden_ND)
+    )
+    sum_BD = hidden_ND.new_zeros(len(lengths_B), hidden_ND.shape[1]).index_add(0, text_N, hidden_ND)
+    return sum_BD / lengths_B[:, None]
 
 
 def _projection(hidden: int, width: int, seed: int) -> nn.Linear:

@@ -14,7 +14,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from polyglossa.model.chunks import chunk_by_tokens
 from polyglossa.model.encoder import Encoder
-from polyglossa.model.pooling import pad_chunk
+from polyglossa.model.pooling import pad_chunk, reads_both_ways
 
 _LEAST_TOKENS = 8  # a shorter beginning is not worth a cache
 _LEAST_TEXTS = 16
@@ -23,6 +23,8 @@ _LEAST_TEXTS = 16
 def embed_texts(encoder: Encoder, texts: Sequence[str], *, chunk_tokens: int = 1024) -> Tensor:
     """Return the raw states [N, D] of rendered texts: `Encoder.states`, shared beginnings embedded once."""
     token_ids = encoder.tokenize(texts)
+    if reads_both_ways(encoder.backbone.config):
+        return encoder.states(token_ids, chunk_tokens=chunk_tokens)
     groups, rest = shared_beginnings(token_ids)
     state_ND = torch.zeros(len(texts), encoder.width)
     state_ND[rest] = encoder.states([token_ids[index] for index in rest], chunk_tokens=chunk_tokens)

@@ -13,6 +13,7 @@ import torch
 from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerFast, Qwen3Config, Qwen3Model
 
 from polyglossa.errors import DataError
+from polyglossa.model.pooling import BOTH_WAYS, reads_both_ways
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 _SENTENCE_TRANSFORMERS = "config_sentence_transformers.json"
@@ -72,7 +73,9 @@ def build_model(
 def load_backbone(
     path: str, dtype: str = "float32", *, device: str = "cpu", revision: str | None = None
 ) -> PreTrainedModel:
-    """Load a causal backbone without its LM head, by Hugging Face name or from a directory.
+    """Load a backbone without its head, by Hugging Face name or from a directory: causal, or BERT-like.
+
+    BERT-like ones lose their dropout and their pooler, which no embedding reads.
 
     Args:
         path: name or local directory; its weights must be safetensors.
@@ -81,7 +84,7 @@ def load_backbone(
         revision: commit on the hub.
 
     Raises:
-        DataError: nothing loadable is there, or the model's attention is not causal.
+        DataError: nothing loadable is there, or the model is neither causal nor of a known kind.
     """
     try:
         backbone = AutoModel.from_pretrained(
@@ -95,9 +98,25 @@ def load_backbone(
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise DataError(f"{path}: cannot be loaded as a model with safetensors weights ({reason}).") from None
-    if not any(getattr(module, "is_causal", False) for module in backbone.modules()):
-        raise DataError(f"{path}: {backbone.config.model_type} is not causal; the last token sees the text only there.")
+    if reads_both_ways(backbone.config):
+        _keep_encoder(backbone)
+    elif not any(getattr(module, "is_causal", False) for module in backbone.modules()):
+        raise DataError(
+            f"{path}: {backbone.config.model_type} is neither causal nor one of {', '.join(BOTH_WAYS)}; how it makes "
+            "one state of a text is not known."
+        )
     return backbone.to(device).eval()
+
+
+def _keep_encoder(backbone: PreTrainedModel) -> None:
+    """Take off what plays no part in a text's state."""
+    if hasattr(backbone, "pooler"):
+        backbone.pooler = None
+    for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+        setattr(backbone.config, name, 0.0)
+    for module in backbone.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
 
 
 def save_model_directory(
@@ -129,7 +148,8 @@ def save_model_directory(
     _amend(root / "config.json", dtype="float32", architectures=[type(backbone).__name__])
     tokenizer.model_max_length = max_tokens
     tokenizer.save_pretrained(root)
-    _write_sentence_transformers(root, config.hidden_size, max_tokens, dict(prompts))
+    pooling = "mean_tokens" if reads_both_ways(config) else "lasttoken"
+    _write_sentence_transformers(root, config.hidden_size, max_tokens, dict(prompts), pooling)
 
 
 def read_prompts(path: str) -> dict[str, str]:
@@ -138,7 +158,9 @@ def read_prompts(path: str) -> dict[str, str]:
     return dict(json.loads(file.read_text(encoding="utf-8")).get("prompts") or {}) if file.is_file() else {}
 
 
-def _write_sentence_transformers(root: Path, width: int, max_tokens: int, prompts: dict[str, str]) -> None:
+def _write_sentence_transformers(
+    root: Path, width: int, max_tokens: int, prompts: dict[str, str], pooling_mode: str
+) -> None:
     # These class names load with every release of sentence-transformers; newer ones map them to their own.
     kinds = ("Transformer", "Pooling", "Normalize")
     folders = ("", "1_Pooling", "2_Normalize")
@@ -146,7 +168,7 @@ def _write_sentence_transformers(root: Path, width: int, max_tokens: int, prompt
         {"idx": index, "name": str(index), "path": folder, "type": f"sentence_transformers.models.{kind}"}
         for index, (kind, folder) in enumerate(zip(kinds, folders, strict=True))
     ]
-    pooling = {"word_embedding_dimension": width, "pooling_mode_lasttoken": True, "include_prompt": True}
+    pooling = {"word_embedding_dimension": width, f"pooling_mode_{pooling_mode}": True, "include_prompt": True}
     (root / "1_Pooling").mkdir(exist_ok=True)
     (root / "2_Normalize").mkdir(exist_ok=True)
     _write(root / "modules.json", modules)

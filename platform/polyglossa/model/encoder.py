@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from polyglossa.model.chunks import chunk_by_tokens
 from polyglossa.model.directory import load_backbone, read_prompts
-from polyglossa.model.pooling import embed_chunk, pad_chunk
+from polyglossa.model.pooling import embed_chunk, first_position, pad_chunk
 from polyglossa.model.tokenizer import load_tokenizer
 
 POOLING = "last-token"
@@ -42,7 +42,7 @@ class Encoder:
     """A backbone and its tokenizer, for inference.
 
     Attributes:
-        backbone: causal model, in evaluation mode.
+        backbone: the model, in evaluation mode.
         tokenizer: appends EOS itself.
         max_tokens: longest text (tokens, EOS included); the rest is cut.
         width: D.
@@ -87,7 +87,8 @@ class Encoder:
         """
         backbone = load_backbone(path, dtype, device=device, revision=revision)
         tokenizer = load_tokenizer(path, revision=revision)
-        limit = min(tokenizer.model_max_length, int(backbone.config.max_position_embeddings))
+        longest = int(backbone.config.max_position_embeddings) - first_position(backbone.config)
+        limit = min(tokenizer.model_max_length, longest)
         return cls(backbone, tokenizer, max_tokens=min(max_tokens or limit, limit), prompts=read_prompts(path))
 
     @cached_property
@@ -123,7 +124,8 @@ class Encoder:
         """
         state_ND = torch.zeros(len(token_ids), self.width)
         for chunk in chunk_by_tokens([len(tokens) for tokens in token_ids], chunk_tokens):
-            input_ids_BL, lengths_B = pad_chunk([token_ids[index] for index in chunk])
+            padding = self.backbone.config.pad_token_id
+            input_ids_BL, lengths_B = pad_chunk([token_ids[index] for index in chunk], padding=padding or 0)
             device = self.backbone.device
             state_BD = embed_chunk(self.backbone, input_ids_BL.to(device), lengths_B.to(device))
             state_ND[torch.tensor(chunk)] = state_BD.float().cpu()

@@ -54,11 +54,11 @@ def load_tokenizer(path: str, *, revision: str | None = None, max_tokens: int | 
     tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
     if not getattr(tokenizer, "is_fast", False):
         raise DataError(f"{path}: its tokenizer has no `tokenizer.json`. Use a model with a fast tokenizer.")
-    if tokenizer.eos_token is None:
+    end = tokenizer.eos_token or tokenizer.sep_token  # BERT ends texts with [SEP]
+    if end is None:
         raise DataError(f"{path}: its tokenizer names no EOS token, and the EOS state is the embedding.")
     limit = min(max_tokens or tokenizer.model_max_length, tokenizer.model_max_length)
-    pad = tokenizer.pad_token or tokenizer.eos_token
-    return _finish(tokenizer.backend_tokenizer, eos=tokenizer.eos_token, pad=pad, max_tokens=limit)
+    return _finish(tokenizer.backend_tokenizer, eos=end, pad=tokenizer.pad_token or end, max_tokens=limit)
 
 
 def _finish(backend: Tokenizer, *, eos: str, pad: str, max_tokens: int) -> PreTrainedTokenizerFast:

@@ -16,7 +16,7 @@ from polyglossa.model.encoder import Encoder
 from polyglossa.prune.importance import ActivationSums, score
 from polyglossa.prune.language_texts import Sample, join_samples
 from polyglossa.prune.plan import PrunePlan, Sizes, make_plan
-from polyglossa.prune.surgery import count_parameters, prune_model, sizes_of
+from polyglossa.prune.surgery import prune_model, sizes_of
 from polyglossa.prune.tokenizer_json import shrink_tokenizer
 from polyglossa.prune.vocabulary import Shrinker, Usage
 from polyglossa.recipe.prune import PruneStage, VocabularyConfig
@@ -57,8 +57,8 @@ def cut_student(parent: Encoder, sums: ActivationSums, config: PruneStage, sampl
         tokenizer = shrunk(tokenizer, kept)
     backbone = prune_model(parent.backbone, plan)
     figures: dict[str, Any] = {
-        "parent_parameters": count_parameters(parent.backbone.config),
-        "parameters": count_parameters(backbone.config),
+        "parent_parameters": sum(parameter.numel() for parameter in parent.backbone.parameters()),
+        "parameters": sum(parameter.numel() for parameter in backbone.parameters()),
     }
     if report is not None:
         figures |= {name: report[name] for name in ("tokens_before", "tokens_after", "largest_growth")}

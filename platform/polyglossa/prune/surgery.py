@@ -133,6 +133,8 @@ def _rename(name: str, anatomy: Anatomy, plan: PrunePlan) -> str | None:
 def _assemble(parent: PreTrainedModel, config: PretrainedConfig, state: Mapping[str, Tensor]) -> PreTrainedModel:
     with torch.device("meta"):
         student = type(parent)(config)
+        if hasattr(parent, "pooler") and parent.pooler is None:
+            student.pooler = None
     student.load_state_dict(state, strict=True, assign=True)
     # Buffers that no state dict holds (rotary tables, position ids) do not depend on what was cut.
     for name, buffer in parent.named_buffers():
