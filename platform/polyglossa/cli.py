@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from polyglossa.pipelines import command
+from polyglossa.pipelines.calibrate_command import calibrate
 from polyglossa.pipelines.cluster_command import app as cluster_app
 from polyglossa.pipelines.init_command import init
 from polyglossa.pipelines.plan_command import plan
@@ -20,6 +21,7 @@ app.add_typer(cluster_app, name="cluster")
 app.add_typer(prune_app, name="prune")
 app.command("plan")(plan)
 app.command("init")(init)
+app.command("calibrate")(calibrate)
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file (YAML).")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="A.B.C=VALUE", help="Override one value.")]

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import openai
 import polars as pl
+import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 
 import polyglossa
@@ -110,12 +111,13 @@ class _Questions:
     @classmethod
     def read(cls, corpus: Artifact) -> "_Questions":
         """Read the corpus's first held-out set; where it has none, its documents ask for themselves."""
-        tasks = corpus.at("heldout", "*", "task.json")
         filesystem, folder = open_storage(corpus.at("heldout"))
         found = filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
         names = sorted(entry.base_name for entry in found if entry.type == pafs.FileType.Directory)
         if not names:
-            raise PolyglossaError(f"{tasks}: the corpus holds nothing out, so there is nothing to ask the endpoint.")
+            filesystem, folder = open_storage(corpus.at("documents"))
+            texts = ds.dataset(folder, filesystem=filesystem, format="parquet").head(_PARITY_TEXTS)["text"].to_pylist()
+            return cls(texts, ["und"] * len(texts), texts, None)
         queries = pl.from_arrow(read_table(corpus.at("heldout", names[0], "queries.parquet")))
         documents = read_table(corpus.at("heldout", names[0], "corpus.parquet"))["text"].to_pylist()
         assert isinstance(queries, pl.DataFrame)
