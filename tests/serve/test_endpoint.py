@@ -159,9 +159,9 @@ def test_nothing_of_the_endpoint_or_its_proxy_answers_on_another_interface(endpo
 
 
 def is_ours(url: str) -> bool:
-    """Tell whether the endpoint or its proxy's pages answer; Ray's own agent answers `/health` too."""
+    """Tell whether the endpoint or its proxy's pages answer; Ray's own agent has `/health` and `ray_…haproxy_…` too."""
     try:
         text = httpx.get(url, timeout=1.0).text
     except httpx.HTTPError:
         return False
-    return "polyglossa_requests" in text or "haproxy_" in text or '"object"' in text
+    return re.search(r'^(polyglossa_requests|haproxy_)|"object"', text, re.MULTILINE) is not None
