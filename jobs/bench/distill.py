@@ -26,7 +26,7 @@ import torch
 ROUNDS, STEPS, WARM, BATCH, BUNDLE, LONGEST = 4, 6, 2, 128, 256, 128
 VOCABULARY = 8192
 STUDENT = {"hidden": 128, "mlp": 512, "layers": 2, "heads": 4, "kv_heads": 2, "head_dim": 32}
-TEACHER = {"hidden": 256, "mlp": 1024, "layers": 3, "heads": 4, "kv_heads": 2, "head_dim": 64}
+TEACHER = {"hidden": 256, "mlp": 1040, "layers": 3, "heads": 4, "kv_heads": 2, "head_dim": 64}
 
 
 def main() -> None:

@@ -7,10 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from transformers import XLMRobertaConfig, XLMRobertaModel
 
 from polyglossa.artifact import Artifact, ArtifactKey, Draft, produce, write_json
 from polyglossa.errors import DataError, UserError
-from polyglossa.model.directory import build_model, save_model_directory
+from polyglossa.model.directory import build_model, load_backbone, save_model_directory
 from polyglossa.model.encoder import Encoder
 from polyglossa.model.tokenizer import train_tokenizer
 from polyglossa.prune import run as stage
@@ -117,6 +118,27 @@ def test_the_stage_leaves_a_model_that_loads_and_a_plan_that_explains_it(
     assert pruned.counts["parameters"] == expected < pruned.counts["parent_parameters"]
     assert pruned.counts["criterion"] == "l2"
     assert pruned.counts["calibration_texts"] == 140
+
+
+def test_a_bert_like_encoder_loses_layers_and_mlp_channels(ray_local: None, tmp_path: Path, pack: Artifact) -> None:
+    tokenizer = train_tokenizer(["a few words of text"], vocabulary=300, max_tokens=32)
+    shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
+    backbone = XLMRobertaModel(XLMRobertaConfig(vocab_size=300, max_position_embeddings=40, pad_token_id=0, **shape))
+    backbone.save_pretrained(tmp_path / "hub")
+    backbone = load_backbone(str(tmp_path / "hub"))
+
+    def make(draft: Draft) -> None:
+        folder = draft.at("model")
+        save_model_directory(folder, backbone, tokenizer, max_tokens=32, prompts={}, matryoshka_widths=[32])
+
+    encoder = produce(str(tmp_path), ArtifactKey("backbone", "encoder", 1, {}), make)
+    pruned = prune(tmp_path, encoder, pack, PruneStage(hidden=32, mlp=24, layers=2, calibration_rows=70))
+    loaded = Encoder.load(pruned.at("model"))
+    assert loaded.encode(["a few words"]).shape == (1, 32)
+    assert (loaded.backbone.config.num_hidden_layers, loaded.backbone.config.intermediate_size) == (2, 24)
+    assert pruned.counts["parameters"] == sum(parameter.numel() for parameter in loaded.backbone.parameters())
+    with pytest.raises(UserError, match="keep all 32; cut their mlp and layers instead"):
+        prune(tmp_path, encoder, pack, PruneStage(hidden=16, mlp=24, layers=2, calibration_rows=70))
 
 
 def test_the_number_of_workers_changes_nothing(

@@ -1,10 +1,17 @@
 """Recipe section `training`: what a training stage reads and how it learns. Science only: placement is elsewhere."""
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from polyglossa.recipe.strict import Strict
+
+TEACHER_PRESETS: Mapping[str, Mapping[str, float]] = {
+    "similarity": {"similarity_kl": 5.0},
+    "compatible": {"similarity_kl": 5.0, "cosine": 2.0, "cross_space": 2.0},
+}
+"""Weights of further terms under one name."""
 
 
 class ObjectiveConfig(Strict):
@@ -31,9 +38,19 @@ class ObjectiveConfig(Strict):
     """Weight of the distillation term, where the member has a teacher."""
     teacher_terms: dict[str, float] = {}
     """Weights of further terms by name, where the member has a teacher: cosine, similarity_kl, similarity_kl_by_width,
-    cross_space, or one that you add to `objectives/terms.py`."""
+    cross_space, or one that you add to `objectives/terms.py`. Or a preset: `similarity` (rank as the teacher does) or
+    `compatible` (one index for both: documents from the teacher, queries from the student)."""
     layer_exits: bool = False
     """Train the states after 1, 2, 4, 8, 16 … layers too, with equal weights: any of these depths is then a model."""
+
+    @field_validator("teacher_terms", mode="before")
+    @classmethod
+    def _preset(cls, given: Any) -> Any:
+        if not isinstance(given, str):
+            return given
+        if given not in TEACHER_PRESETS:
+            raise ValueError(f"{given!r} is not a preset; presets are {', '.join(TEACHER_PRESETS)}")
+        return TEACHER_PRESETS[given]
 
 
 class LoraConfig(Strict):
