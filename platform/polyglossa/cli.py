@@ -12,6 +12,7 @@ from polyglossa.pipelines.cluster_command import app as cluster_app
 from polyglossa.pipelines.init_command import init
 from polyglossa.pipelines.plan_command import plan
 from polyglossa.pipelines.prune_command import app as prune_app
+from polyglossa.pipelines.simulate_command import simulate_feed
 from polyglossa.recipe import Recipe, load_recipe
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -22,6 +23,7 @@ app.add_typer(prune_app, name="prune")
 app.command("plan")(plan)
 app.command("init")(init)
 app.command("calibrate")(calibrate)
+app.command("simulate")(simulate_feed)
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file (YAML).")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="A.B.C=VALUE", help="Override one value.")]

@@ -17,11 +17,12 @@ from polyglossa.recipe import load_recipe
 _SPEC = Path("cluster/spec.yaml")
 
 
+RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file (YAML).")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="A.B.C=VALUE", help="Override one value.")]
 
 
 def plan(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file (YAML).")],
+    recipe: RecipeFile,
     profile: Annotated[Path | None, typer.Option(help="Placement profile (YAML); default: local.")] = None,
     compare: Annotated[Path | None, typer.Option(help="Second profile, shown beside the first.")] = None,
     overrides: Overrides = None,

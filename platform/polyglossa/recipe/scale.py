@@ -105,8 +105,10 @@ def _prune(prune: Mapping[str, Any]) -> dict[str, Any]:
         "calibration_rows": divide(prune.get("calibration_rows", 512), _CALIBRATION_ROWS)
     }
     if prune.get("vocabulary"):
-        tokens = divide(prune["vocabulary"]["tokens"], _VOCABULARY, _LEAST_VOCABULARY)
-        result["vocabulary"] = prune["vocabulary"] | {"tokens": tokens, "texts_per_language": _TEXTS_PER_LANGUAGE}
+        # A table this small cannot lose much and hold every language, so less is taken off and the guard is wide.
+        tokens = divide(prune["vocabulary"]["tokens"], _VOCABULARY // 2, _LEAST_VOCABULARY)
+        few = {"tokens": tokens, "texts_per_language": _TEXTS_PER_LANGUAGE, "max_growth": 5.0}
+        result["vocabulary"] = prune["vocabulary"] | few
     return result
 
 
