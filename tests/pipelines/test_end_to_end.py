@@ -22,6 +22,7 @@ TINY = (
     "training.stage1.warmup_steps=1",
     "training.stage1.global_batch=32",
     "training.stage2.steps=4",
+    "members.small.steps=4",
     "training.stage2.warmup_steps=1",
     "training.stage2.global_batch=32",
     "training.stage2.max_examples=500",
