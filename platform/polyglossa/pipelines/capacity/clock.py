@@ -17,6 +17,8 @@ _START_SECONDS = {
     "corpus": 4.0, "backbone": 5.0, "pack": 4.0, "train": 15.0, "mine": 12.0, "prune": 8.5, "distill": 9.0,
     "merge": 10.0, "evaluate": 11.0, "serve": 18.0,
 }  # fmt: skip
+# Of that, what the second and later nodes of a stage take: idle workers are there, and a group shares its own.
+_AGAIN_SHARE = {"backbone": 0.1, "pack": 0.1, "prune": 0.1, "merge": 0.15, "evaluate": 0.3}
 _HERE_SECONDS = 0.5  # training in the driver's process
 _ROWS_PER_CPU = 18_000.0  # rows/s that the corpus stage reads, cleans and writes
 _CLEANED_PER_CPU = 4e6  # bytes of text/s, the same
@@ -41,10 +43,13 @@ class Step:
         return self.compute + self.recompute + self.exchange + self.update
 
 
-def seconds_of(stage: str, work: Work, placement: StagePlacement, calibration: Calibration) -> float:
-    """Seconds of a node on its own."""
+def seconds_of(
+    stage: str, work: Work, placement: StagePlacement, calibration: Calibration, *, again: bool = False
+) -> float:
+    """Seconds of a node; `again` says that another one of its stage went before."""
     device = device_of(placement, calibration)
-    start = _START_SECONDS.get(stage, 0.0) * calibration.start_scale
+    share = _AGAIN_SHARE.get(stage, 1.0) if again else 1.0
+    start = _START_SECONDS.get(stage, 0.0) * calibration.start_scale * share
     cpus = max(1, placement.workers) * max(1.0, placement.cpus if not placement.gpus else 1.0)
     if stage == "corpus":
         return start + work.rows / (cpus * _ROWS_PER_CPU) + work.text_bytes / (cpus * _CLEANED_PER_CPU)

@@ -7,7 +7,8 @@ from typing import Any
 from polyglossa.pipelines.capacity.clock import SESSION_SECONDS, seconds_of
 from polyglossa.pipelines.capacity.devices import Calibration, device_of
 from polyglossa.pipelines.capacity.fit import Misfit, fits, least_needed, nearest, training_remedy
-from polyglossa.pipelines.capacity.groups import Taken, nodes_of
+from polyglossa.pipelines.capacity.groups import MACHINE, Taken, nodes_of
+from polyglossa.pipelines.capacity.host import machine_gib
 from polyglossa.pipelines.capacity.memory import (
     Footprint,
     StepLoad,
@@ -33,6 +34,8 @@ class NodePlan:
     taken: Taken
     device: str
     footprint: Footprint | None
+    machine_gib: float
+    """Memory of the machine, if one runs everything."""
 
     @property
     def node_hours(self) -> float:
@@ -79,6 +82,13 @@ class CapacityPlan:
     def stored_bytes(self) -> float:
         """Of all artifacts."""
         return sum(node.work.stored_bytes for node in self.nodes)
+
+    @property
+    def machine_gib(self) -> float | None:
+        """Peak memory, where one machine runs everything on its CPUs (GiB)."""
+        alone = [node for node in self.nodes if node.taken.group == MACHINE and node.device == "cpu-core"]
+        busy = [node for node in self.nodes if node.taken.nodes]
+        return max(node.machine_gib for node in alone) if alone and len(alone) == len(busy) else None
 
     @property
     def node_hours(self) -> dict[str, float]:
@@ -148,6 +158,7 @@ class _Planner:
         self.profile, self.calibration, self.groups = profile, calibration, groups
         self.misfits: list[Misfit] = []
         self.warnings: list[str] = []
+        self._seen: set[str] = set()
 
     def plan(self, node: Node, work: Work) -> NodePlan:
         own: StagePlacement | None = getattr(self.profile, node.stage, None)
@@ -161,8 +172,11 @@ class _Planner:
             assert device.memory_gib is not None
             remedy, least = self._remedy(work, placement, device.memory_gib)
             self.misfits.append(Misfit(node.name, device.name, device.memory_gib, footprint, remedy, least))
-        seconds = seconds_of(node.stage, work, placement, self.calibration)
-        return NodePlan(node.name, node.stage, work, seconds, taken, device.name, footprint)
+        seconds = seconds_of(node.stage, work, placement, self.calibration, again=node.stage in self._seen)
+        self._seen.add(node.stage)
+        models = sum(role.startswith("model:") for role in node.inputs)
+        memory = machine_gib(node.stage, placement, footprint, models)
+        return NodePlan(node.name, node.stage, work, seconds, taken, device.name, footprint, memory)
 
     def _footprint(self, node: Node, work: Work, placement: StagePlacement) -> Footprint | None:
         if work.shape is None:
@@ -205,6 +219,7 @@ def as_json(plan: CapacityPlan) -> dict[str, Any]:
         "longest_path": {"hours": round(plan.longest_hours, 4), "nodes": list(plan.longest_path)},
         "node_hours": {group: round(value, 4) for group, value in plan.node_hours.items()},
         "stored_bytes": round(plan.stored_bytes),
+        "machine_memory_gib": None if plan.machine_gib is None else round(plan.machine_gib, 2),
         "cost": None if plan.cost is None else round(plan.cost, 2),
         "misfits": [str(misfit) for misfit in plan.misfits],
         "warnings": list(plan.warnings),

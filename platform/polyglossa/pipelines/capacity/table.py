@@ -101,6 +101,7 @@ def _totals(plan: CapacityPlan) -> str:
     return "\n".join(
         [
             f"{duration(plan.hours * 3600)} one node after another; {size(plan.stored_bytes)} of artifacts"
+            + ("" if plan.machine_gib is None else f"; {plan.machine_gib:.1f} GiB of memory at the peak")
             + ("" if plan.cost is None else f"; cost {_money(plan.cost)}"),
             f"longest path: {duration(plan.longest_hours * 3600)}: {path}",
         ]
