@@ -51,12 +51,12 @@ class Judge:
             search_share: share of documents whose queries the search judges by.
             resamples: bootstrap resamples of an interval.
         """
-        self._sets = {name: read_heldout(corpus, name) for name in sets}
+        self.sets = {name: read_heldout(corpus, name) for name in sets}
         self._share, self._resamples = search_share, resamples
 
     def scores(self, encoder: Encoder, *, instructed: bool, part: str | None) -> Scores:
         """Score every query of a part (`search`, `unseen`, None for all) by a model."""
-        found = {name: self._judged(one, encoder, instructed, part) for name, one in self._sets.items()}
+        found = {name: self._judged(one, encoder, instructed, part) for name, one in self.sets.items()}
         return {name: languages for name, languages in found.items() if languages}
 
     def summary(self, scores: Scores) -> Score:

@@ -1,0 +1,195 @@
+"""What Ray Tune asks about trials, answered from the journal: which comes next, whether to stop it, how it ended.
+
+The searcher and the scheduler keep no state that matters: both are told the journal when a search is taken up again.
+"""
+
+import posixpath
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from polyglossa.artifact import clear
+from polyglossa.errors import PolyglossaError, RecipeError
+from polyglossa.pipelines.tune.journal import Journal, TrialRecord
+from polyglossa.pipelines.tune.propose import Observation, Values
+from polyglossa.progress import Bar, say
+from polyglossa.recipe.placement import TunePlacement
+from polyglossa.recipe.tune import TuneConfig
+
+Propose = Callable[[int, list[Observation]], Values | None]
+_TIME, _METRIC, _MODE = "step", "score", "max"
+
+
+@dataclass(frozen=True)
+class Search:
+    """One search, ready to run."""
+
+    config: TuneConfig
+    placement: TunePlacement
+    folder: str
+    """Holds the trials' folders and, meanwhile, Ray Tune's notes."""
+    check: Callable[[Values], None]
+    """Raises RecipeError where values do not give a valid recipe."""
+    scheduler: str
+    """`none`, `asha` or `pbt`."""
+    most_steps: int
+    """Steps of the longest trial."""
+    first_rung: int
+
+
+class Proposals(Searcher):
+    """Hands out trials: first those that a kill interrupted, then new ones, each noted before it starts."""
+
+    def __init__(self, search: Search, journal: Journal, propose: Propose) -> None:
+        super().__init__(metric=_METRIC, mode=_MODE)
+        self._search, self._journal, self._propose = search, journal, propose
+        self._interrupted = [record for record in journal.trials() if record.state == "running"]
+        self._number = len(journal.trials())
+
+    def suggest(self, trial_id: str) -> Any:
+        """Give the next trial's number and values."""
+        if self._interrupted:
+            return _config(self._interrupted.pop(0))
+        while (values := self._propose(self._number, observations(self._search.config, self._journal))) is not None:
+            number, self._number = self._number, self._number + 1
+            self._journal.proposed(number, values)
+            try:
+                self._search.check(values)
+            except RecipeError as error:
+                self._journal.ended(number, "failed", str(error))
+                continue
+            return _config(self._journal.trial(number))
+        return self.FINISHED
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """The journal is told by `Notes`."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the journal has it."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the journal has it."""
+
+
+def _config(record: TrialRecord) -> dict[str, Any]:
+    known = [rung["step"] for rung in record.rungs]
+    return {"number": record.number, "values": record.values, "known": known}
+
+
+class Notes(tune.Callback):
+    """Puts down what happens to trials, and says it."""
+
+    def __init__(self, search: Search, journal: Journal, bar: Bar) -> None:
+        self._search, self._journal, self._bar = search, journal, bar
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Give Ray Tune nothing to keep: it pickles callbacks for a `Tuner.restore` that is never called."""
+        return {}
+
+    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
+        """Note a report."""
+        self._journal.rung(trial.config["number"], {key: result[key] for key in _REPORTED if key in result})
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Note how a trial ended that did not break."""
+        self._end(trial.config["number"], *ending(self._journal.trial(trial.config["number"])))
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Note that a trial broke, and has been tried again often enough."""
+        self._end(trial.config["number"], "failed", reason_of(trial.get_error()))
+
+    def _end(self, number: int, state: str, reason: str | None) -> None:
+        self._journal.ended(number, state, reason)
+        clear(posixpath.join(trial_folder(self._search.folder, number), "work"))
+        record = self._journal.trial(number)
+        score = f"{record.last['score']:.4f} after {record.last['step']} steps" if record.last else ""
+        said = ", ".join(f"{path.rpartition('.')[2]} {_short(value)}" for path, value in record.values.items())
+        say(f"  trial {number:<4} {state:<9} {reason or score}   {said or 'the recipe as it is'}", style="dim")
+        self._bar.advance()
+
+
+_REPORTED = (
+    "step", "score", "low", "high", "sets", "final", "seconds", "parameters", "latency", "unseen", "unseen_low",
+    "unseen_high", "failed",
+)  # fmt: skip
+
+
+def ending(record: TrialRecord) -> tuple[str, str | None]:
+    """Tell how a trial that goes on no more has ended, by its last report."""
+    last = record.last or {}
+    if "failed" in last:
+        return "failed", last["failed"]
+    return ("finished", None) if last.get("final") else ("stopped", None)
+
+
+def observations(config: TuneConfig, journal: Journal) -> list[Observation]:
+    """What the journal knows, as a searcher reads it."""
+    names = {"quality": "score", "size": "parameters", "latency": "latency"}
+    return [
+        Observation(
+            values=record.values,
+            state=record.state,
+            rungs={rung["step"]: rung["score"] for rung in record.rungs},
+            objectives=tuple(float(record.last[names[name]]) for name in config.objectives)
+            if record.state == "finished" and record.last
+            else (),
+        )
+        for record in journal.trials()
+    ]
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Stands for a trial of an earlier search; schedulers ask a trial for no more than its name."""
+
+    trial_id: str
+
+
+def scheduler_of(search: Search, journal: Journal) -> TrialScheduler:
+    """Make the scheduler and tell it every rung of the journal, in the order in which they came.
+
+    A trial that it would have stopped just when the search was killed is noted as stopped.
+    """
+    if search.scheduler != "asha":
+        return FIFOScheduler()
+    scheduler = ASHAScheduler(
+        time_attr=_TIME,
+        metric=_METRIC,
+        mode=_MODE,
+        max_t=search.most_steps,
+        grace_period=min(search.first_rung, search.most_steps),
+        reduction_factor=search.config.rungs.factor,
+    )
+    known: dict[int, _Known] = {}
+    for event in journal.events():
+        number = event["trial"]
+        if event["event"] != "rung" or "failed" in event:
+            continue
+        if number not in known:
+            known[number] = _Known(f"known-{number}")
+            scheduler.on_trial_add(None, known[number])
+        decision = scheduler.on_trial_result(None, known[number], event)
+        if event["final"] or decision == TrialScheduler.STOP:
+            journal.ended(number, *ending(journal.trial(number)))
+    return scheduler
+
+
+def reason_of(error: BaseException | None) -> str:
+    """Say an error of a trial in one line, by its innermost cause."""
+    while error is not None and (inner := getattr(error, "cause", None) or error.__cause__) is not None:
+        error = inner
+    lines = [line for line in str(error).strip().splitlines() if line.strip()] or [""]
+    return f"{type(error).__name__}: {lines[0][:300]}" if not isinstance(error, PolyglossaError) else str(error)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def trial_folder(folder: str, number: int) -> str:
+    """Where a trial's files lie."""
+    return posixpath.join(folder, f"{number:05d}")

@@ -1,0 +1,136 @@
+"""Protects searches that last for days: a killed driver and killed students cost what they were doing, no more."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from polyglossa.pipelines.tune.journal import Journal
+from tune.toy_search import write_recipe
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+SETTINGS: dict[str, Any] = {"searcher": "random", "trials": 5, "rungs": {"first": 2}}
+PATIENCE_SECONDS = 400.0
+
+
+def start(folder: Path, workers: int = 2, **settings: Any) -> subprocess.Popen[str]:
+    """Start a search's driver."""
+    path = write_recipe(folder, **SETTINGS | settings)
+    paths = f"{ROOT / 'platform'}:{ROOT / 'tests'}"
+    return subprocess.Popen(
+        [sys.executable, "-m", "tune.toy_search", str(path), str(workers)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(folder: Path, **settings: Any) -> dict[str, Any]:
+    """Run a search to its end; give what it found."""
+    run = start(folder, **settings)
+    out, _ = run.communicate(timeout=PATIENCE_SECONDS)
+    assert run.returncode == 0, out
+    return found(folder)
+
+
+def found(folder: Path) -> dict[str, Any]:
+    outcome: dict[str, Any] = json.loads(next(folder.glob("runs/toy/artifacts/tune/*/trials.json")).read_text())
+    return outcome
+
+
+def journal(folder: Path) -> Journal | None:
+    folders = list(folder.glob("runs/toy/tune/*/journal"))
+    return Journal(str(folders[0])) if folders else None
+
+
+def wait_for_ended(folder: Path, count: int, run: subprocess.Popen[str]) -> None:
+    """Wait until so many trials have ended."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        assert run.poll() is None, "the search ended before it was killed"
+        known = journal(folder)
+        if known and sum(record.state != "running" for record in known.trials()) >= count:
+            return
+        time.sleep(0.2)
+    raise AssertionError("no trial ended")
+
+
+def states(outcome: dict[str, Any]) -> list[tuple[int, Any, str]]:
+    return [(trial["number"], trial["values"], trial["state"]) for trial in outcome["trials"]]
+
+
+def scores(outcome: dict[str, Any]) -> list[list[float]]:
+    return [[rung["score"] for rung in trial["rungs"]] for trial in outcome["trials"]]
+
+
+def test_a_search_whose_driver_is_killed_ends_with_the_same_finished_trials(tmp_path: Path) -> None:
+    undisturbed, folder = tmp_path / "undisturbed", tmp_path / "killed"
+    undisturbed.mkdir()
+    folder.mkdir()
+    whole = finish(undisturbed)
+    run = start(folder)
+    wait_for_ended(folder, 2, run)
+    family = psutil.Process(run.pid).children(recursive=True)
+    run.kill()
+    run.wait()
+    psutil.wait_procs(family, timeout=60)
+    before = journal(folder)
+    assert before is not None
+    done = {record.number: record for record in before.trials() if record.state != "running"}
+    assert 2 <= len(done) < 5
+    taken_up = finish(folder)
+    assert states(taken_up) == states(whole)
+    assert scores(taken_up) == scores(whole)
+    after = journal(folder)
+    assert after is not None
+    for number, record in done.items():
+        assert after.trial(number) == record, "a trial that had ended was run again"
+
+
+def test_a_killed_student_is_tried_again_and_the_search_goes_on(tmp_path: Path) -> None:
+    run = start(tmp_path, trials=3)
+    killed = _kill_a_student(run)
+    out, _ = run.communicate(timeout=PATIENCE_SECONDS)
+    assert run.returncode == 0, out
+    assert killed
+    assert [trial["state"] for trial in found(tmp_path)["trials"]] == ["finished"] * 3
+
+
+def test_a_student_that_dies_again_and_again_fails_with_its_reason(tmp_path: Path) -> None:
+    run = start(tmp_path, workers=1, trials=2)
+    # Two retries: the first trial's three students die, the second trial's lives.
+    for _ in range(3):
+        _kill_a_student(run)
+    out, _ = run.communicate(timeout=PATIENCE_SECONDS)
+    assert run.returncode == 0, out
+    first, second = found(tmp_path)["trials"]
+    assert (first["state"], second["state"]) == ("failed", "finished")
+    assert "died" in first["reason"].lower()
+
+
+def _kill_a_student(run: subprocess.Popen[str]) -> int:
+    """Kill a process that holds a student, as the kernel does when memory runs out."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        assert run.poll() is None, "the search ended before a student was killed"
+        for process in psutil.Process(run.pid).children(recursive=True):
+            try:
+                if "ray::Student" in "".join(process.cmdline()):
+                    os.kill(process.pid, signal.SIGKILL)
+                    process.wait(30)
+                    return process.pid
+            except psutil.NoSuchProcess:
+                continue
+        time.sleep(0.1)
+    raise AssertionError("no student was seen")
