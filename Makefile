@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 RECIPE ?= jobs/recipes/quickstart.yaml
 
-.PHONY: quickstart test test-all check format serve manifests clean
+.PHONY: quickstart test test-all check format serve docs manifests clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -30,10 +30,14 @@ check: $(VENV)/installed
 	$(BIN)/mypy
 	PYTHONPATH=platform $(BIN)/lint-imports
 	$(BIN)/polyglossa cluster render --check
+	$(BIN)/polyglossa docs --check
 
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/installed
+	$(BIN)/polyglossa docs
 
 manifests: $(VENV)/installed
 	$(BIN)/polyglossa cluster render
