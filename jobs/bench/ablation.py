@@ -15,7 +15,7 @@ import os
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument("--member", help="pruned member that the arms vary; default: the first")
     parser.add_argument("--steps", type=int, default=60, help="training steps of every student")
     parser.add_argument("--seeds", type=int, default=3, help="seeds of the main arms")
+    parser.add_argument("--main", action="store_true", help="main arms only")
     parser.add_argument("--queries", type=int, default=None, help="most queries of a held-out set; default: all")
     parser.add_argument("--out", default="runs/bench/ablation.json", help="JSON file; the table goes beside it")
     options = parser.parse_args()
@@ -92,7 +93,9 @@ def ablate(options: argparse.Namespace) -> dict[str, Any]:
     recipe, profile = load_recipe(Path(options.recipe), options.set), load_profile(options.profile)
     member = taught_member(recipe, options.member)
     ground, models = prepare(recipe, profile, member, queries=options.queries)
-    runs = [(arm, seed) for arm in ARMS for seed in range(options.seeds if arm.main else 1)]
+    ground = replace(ground, judges_start=False)
+    arms = [arm for arm in ARMS if arm.main or not options.main]
+    runs = [(arm, seed) for arm in arms for seed in range(options.seeds if arm.main else 1)]
     students = [student_of(arm, seed, recipe, member, options.steps) for arm, seed in runs]
     instructed = students[0].stage.instructions
     outcomes: dict[int, Outcome] = {}
@@ -114,7 +117,7 @@ def ablate(options: argparse.Namespace) -> dict[str, Any]:
         "teacher_parameters": _parameters(teacher),
         "arms": [],
     }
-    for arm in ARMS:
+    for arm in arms:
         own = [outcomes[index] for index, (other, _) in enumerate(runs) if other is arm]
         figures["arms"].append(_figures(arm, own, bounds[0], bounds[1]))
     return figures
@@ -155,7 +158,6 @@ def _figures(
         "scores": scores,
         "mean": means,
         "spread": {name: max(values) - min(values) for name, values in scores.items()},
-        "before_training": outcomes[0].start_scores,
         "recovered": recovered,
         "tokens": outcomes[0].tokens,
         "seconds": statistics.fmean(outcome.seconds for outcome in outcomes),

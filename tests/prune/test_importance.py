@@ -1,6 +1,7 @@
 """Importance finds what carries nothing, does not depend on how the pass is split, and ignores padding."""
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from transformers import Qwen3Model
 
 from polyglossa.prune.importance import ActivationSums, measure, score
+from polyglossa.prune.measured import measured_once
 from polyglossa.prune.plan import Sizes, make_plan
 from polyglossa.prune.surgery import prune_model
 
@@ -116,3 +118,19 @@ def test_a_layer_that_does_nothing_has_no_influence(parent: Qwen3Model, texts: l
 def test_measuring_leaves_no_hook_behind(parent: Qwen3Model, sums: ActivationSums) -> None:
     assert sums.tokens
     assert not any(module._forward_hooks for module in parent.modules())
+
+
+def test_one_pass_serves_every_student(tmp_path: Path, sums: ActivationSums) -> None:
+    passes = []
+
+    def listen() -> ActivationSums:
+        passes.append(1)
+        return sums
+
+    uri = str(tmp_path / "importance" / "key.safetensors")
+    first, second = (measured_once(uri, listen) for _ in range(2))
+    assert len(passes) == 1
+    assert second.tokens == first.tokens == sums.tokens
+    assert second.turning == first.turning
+    for site, moments in first.moments.items():
+        np.testing.assert_array_equal(second.moments[site], moments)

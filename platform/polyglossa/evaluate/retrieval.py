@@ -68,9 +68,15 @@ def read_search(task: RetrievalTask) -> list[HeldoutSet]:
     qrels = _renamed(read_table(files[2]), {"query-id": "query_id", "corpus-id": "doc_id"}, "query_id", "doc_id")
     held = subset_names(corpus, task.subset_columns)
     shared = not any(column in corpus.column_names for column in task.subset_columns)
-    relevant = qrels.filter(pc.greater(qrels["score"], 0)).group_by("query_id").aggregate([("doc_id", "list")])
-    relevant = relevant.select(["query_id", "doc_id_list"]).rename_columns(["query_id", "positive_doc_ids"])
-    asked_all = queries.join(relevant, "query_id", join_type="inner").sort_by("query_id")
+    relevant: dict[str, list[str]] = {}
+    for query, document, score in zip(
+        *(qrels[name].to_pylist() for name in ("query_id", "doc_id", "score")), strict=True
+    ):
+        if score > 0:
+            relevant.setdefault(query, []).append(document)
+    queries = queries.filter(pc.is_in(queries["query_id"], pa.array(list(relevant), pa.string())))
+    own = [relevant[query] for query in queries["query_id"].to_pylist()]
+    asked_all = queries.append_column("positive_doc_ids", pa.array(own, pa.list_(pa.string())))
     asked = subset_names(asked_all, () if shared else task.subset_columns)
     instruction = task.instruction or BY_TYPE["query"]
     return [

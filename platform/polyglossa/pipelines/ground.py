@@ -1,5 +1,6 @@
 """What trials of students stand on, made out of a recipe: parent, data, teacher store, and what judges them."""
 
+import json
 from pathlib import Path
 
 from polyglossa.artifact import Artifact
@@ -27,7 +28,7 @@ def taught_member(recipe: Recipe, name: str | None) -> Member:
 
 
 def prepare(
-    recipe: Recipe, profile: Profile, member: Member, *, queries: int | None
+    recipe: Recipe, profile: Profile, member: Member, *, queries: int | None, widest: int | None = None
 ) -> tuple[Ground, dict[str, Artifact]]:
     """Make what is not there yet of the nodes that a member's trials read.
 
@@ -36,12 +37,14 @@ def prepare(
         profile: where.
         member: whose parent, data and teacher are taken.
         queries: most queries of a held-out set; None means all.
+        widest: hidden size of the widest student, whom the teacher store must serve; None takes the member's.
 
     Returns:
         The ground, and the models beside it: `untrained`, `parent` and `teacher`.
     """
     from polyglossa.pipelines.run import make
 
+    recipe = _with_store(recipe, member.name, widest)
     graph = build(recipe)
     train = graph.nodes[f"train.{member.name}.{member.stages[-1]}"].inputs
     prune = graph.nodes[f"prune.{member.name}"].inputs
@@ -61,6 +64,16 @@ def prepare(
     )
     models = {"untrained": made[untrained], "parent": made[prune["model"]], "teacher": made[teacher]}
     return ground, models
+
+
+def _with_store(recipe: Recipe, name: str, widest: int | None) -> Recipe:
+    """The same recipe with the member's teacher stored, for students of up to a width."""
+    plain = recipe.model_dump(by_alias=True, mode="json")
+    for member in plain["members"]:
+        if member["name"] == name:
+            member["teacher_states"] = "stored"
+            member["prune"]["hidden"] = widest or member["prune"]["hidden"]
+    return Recipe.model_validate_json(json.dumps(plain))
 
 
 def _searches(recipe: Recipe) -> list[RetrievalTask]:

@@ -4,7 +4,6 @@ Importance alone ranks them wrongly (orders flip once students are trained), so 
 few steps and judged on held-out retrieval; trials run in parallel, one Ray task each.
 """
 
-import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,10 +12,10 @@ from typing import Any
 import torch
 
 from polyglossa import artifact, progress
-from polyglossa.errors import RecipeError
-from polyglossa.pipelines.graph import stage_of
+from polyglossa.pipelines.graph import build, stage_of
 from polyglossa.pipelines.ground import prepare, taught_member
 from polyglossa.pipelines.prune_shapes import Budget, candidates, milliseconds, within
+from polyglossa.pipelines.run import make
 from polyglossa.pipelines.students import Ground, Outcome, Student, try_student
 from polyglossa.recipe import Profile, Recipe
 from polyglossa.recipe.backbone import Shape
@@ -61,12 +60,7 @@ def search(
         RecipeError: the recipe has no such member, or no shape fits the budget.
     """
     chosen = taught_member(recipe, member)
-    parent = recipe.shapes()[chosen.prune.from_.partition("@")[0]] if chosen.prune else None
-    if parent is None:
-        raise RecipeError(
-            f"members.{chosen.name}: its parent's shape is not in the recipe, so shapes cannot be listed."
-        )
-    vocabulary = _vocabulary(recipe, chosen)
+    parent, vocabulary = _parent(recipe, profile, chosen)
     torch.set_num_threads(1)
     shapes = candidates(parent)
     if budget.parameters is not None:
@@ -75,7 +69,7 @@ def search(
         assert budget.milliseconds is not None
         found = within(shapes, milliseconds, budget.milliseconds, trials)
     widest = max(shape.hidden for shape, _ in found)
-    ground, _ = prepare(_widened(recipe, chosen.name, widest), profile, chosen, queries=_QUERIES)
+    ground, _ = prepare(recipe, profile, chosen, queries=_QUERIES, widest=widest)
     students = [_student(recipe, chosen, shape, steps) for shape, _ in found]
     outcomes = _in_parallel(students, ground, profile)
     made = [Trial(shape, cost, outcome) for (shape, cost), outcome in zip(found, outcomes, strict=True)]
@@ -105,23 +99,30 @@ def table(trials: Sequence[Trial]) -> str:
     return "\n".join([*lines, "", f"prune: {{hidden: {best.hidden}, mlp: {best.mlp}, layers: {best.layers}}}"])
 
 
-def _vocabulary(recipe: Recipe, member: Member) -> int:
+def _parent(recipe: Recipe, profile: Profile, member: Member) -> tuple[Shape, int]:
+    """Shape of the model that a member is cut out of, and rows of the member's table.
+
+    A model by name tells its shape only once it is there.
+    """
     assert member.prune is not None
-    if member.prune.vocabulary is not None:
-        return member.prune.vocabulary.tokens
-    parent = recipe.member(member.prune.from_.partition("@")[0])
-    if parent.backbone is not None and parent.backbone.tokenizer is not None:
-        return parent.backbone.tokenizer.vocabulary
-    return _vocabulary(recipe, parent) if parent.prune is not None else 0
-
-
-def _widened(recipe: Recipe, name: str, hidden: int) -> Recipe:
-    """The same recipe with the member as wide as the widest candidate, so that its teacher store serves all."""
-    plain = recipe.model_dump(by_alias=True, mode="json")
-    for member in plain["members"]:
-        if member["name"] == name:
-            member["prune"]["hidden"] = hidden
-    return Recipe.model_validate_json(json.dumps(plain))
+    name = member.prune.from_.partition("@")[0]
+    backbone, shape = recipe.member(name).backbone, recipe.shapes()[name]
+    own = member.prune.vocabulary.tokens if member.prune.vocabulary is not None else None
+    rows = own or (backbone.tokenizer.vocabulary if backbone is not None and backbone.tokenizer is not None else None)
+    if shape is not None and rows is not None:
+        return shape, rows
+    graph = build(recipe)
+    model = graph.nodes[f"prune.{member.name}"].inputs["model"]
+    config = make(recipe, profile, graph.needed_for([model]))[model].read_json("model", "config.json")
+    found = Shape(
+        hidden=config["hidden_size"],
+        mlp=config["intermediate_size"],
+        layers=config["num_hidden_layers"],
+        heads=config["num_attention_heads"],
+        kv_heads=config["num_key_value_heads"],
+        head_dim=config["head_dim"],
+    )
+    return found, own or int(config["vocab_size"])
 
 
 def _student(recipe: Recipe, member: Member, shape: Shape, steps: int) -> Student:

@@ -56,6 +56,8 @@ class Ground:
     """Retrieval tasks from files, paths absolute."""
     queries: int | None = None
     """Most queries of a held-out set; None means all."""
+    judges_start: bool = True
+    """Whether students are judged before their training too."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Outcome:
     scores: Mapping[str, float]
     """Held-out retrieval by set."""
     start_scores: Mapping[str, float]
-    """The same before training."""
+    """The same before training; empty where the ground does not ask."""
     parameters: int
     steps: int
     tokens: int
@@ -97,7 +99,7 @@ def try_student(student: Student, ground: Ground, threads: int = 1) -> Outcome:
     torch.set_num_threads(threads)
     encoder = start(student, ground)
     instructed = student.stage.instructions
-    start_scores = judge(encoder, ground, instructed=instructed)
+    start_scores = judge(encoder, ground, instructed=instructed) if ground.judges_start else {}
     began = time.monotonic()
     records = train(encoder, student, ground)
     last = records[-max(1, len(records) // 10) :]

@@ -21,6 +21,7 @@ from polyglossa.progress import track
 from polyglossa.prune.calibration import calibration_texts
 from polyglossa.prune.importance import ActivationSums, measure
 from polyglossa.prune.language_texts import Sample, corpus_files, sample_texts
+from polyglossa.prune.measured import measured_once, sums_uri
 from polyglossa.prune.plan import Sizes, check_target
 from polyglossa.prune.student import cut_student, save_student, target_of
 from polyglossa.prune.surgery import sizes_of
@@ -57,7 +58,8 @@ def run(config: PruneStage, inputs: Mapping[str, Artifact], draft: Draft, placem
         "label_selector": dict(placement.labels) or None,
     }
     samples = _sample_languages(config, inputs, placement)
-    sums = _measure_all(parent, texts, placement, options)
+    stored = sums_uri(draft.uri, inputs["model"], inputs["pack"], config.calibration_rows, config.seed)
+    sums = measured_once(stored, lambda: _measure_all(parent, texts, placement, options))
     cut = ray.remote(_cut).options(**options)
     account = _result(cut.remote(parent, sums, config, draft.at("model"), placement.threads, *samples))
     for name, content in account["files"].items():
