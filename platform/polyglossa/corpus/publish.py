@@ -7,7 +7,9 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from polyglossa.artifact import Draft, exists, open_storage, read_json
+from polyglossa.corpus import census
 from polyglossa.corpus.account import added, reconcile, summed
+from polyglossa.corpus.card import card_data, render_card
 from polyglossa.corpus.instructions import SYMMETRIC_TASKS
 from polyglossa.corpus.scratch import Work, read_table, write_table
 from polyglossa.corpus.steps import Plan
@@ -25,6 +27,8 @@ class Made:
     emitted: Sequence[Work]
     documents: Sequence[Work]
     indexes: Sequence[Work]
+    near: Work | None
+    """Work that found near-duplicates, if the recipe asks for it."""
 
 
 def publish(draft: Draft, made: Made) -> None:
@@ -38,6 +42,7 @@ def publish(draft: Draft, made: Made) -> None:
         figures["rows_in"], {name: sum(one["rows"].values()) for name, one in sources.items()}, figures["rejects"]
     )
     draft.write_json(figures, "account.json")
+    _write_card(draft, made, figures, sources)
     reasons: dict[str, int] = {}
     for counts in figures["rejects"].values():
         for reason, count in counts.items():
@@ -48,6 +53,23 @@ def publish(draft: Draft, made: Made) -> None:
         rejects=dict(sorted(reasons.items())),
         documents=sum(work.figures()["documents"] for work in made.documents),
     )
+
+
+def _write_card(draft: Draft, made: Made, account: dict[str, Any], sources: dict[str, Any]) -> None:
+    lengths, tokens = (
+        census.added([read_table(work.at(f"{name}.parquet")) for work in made.emitted])
+        for name in ("lengths", "tokens")
+    )
+    samples = {
+        source: census.first_rows([read_table(work.at(f"sample-{source}.parquet")) for work in works])
+        for source in made.plan.sources
+        if (works := [work for work in made.emitted if source in work.figures()["sources"]])
+    }
+    data = card_data(account, sources, lengths, tokens, samples, made.plan.config.tokenizer)
+    draft.write_json(data, "report", "corpus.json")
+    filesystem, path = open_storage(draft.at("report", "corpus.html"))
+    with filesystem.open_output_stream(path) as stream:
+        stream.write(render_card(data).encode())
 
 
 def _copy_parts(draft: Draft, made: Made) -> None:
@@ -114,9 +136,12 @@ def account_of(made: Made) -> dict[str, Any]:
         "rows_in": dict.fromkeys(made.plan.sources, 0) | summed(readings, "rows_in"),
         "rejects": added(step["rejects"] for step in steps),
         "duplicates": summed([work.figures() for work in made.uniques], "between"),
+        "near_duplicates": made.near.figures() if made.near is not None else None,
         "decontamination": {
             "sets": {work.figures()["name"]: work.figures() for work in made.indexes},
             "removed": added(work.figures()["contaminated"] for work in made.judged),
         },
-        "given_languages": added({figures["source"]: figures["checked"]} for figures in readings),
+        "given_languages": added(
+            {figures["source"]: figures["checked"]} for figures in readings if any(figures["checked"].values())
+        ),
     }

@@ -35,7 +35,7 @@ from polyglossa.recipe.sources import CldrSource
 STAGE = "corpus"
 REVISION = 3
 
-BUCKET_BYTES = 40 * 2**20
+BUCKET_BYTES = 32 * 2**20
 """Stored bytes of the sources for which one more bucket is made."""
 MIN_BUCKETS = 4
 
@@ -68,7 +68,10 @@ class _Runner:
     def _run(self, task: Callable[..., Figures], pending: Sequence[tuple[Any, ...]]) -> None:
         held = ray.put((self.plan, pending))
         rows = ray.data.range(len(pending), override_num_blocks=len(pending))
-        done = rows.map(_do, fn_args=(held, task), num_cpus=self.placement.cpus)
+        # Budgets of the object store say "one task" until the first one ends (Ray 2.60), and nothing large is in it.
+        rows.context.op_resource_reservation_enabled = False
+        resources = {"label_selector": self.placement.labels} if self.placement.labels else {}
+        done = rows.map(_do, fn_args=(held, task), num_cpus=self.placement.cpus, **resources)
         for row in done.iter_rows():
             if row["error"]:
                 raise DataError(row["error"])
@@ -76,7 +79,10 @@ class _Runner:
 
 
 def _do(row: Mapping[str, int], held: ray.ObjectRef, task: Callable[..., Figures]) -> dict[str, str]:
-    """Do one piece of work on a worker; the user's mistakes travel back as text."""
+    """Do one piece of work on a worker; the user's mistakes travel back as text.
+
+    Memory that Arrow keeps for later is given back: the next piece may have another shape, or be another's.
+    """
     pa.set_cpu_count(1)
     plan, pending = ray.get(held)
     work, *arguments = pending[row["id"]]
@@ -85,6 +91,8 @@ def _do(row: Mapping[str, int], held: ray.ObjectRef, task: Callable[..., Figures
         work.commit(task(work, plan, *arguments))
     except DataError as error:
         return {"error": str(error)}
+    finally:
+        pa.default_memory_pool().release_unused()
     return {"error": ""}
 
 
@@ -120,7 +128,8 @@ def _curate(runner: _Runner, shards: Sequence[Shard], sets: Sequence[EvaluationS
     rows = [work.at(f"rows-{part:05}.arrow") for work in readings for part in range(work.figures()["parts"])]
     runner.plan = replace(runner.plan, rows=tuple(rows))
     uniques = runner.step("unique", steps.unique, buckets)
-    near = _near_duplicates(runner, uniques) if runner.plan.config.near_duplicates else [None] * every
+    near = _near_duplicates(runner, uniques) if runner.plan.config.near_duplicates else None
+    drops = [near.at(f"drop-{bucket:05}.npy") for bucket in buckets] if near is not None else [None] * every
     indexes = runner.step(
         "index", judge_steps.index, [(evaluation, set_files(evaluation, data)) for evaluation in sets]
     )
@@ -128,24 +137,24 @@ def _curate(runner: _Runner, shards: Sequence[Shard], sets: Sequence[EvaluationS
         secret=tuple(work.at("secret.npy") for work in readings),
         sets=tuple((evaluation.name, work.at("")) for evaluation, work in zip(sets, indexes, strict=True)),
     )
-    judged = runner.step("judge", judge_steps.judge, buckets, uniques, near, [kept_out] * every)
+    judged = runner.step("judge", judge_steps.judge, buckets, uniques, drops, [kept_out] * every)
     thresholds = account.thresholds(judged, runner.plan)
     emitted = runner.step("emit", steps.emit, buckets, judged, [thresholds] * every)
     files = [work.at("documents.arrow") for work in emitted]
     documents = runner.step("documents", steps.documents, buckets, [files] * every)
-    made = publish.Made(runner.plan, readings, uniques, judged, emitted, documents, indexes)
+    made = publish.Made(runner.plan, readings, uniques, judged, emitted, documents, indexes, near)
     publish.publish(draft, made)
 
 
-def _near_duplicates(runner: _Runner, uniques: Sequence[Work]) -> list[str]:
-    """Find near-duplicates; return for each bucket the file of the places to drop."""
+def _near_duplicates(runner: _Runner, uniques: Sequence[Work]) -> Work:
+    """Find near-duplicates: work with a file of the places to drop for each bucket."""
     buckets = list(range(runner.plan.buckets))
     sketched = runner.step("sketch", near_steps.sketch, buckets, uniques)
     bands = [work.at("bands.arrow") for work in sketched]
     edged = runner.step("edges", near_steps.edges, buckets, [bands] * len(buckets))
     files = [work.at("edges.npy") for work in edged]
     (work,) = runner.step("components", near_steps.components, [0], [sketched], [files])
-    return [work.at(f"drop-{bucket:05}.npy") for bucket in buckets]
+    return work
 
 
 def input_fingerprint(config: CorpusConfig) -> str:

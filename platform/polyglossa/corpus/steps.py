@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from polyglossa.artifact import write_json
+from polyglossa.corpus import census
 from polyglossa.corpus.contamination import text_hashes
 from polyglossa.corpus.describe import ROW
 from polyglossa.corpus.embedded import read_embedded
@@ -38,7 +39,7 @@ from polyglossa.corpus.shards import Reading, Shard, read_shard
 from polyglossa.recipe.corpus import CorpusConfig
 from polyglossa.recipe.sources import CldrSource, PydocSource, ReadSource
 
-PART_BYTES = 64 * 2**20
+PART_BYTES = 48 * 2**20
 _NO_LIMIT = 2**64 - 1
 Figures = dict[str, Any]
 
@@ -144,7 +145,10 @@ def emit(work: Work, plan: Plan, bucket: int, kept: Work, thresholds: Mapping[st
         mine = pairs.filter(pc.equal(pairs["source"], source))
         if mine.num_rows:
             write_table(mine, work.at(f"pairs-{source}.parquet"))
+            write_table(census.samples(rows, source), work.at(f"sample-{source}.parquet"))
             described[source] = _describe(mine)
+    write_table(census.lengths(rows), work.at("lengths.parquet"))
+    write_table(census.tokens(rows, plan.config), work.at("tokens.parquet"))
     documents = documents_of(rows, pairs, plan.sources)
     write_buckets(documents, bucket_of(documents["doc_id"], plan.buckets), plan.buckets, work.at("documents.arrow"))
     return {"rows": pairs.num_rows, "sources": dict(described)} | figures
