@@ -27,7 +27,7 @@ class Ingress:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Build the HTTP application inside the replica."""
-        metrics = Metrics()
+        metrics = Metrics(serve.get_replica_context().replica_id.unique_id)
         sends = {name: MemberReplicas(handle).send for name, handle in self._handles.items()}
         return make_api(Family(self._settings, sends, metrics), self._settings, metrics)
 

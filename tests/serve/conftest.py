@@ -107,7 +107,7 @@ def open_api(models: dict[str, str], local: dict[str, LocalMember]) -> Iterator[
         def opened(**settings: Any) -> TestClient:
             members = [{"name": name, "path": path} for name, path in models.items()]
             checked = read_settings({"members": members} | settings)
-            metrics = Metrics()
+            metrics = Metrics("r1")
             family = Family(checked, {name: member.send for name, member in local.items()}, metrics)
             client = stack.enter_context(TestClient(make_api(family, checked, metrics), raise_server_exceptions=False))
             deadline = time.monotonic() + 10

@@ -183,7 +183,7 @@ def test_member_that_is_not_there_yet_is_503_and_not_ready(models, local) -> Non
     from serve.settings import read_settings
 
     settings = read_settings({"members": [{"name": "base", "path": models["base"]}]})
-    metrics = Metrics()
+    metrics = Metrics("r1")
     local["base"].hold.clear()
     family = Family(settings, {"base": local["base"].send}, metrics)
     with TestClient(make_api(family, settings, metrics)) as client:
@@ -238,8 +238,8 @@ def test_models_announce_compatible_pairs_and_metrics_count(open_api) -> None:
     assert models["small"]["widths"] == [8, 16]
     embed(client, ["a", "b"])
     figures = client.get("/metrics").text
-    assert 'polyglossa_texts_total{model="base"} 2.0' in figures
-    assert 'polyglossa_batches_total{model="base",outcome="ok"}' in figures
+    assert 'polyglossa_texts_total{model="base",replica="r1"} 2.0' in figures
+    assert 'polyglossa_batches_total{model="base",outcome="ok",replica="r1"}' in figures
 
 
 def test_access_log_holds_no_text_and_no_key(open_api, caplog: pytest.LogCaptureFixture) -> None:

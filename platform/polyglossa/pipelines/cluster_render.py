@@ -5,6 +5,7 @@ python -m polyglossa.pipelines.cluster_render cluster --check    # part of make 
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import yaml
 
 from polyglossa import __version__
+from polyglossa.pipelines.cluster_dashboard import dashboard
 from polyglossa.pipelines.cluster_kuberay import manifests
 from polyglossa.pipelines.cluster_spec import ClusterSpec, load_spec
 from polyglossa.pipelines.cluster_vms import vm_files
@@ -36,7 +38,8 @@ _Dumper.add_representer(
 def render(spec: ClusterSpec, version: str = __version__) -> dict[str, str]:
     """Return every derived file, path inside `cluster/` → content."""
     files = {f"kuberay/{name}": _dump(documents) for name, documents in manifests(spec, version).items()}
-    return files | {f"ray-up/{name}": _dump([content]) for name, content in vm_files(spec, version).items()}
+    files |= {f"ray-up/{name}": _dump([content]) for name, content in vm_files(spec, version).items()}
+    return files | {"grafana/polyglossa.json": json.dumps(dashboard(), indent=1) + "\n"}
 
 
 def write(folder: Path) -> list[Path]:
@@ -79,7 +82,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _derived(folder: Path) -> list[Path]:
-    return sorted([*folder.glob("kuberay/*.yaml"), *folder.glob("ray-up/*.yaml")])
+    return sorted([*folder.glob("kuberay/*.yaml"), *folder.glob("ray-up/*.yaml"), *folder.glob("grafana/*.json")])
 
 
 def _read(path: Path) -> str | None:
