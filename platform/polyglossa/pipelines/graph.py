@@ -108,10 +108,10 @@ class _Builder:
         self.start[member.name] = model
         for stage in member.stages:
             pack = self._pack(member, stage)
-            taught = member.teacher if stage == member.stages[-1] else None
-            trained = self._train(member, stage, model, pack, taught)
-            if taught is not None and member.without_distillation:
-                self.models[f"{member.name}@without"] = self._train(member, stage, model, pack, None, ".without")
+            taught = member.teacher is not None and stage == member.stages[-1]
+            trained = self._train(member, stage, model, pack, taught=taught)
+            if taught and member.without_distillation:
+                self.models[f"{member.name}@without"] = self._train(member, stage, model, pack, taught=False)
             self.models[f"{member.name}@{stage}"] = model = trained
         if member.merge is not None:
             self.models[f"{member.name}@merge"] = self._merged(member)
@@ -168,25 +168,40 @@ class _Builder:
         name = f"mine.{stage}" if stage in self.recipe.mine.refresh else "mine"
         return self.graph.add(Node(name, "mine", settled, inputs))
 
-    def _train(self, member: Member, stage: str, model: str, pack: str, teacher: str | None, mark: str = "") -> str:
-        inputs = {"model": model, "pack": pack}
-        if teacher is not None:
-            inputs["teacher"] = self._teacher_store(teacher, stage)
-        config = TrainConfig.of(stage_of(member, self.recipe.training[stage]), distil=teacher is not None)
-        return self.graph.add(Node(f"train.{member.name}.{stage}{mark}", "train", config, inputs))
+    def _train(self, member: Member, stage: str, model: str, pack: str, *, taught: bool) -> str:
+        inputs, live = {"model": model, "pack": pack}, member.teacher_states == "live"
+        for index, teacher in enumerate(member.teachers if taught else ()):
+            role = f"teacher:{index}" if index else "teacher"
+            inputs[role] = self._final(teacher) if live else self._teacher_store(teacher, stage)
+        config = TrainConfig.of(
+            stage_of(member, self.recipe.training[stage]),
+            distil=taught,
+            teacher_shares=tuple(member.teachers.values()),
+            live=live,
+            projection=member.projection,
+        )
+        untaught = ".without" if stage == member.stages[-1] and member.teacher is not None and not taught else ""
+        return self.graph.add(Node(f"train.{member.name}.{stage}{untaught}", "train", config, inputs))
+
+    def _final(self, name: str) -> str:
+        return self.models[f"{name}@{self.recipe.member(name).final}"]
 
     def _teacher_store(self, teacher: str, stage: str) -> str:
         """Made from the stage's texts in the teacher's own tokens; texts keep their places whatever the tokenizer."""
         pack = self._pack(self.recipe.member(teacher), stage)
-        final = self.models[f"{teacher}@{self.recipe.member(teacher).final}"]
-        config = TeacherConfig(width=self._widest_student(teacher))
+        precise = self.recipe.training[stage].dtype != "bfloat16"
+        config = TeacherConfig(
+            width=self._widest_student(teacher),
+            dtype="float32" if precise else "bfloat16",
+            stored="float32" if precise else "float16",
+        )
         name = f"distill.{teacher}.{pack.partition('.')[2]}"
-        return self.graph.add(Node(name, "distill", config, {"model": final, "pack": pack}))
+        return self.graph.add(Node(name, "distill", config, {"model": self._final(teacher), "pack": pack}))
 
     def _widest_student(self, teacher: str) -> int | None:
         """One store serves all students of a teacher: the widest decides. None keeps the teacher's full width."""
         shapes = self.recipe.shapes()
-        students = [shapes[member.name] for member in self.recipe.members if member.teacher == teacher]
+        students = [shapes[member.name] for member in self.recipe.members if teacher in member.teachers]
         known = [shape.hidden for shape in students if shape is not None]
         return max(known) if len(known) == len(students) else None
 
@@ -210,15 +225,17 @@ class _Builder:
                     untrained=f"{member.name}.untrained" if member.backbone is not None else None,
                     without_distillation=f"{member.name}.without_distillation" if without else None,
                     unmerged=unmerged,
-                    teacher=member.teacher,
+                    teacher=" + ".join(member.teachers) or None,
                 )
             )
         inputs = {"corpus": "corpus"}
         if "mine" in self.graph.nodes:
             inputs["mine"] = "mine"
         for label, model in labels.items():
-            judged = Node(f"evaluate.{label}", "evaluate", self.recipe.evaluate, {"corpus": "corpus", "model": model})
-            inputs[f"evaluate:{label}"] = self.graph.add(judged)
+            roles = {"corpus": "corpus", "model": model, **self._shared_index(label)}
+            inputs[f"evaluate:{label}"] = self.graph.add(
+                Node(f"evaluate.{label}", "evaluate", self.recipe.evaluate, roles)
+            )
         for node in self.graph.nodes.values():
             if node.stage == "train":
                 inputs[f"train:{node.name.removeprefix('train.')}"] = node.name
@@ -226,6 +243,13 @@ class _Builder:
         served = self.recipe.serve.members or tuple(member.name for member in self.recipe.members)
         models = {f"model:{name}": labels[name] for name in served}
         self.graph.add(Node("serve", "serve", self.recipe.serve, {"corpus": "corpus", "report": report, **models}))
+
+    def _shared_index(self, label: str) -> dict[str, str]:
+        """The teacher whose document vectors a taught member searches too, where the recipe asks for that figure."""
+        member = next((member for member in self.recipe.members if member.name == label), None)
+        if not self.recipe.evaluate.teacher_documents or member is None or len(member.teachers) != 1:
+            return {}
+        return {"teacher": self._final(next(iter(member.teachers)))}
 
 
 def stage_of(member: Member, stage: StageConfig) -> StageConfig:
