@@ -1,15 +1,19 @@
 """The stage keeps an average only where it is better than each model, says which, and writes a model that loads."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from polyglossa.artifact import Artifact, ArtifactKey, produce
+from merge.conftest import write_model
+from polyglossa.artifact import Artifact, ArtifactKey, Draft, produce
 from polyglossa.errors import DataError, UserError
+from polyglossa.evaluate.run import model_of
 from polyglossa.merge import run as stage
 from polyglossa.merge.validation import validation_score
 from polyglossa.model.encoder import Encoder
+from polyglossa.recipe.evaluate import EvaluateConfig
 from polyglossa.recipe.merge import MergeConfig
 from polyglossa.recipe.placement import StagePlacement
 
@@ -79,3 +83,17 @@ def test_weights_that_are_no_shares_are_refused(weights: list[float]) -> None:
 def test_a_greedy_soup_chooses_its_own_weights() -> None:
     with pytest.raises(ValidationError, match="greedy_soup chooses its own"):
         MergeConfig(method="greedy_soup", weights=(1.0, 1.0))
+
+
+def test_an_average_is_judged_as_its_models_are(ray_local: None, tmp_path: Path, pack: Artifact) -> None:
+    def write(draft: Draft, change: int) -> None:
+        write_model(Path(draft.at("model")), change)
+
+    models = []
+    for change in (1, 2):
+        config = {"stage": {"instructions": True}, "change": change}
+        key = ArtifactKey("train", f"run{change}", 1, config)
+        models.append(produce(str(tmp_path), key, partial(write, change=change)))
+    merged = merge(tmp_path, models, pack)
+    assert model_of(EvaluateConfig(), merged).instructed
+    assert merged.read_json("merge.json")["score_reloaded"] == pytest.approx(merged.counts["score"], abs=1e-6)
