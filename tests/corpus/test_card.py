@@ -32,7 +32,8 @@ def made(tmp_path_factory: pytest.TempPathFactory, ray_local: None) -> Path:
         for language, text in WORDS.items()
         for number in range(30 if language == "deu" else 15)
     ]
-    (folder / "a.jsonl").write_text("\n".join(json.dumps(row) for row in [*rows, {"query": "", "passage": "x", "lang": "eng"}]))
+    empty = {"query": "", "passage": "x", "lang": "eng"}
+    (folder / "a.jsonl").write_text("\n".join(json.dumps(row) for row in [*rows, empty]))
     (folder / "b.jsonl").write_text(
         "\n".join(json.dumps(row) for row in [*rows[:7], {"query": "?!", "passage": "<b>"}])
     )

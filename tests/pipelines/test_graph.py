@@ -74,3 +74,11 @@ def test_what_cannot_work_is_refused_before_anything_runs(overrides: list[str], 
         graph(*overrides)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_corpus_that_is_cleaned_against_tasks_reads_their_texts() -> None:
+    nodes = graph("corpus.decontamination.tasks=[STS22]").nodes
+    assert nodes["corpus"].inputs == {"evaluation_texts": "evaluation_texts"}
+    assert list(nodes)[:2] == ["evaluation_texts", "corpus"]
+    assert nodes["evaluation_texts"].config.model_dump()["tasks"] == ("STS22",)
+    assert "evaluation_texts" not in graph().nodes

@@ -1,4 +1,7 @@
-"""Texts of evaluation tasks for decontamination: an artifact with `texts/<task>/*.parquet`, which the corpus reads."""
+"""Texts of evaluation tasks for decontamination: an artifact with `texts/<task>/*.parquet`, which the corpus reads.
+
+A stage of its own, `evaluation_texts`: it runs where the pipeline runs, as it reads data and computes nothing.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -8,24 +11,36 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset, DatasetDict
 
-from polyglossa.artifact import Draft, open_storage
+from polyglossa.artifact import Artifact, Draft, open_storage
 from polyglossa.evaluate.local import build_local
 from polyglossa.evaluate.local_files import rows_by_subset
-from polyglossa.recipe.evaluate import EvaluateConfig, LocalTask
+from polyglossa.evaluate.plan import files_fingerprint, placed
+from polyglossa.recipe.evaluate import EvaluationTextsConfig, LocalTask
+from polyglossa.recipe.placement import StagePlacement
 
 STAGE = "evaluation_texts"
 REVISION = 1
 
 
-def export_texts(config: EvaluateConfig, draft: Draft) -> None:
-    """Write every text of the recipe's local and named tasks that a model is judged by.
+def run(config: EvaluationTextsConfig, inputs: Mapping[str, Artifact], draft: Draft, placement: StagePlacement) -> None:
+    """Run the stage; it needs no other artifact and no placement."""
+    export_texts(config, draft)
+
+
+def input_fingerprint(config: EvaluationTextsConfig) -> str | None:
+    """Hash the files of the local tasks, for the artifact's key."""
+    return files_fingerprint(config.local, config.data)
+
+
+def export_texts(config: EvaluationTextsConfig, draft: Draft) -> None:
+    """Write every text of local and named tasks that a model is judged by.
 
     Args:
-        config: its `local` and `tasks` are exported; held-out sets are kept apart by the corpus itself.
+        config: which tasks; held-out sets are kept apart by the corpus itself.
         draft: takes `texts/<task>/part-00000.parquet` with one column `text`.
     """
     tasks: list[tuple[str, Any]] = [(name, mteb.get_task(name)) for name in config.tasks]
-    tasks += [(task.name, _whole(task)) for task in config.local]
+    tasks += [(task.name, _whole(placed(task, config.data))) for task in config.local]
     counts = {}
     for name, task in tasks:
         task.load_data()

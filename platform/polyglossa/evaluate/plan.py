@@ -64,7 +64,7 @@ def plan_heldout(config: EvaluateConfig, corpus: Artifact, most_shares: int) -> 
 
 def plan_local(config: EvaluateConfig, most_shares: int) -> list[PlannedTask]:
     """Plan the tasks from files; one whose files cannot be used is planned with its reason."""
-    return [_plan_local(_placed(task, config.data), most_shares) for task in config.local]
+    return [_plan_local(placed(task, config.data), most_shares) for task in config.local]
 
 
 def _plan_local(task: LocalTask, most_shares: int) -> PlannedTask:
@@ -80,9 +80,25 @@ def _plan_local(task: LocalTask, most_shares: int) -> PlannedTask:
         return replace(plan, reason=str(error))
 
 
-def _placed(task: LocalTask, data: str) -> LocalTask:
+def placed(task: LocalTask, data: str) -> LocalTask:
+    """Put the relative paths of a task under a folder."""
     paths = {key: located(data, path) for key in ("path", "train") if (path := getattr(task, key, None)) is not None}
     return type(task).model_validate({**task.model_dump(), **paths})
+
+
+def files_fingerprint(tasks: Sequence[LocalTask], data: str) -> str | None:
+    """Hash the files of local tasks: other content is another result. None where there is no such task.
+
+    Files that cannot be read count by name: their task says so when it is judged.
+    """
+    revisions = []
+    for task in tasks:
+        there = placed(task, data)
+        try:
+            revisions.append(revision_of(files_of(there)))
+        except (UserError, OSError):
+            revisions.append(f"unreadable: {there.path}")
+    return " ".join(revisions) or None
 
 
 def in_order(planned: Sequence[PlannedTask]) -> list[Share]:

@@ -19,7 +19,7 @@ from polyglossa.errors import PolyglossaError
 from polyglossa.evaluate.cache import VerdictCache, verdict_key
 from polyglossa.evaluate.instructions import prompts_for
 from polyglossa.evaluate.outcome import write_outcome
-from polyglossa.evaluate.plan import PlannedTask, Share, in_order, plan_heldout, plan_local
+from polyglossa.evaluate.plan import PlannedTask, Share, files_fingerprint, in_order, plan_heldout, plan_local
 from polyglossa.evaluate.retrieval import shared_index_scores
 from polyglossa.evaluate.spec import ModelSpec
 from polyglossa.evaluate.states import Floats
@@ -47,6 +47,11 @@ def run(config: EvaluateConfig, inputs: Mapping[str, Artifact], draft: Draft, pl
         placement: number of actors, and what each may use.
     """
     run_many([(config, inputs, draft)], placement)
+
+
+def input_fingerprint(config: EvaluateConfig) -> str | None:
+    """Hash the files of the local tasks, for the artifact's key."""
+    return files_fingerprint(config.local, config.data)
 
 
 def run_many(jobs: Sequence[Job], placement: StagePlacement) -> None:

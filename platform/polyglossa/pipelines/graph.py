@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from polyglossa.errors import RecipeError
+from polyglossa.recipe.evaluate import EvaluationTextsConfig
 from polyglossa.recipe.members import Member
 from polyglossa.recipe.models import Recipe
 from polyglossa.recipe.pack import PackConfig
@@ -22,7 +23,8 @@ from polyglossa.recipe.teacher import TeacherConfig
 from polyglossa.recipe.train import StageConfig, TrainConfig
 
 STAGES = (
-    "corpus", "backbone", "pack", "train", "mine", "prune", "distill", "merge", "evaluate", "report", "serve",
+    "evaluation_texts", "corpus", "backbone", "pack", "train", "mine", "prune", "distill", "merge", "evaluate",
+    "report", "serve",
 )  # fmt: skip
 
 
@@ -87,11 +89,19 @@ class _Builder:
         self.start: dict[str, str] = {}  # member → the node of its untrained model
 
     def build(self) -> Graph:
-        self.graph.add(Node("corpus", "corpus", self.recipe.corpus))
+        self.graph.add(Node("corpus", "corpus", self.recipe.corpus, self._evaluation_texts()))
         for member in self.recipe.members:
             self._member(member)
         self._judge()
         return self.graph
+
+    def _evaluation_texts(self) -> dict[str, str]:
+        """Texts of the tasks that the corpus is cleaned against, where the recipe names any."""
+        tasks = self.recipe.corpus.decontamination.tasks
+        if not tasks:
+            return {}
+        config = EvaluationTextsConfig.of(self.recipe.evaluate, tasks)
+        return {"evaluation_texts": self.graph.add(Node("evaluation_texts", "evaluation_texts", config))}
 
     def _member(self, member: Member) -> None:
         if member.backbone is not None:

@@ -141,13 +141,22 @@ def run_nodes(
 
 def _module(stage: str) -> Any:
     """Stages load when they run: importing torch, ray and mteb for `recipe check` would cost seconds."""
-    composed = {"serve": "polyglossa.pipelines.serving", "tune": "polyglossa.pipelines.tune.run"}
-    return import_module(composed.get(stage, f"polyglossa.{stage}.run"))
+    elsewhere = {
+        "serve": "polyglossa.pipelines.serving",
+        "tune": "polyglossa.pipelines.tune.run",
+        "evaluation_texts": "polyglossa.evaluate.export",
+    }
+    return import_module(elsewhere.get(stage, f"polyglossa.{stage}.run"))
 
 
 def _key(node: Node, inputs: Mapping[str, Artifact]) -> ArtifactKey:
+    """What shapes a node's artifact; a stage that reads files of the user's says which (`input_fingerprint`)."""
+    module = _module(node.stage)
     config = node.config.model_dump(mode="json", by_alias=True)
-    return ArtifactKey(node.stage, node.name, _module(node.stage).REVISION, config, inputs)
+    fingerprint = module.input_fingerprint(node.config) if hasattr(module, "input_fingerprint") else None
+    if fingerprint is not None:
+        config["input_files"] = fingerprint
+    return ArtifactKey(node.stage, node.name, module.REVISION, config, inputs)
 
 
 def _say_done(name: str, done: Artifact, *, reused: bool) -> None:

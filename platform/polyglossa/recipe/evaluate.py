@@ -1,5 +1,6 @@
 """Recipe section `evaluate`: which tasks judge which models, how sure the figures are, and who may be promoted."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -125,3 +126,21 @@ class EvaluateConfig(Strict):
         if twice:
             raise ValueError(f"evaluate: {twice[0]!r} names two tasks; names must differ")
         return self
+
+
+class EvaluationTextsConfig(Strict):
+    """Tasks whose texts are exported, so that the corpus keeps them out of training. Derived, never written."""
+
+    tasks: tuple[str, ...] = ()
+    """mteb tasks, by name."""
+    local: tuple[LocalTask, ...] = ()
+    """Tasks from files."""
+    data: str = ""
+    """Folder that relative paths of local tasks start from."""
+
+    @classmethod
+    def of(cls, evaluate: EvaluateConfig, names: Sequence[str]) -> "EvaluationTextsConfig":
+        """Sort names into the recipe's own local tasks and those of mteb."""
+        local = tuple(task for task in evaluate.local if task.name in names)
+        known = {task.name for task in local}
+        return cls(tasks=tuple(name for name in names if name not in known), local=local, data=evaluate.data)
