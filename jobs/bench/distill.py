@@ -39,7 +39,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         figures = bench(Path(folder))
     figures |= {"threads": options.threads}
-    print(json.dumps(figures, indent=1))
+    print(json.dumps(figures))
     if options.out:
         Path(options.out).parent.mkdir(parents=True, exist_ok=True)
         Path(options.out).write_text(json.dumps(figures, indent=1))

@@ -56,7 +56,7 @@ def main() -> None:
         "two_workers_seconds": round(runs[2]["seconds"], 2),
         "two_workers_over_one": round(runs[1]["seconds"] / runs[2]["seconds"], 3),
     }
-    print(json.dumps(figures, indent=1))
+    print(json.dumps(figures))
     if options.out:
         Path(options.out).parent.mkdir(parents=True, exist_ok=True)
         Path(options.out).write_text(json.dumps(figures, indent=1))

@@ -17,8 +17,9 @@ from engine.worlds import join, launch
 from polyglossa.artifact import Artifact
 from polyglossa.engine.ahead import BatchesAhead
 from polyglossa.engine.batch import RankBatch
+from polyglossa.engine.runs import Compute, TrainRun
 from polyglossa.engine.stream import FeedSpec, local_batches
-from polyglossa.engine.worker import Compute, TrainRun, train
+from polyglossa.engine.worker import train
 from train.toys import make_model, make_pack, stage
 
 STEPS, SAVED = 6, 3

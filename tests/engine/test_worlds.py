@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ from engine.worlds import Case, run_case, run_cases
 
 PUBLISHED = json.dumps({"matryoshka": "published", "gather": "query_only", "mask": "none"})
 FULL = json.dumps({"matryoshka": "uniform", "bidirectional": True, "mask": "known"})
+LEARNED = json.dumps({"learned_temperature": True, "bidirectional": True})
 VARIANTS = [
     Case("plain_objective"),
+    Case("learned_temperature", objective=LEARNED, resident_tokens=80, pass_tokens=40),
     Case("joined", pass_tokens=50, objective=PUBLISHED),
     Case("cached_one_by_one_dropout", resident_tokens=1, dropout=0.2, objective=FULL, teacher=True),
     Case("updates", objective=FULL, updates=3, pass_tokens=40, resident_tokens=80),
@@ -74,3 +77,14 @@ def test_cached_gradients_equal_one_backward_in_float64() -> None:
     for resident in (1, 60, 150):
         found = run_case(dataclasses.replace(whole, resident_tokens=resident), 0, 1)
         assert worst(found, expected, "gradient/") < 1e-12
+
+
+def test_a_learned_temperature_gets_the_gradient_of_the_loss() -> None:
+    def loss_at(temperature: float) -> dict[str, Tensor]:
+        learned = json.dumps({"learned_temperature": True, "temperature": temperature})
+        return run_case(Case("learned", dtype="float64", objective=learned), 0, 1)
+
+    there, step = math.log(0.05), 1e-5
+    above, below = loss_at(math.exp(there + step)), loss_at(math.exp(there - step))
+    slope = float(above["loss"] - below["loss"]) / (2 * step)
+    assert float(loss_at(0.05)["gradient/log_temperature"]) == pytest.approx(slope, rel=1e-6)

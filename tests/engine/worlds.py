@@ -120,7 +120,9 @@ def _chunk(number: int, chunks: Any, tokens: Sequence[Any], seed: int) -> Chunk:
 
 
 def make_backend(case: Case) -> Any:
-    embedder = Embedder(make_model(case.dropout), dtype=case.dtype)
+    options = ObjectiveConfig.model_validate_json(case.objective)
+    start = options.temperature if options.learned_temperature else None
+    embedder = Embedder(make_model(case.dropout), dtype=case.dtype, temperature=start)
     if case.backend == "plain":
         return PlainBackend(embedder, settings=settings())
     from polyglossa.engine.deepspeed import DeepSpeedBackend

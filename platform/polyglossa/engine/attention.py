@@ -22,7 +22,7 @@ from transformers.masking_utils import AttentionMaskInterface
 
 ATTENTION = "polyglossa_packed"
 _LONGEST_PRODUCTS = 512
-_PADDED_SHARE = 0.125
+_PADDED_SHARE = 0.1
 _KERNEL_DTYPES = (torch.bfloat16, torch.float16)
 
 
@@ -52,7 +52,7 @@ class Run:
 
 @lru_cache(maxsize=256)
 def runs_of(lengths: tuple[int, ...]) -> tuple[Run, ...]:
-    """Group neighbours while padding them to their longest adds at most an eighth; long texts stay alone."""
+    """Group neighbours while padding them to their longest adds at most a tenth; long texts stay alone."""
     runs: list[Run] = []
     start, run = 0, list[int]()
     for length in lengths:

@@ -102,8 +102,20 @@ class Validation(_AfterStep):
         *,
         budget: Budget,
         every: int,
+        judged: Callable[[int, float], None] = lambda done, loss: None,
     ) -> None:
-        """Set what is validated; `batches` gives one pass over the validation rows."""
+        """Set what is validated.
+
+        Args:
+            backend: the model.
+            objective: loss of a batch.
+            batches: gives one pass over the validation rows.
+            log: gets the losses.
+            budget: sizes of passes.
+            every: steps between validations.
+            judged: gets (steps done, mean over tasks).
+        """
+        self._judged = judged
         self._budget = budget
         self._backend, self._objective, self._batches = backend, objective, batches
         self._log, self._every = log, every
@@ -111,7 +123,10 @@ class Validation(_AfterStep):
     def after_step(self, record: StepRecord) -> None:
         """Validate when it is time."""
         if (record.step + 1) % self._every == 0:
-            self._log.add(validation=self.losses())
+            losses = self.losses()
+            self._log.add(validation=losses)
+            if losses:
+                self._judged(record.step + 1, sum(losses.values()) / len(losses))
 
     def losses(self) -> dict[str, float]:
         """Return the mean loss of an example by task. A collective."""

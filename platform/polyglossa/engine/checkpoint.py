@@ -49,8 +49,9 @@ class Writer:
     """
 
     def __init__(self, root: str, *, keep: int) -> None:
-        """Set the folder of the run's checkpoints, and how many of the newest stay."""
+        """Set the folder of the run's checkpoints, and how many of the newest stay besides the best."""
         self._root, self._keep = root, keep
+        self._judged: dict[int, float] = {}
         self._pool = ThreadPoolExecutor(1)
         self._writing: Future[None] | None = None
         self._closed = threading.Event()
@@ -68,6 +69,10 @@ class Writer:
         share = {name: _copied(state) for own, (name, state) in states if own}
         barrier()
         self._writing = self._pool.submit(self._write, folder, step, share, rank(), world_size())
+
+    def judge(self, step: int, loss: float) -> None:
+        """Take the validation loss after `step` updates: of checkpoints that were judged, the best stays."""
+        self._judged[step] = loss
 
     def wait(self) -> None:
         """Wait until the last checkpoint is written; an error of the thread is raised here."""
@@ -89,8 +94,21 @@ class Writer:
         if own == 0 and self._all_written(folder, world):
             write_json(posixpath.join(folder, "position.json"), {"step": step, "world": world})
             write_json(posixpath.join(folder, MARKER), {"step": step})
-            for old in committed_steps(self._root)[: -self._keep]:
+            self._drop_old()
+
+    def _drop_old(self) -> None:
+        there = committed_steps(self._root)
+        judged = {done: read_json(place)["loss"] for done in there if exists(place := self._verdict(done))}
+        judged |= {done: loss for done, loss in self._judged.items() if done in there}
+        for done in judged.keys() & self._judged.keys():
+            write_json(self._verdict(done), {"loss": judged[done]})
+        best = min(judged, key=lambda done: (judged[done], done), default=None)
+        for old in there[: -self._keep]:
+            if old != best:
                 clear(step_folder(self._root, old))
+
+    def _verdict(self, step: int) -> str:
+        return posixpath.join(step_folder(self._root, step), "validation.json")
 
     def _all_written(self, folder: str, world: int) -> bool:
         marks = [posixpath.join(folder, f"written-{place}") for place in range(world)]

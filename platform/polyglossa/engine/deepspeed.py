@@ -146,8 +146,9 @@ class DeepSpeedBackend:
 
 
 def _config(embedder: Embedder, settings: OptimizerSettings, zero: int) -> dict[str, Any]:
-    # DeepSpeed allocates whole buckets, 500 M elements each by default.
-    bucket = min(_LARGEST_BUCKET, sum(parameter.numel() for parameter in embedder.parameters()))
+    # DeepSpeed allocates whole buckets, 500 M elements each by default; it wants their size to be even.
+    needed = sum(parameter.numel() for parameter in embedder.parameters())
+    bucket = min(_LARGEST_BUCKET, needed + needed % 2)
     partition: dict[str, Any] = {
         "stage": zero,
         "reduce_bucket_size": bucket,

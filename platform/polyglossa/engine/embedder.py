@@ -7,6 +7,7 @@ at 4.5 M parameters, 6,120 tokens). Dropout is drawn from the pass's own seed, s
 N = tokens of the pass, B = its texts, D = width.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -24,6 +25,10 @@ _EVEN_TOKENS = 64
 
 PROJECTIONS = "projections."
 """What the names of learned maps into teachers' spaces begin with."""
+TEMPERATURE = "log_temperature"
+"""Name of the learned temperature's logarithm."""
+TRAINING_AIDS = (PROJECTIONS, TEMPERATURE)
+"""What the names of parameters begin with that are trained and never exported."""
 
 
 class Embedder(nn.Module):
@@ -36,6 +41,7 @@ class Embedder(nn.Module):
         dtype: str,
         exits: Sequence[int] = (),
         projections: Sequence[int] = (),
+        temperature: float | None = None,
         seed: int = 0,
     ) -> None:
         """Set what embeds.
@@ -45,6 +51,7 @@ class Embedder(nn.Module):
             dtype: its precision.
             exits: depths below the full one whose states are wanted too.
             projections: widths of linear maps of the state that are learned beside it, into teachers' spaces.
+            temperature: where a learned one starts; None learns none.
             seed: of the maps' initial weights.
         """
         super().__init__()
@@ -54,6 +61,9 @@ class Embedder(nn.Module):
         self.exits = tuple(exits)
         self.projections = nn.ModuleList(_projection(backbone.config.hidden_size, width, seed) for width in projections)
         self.projections.to(master)
+        if temperature is not None:
+            self.log_temperature = nn.Parameter(torch.tensor([math.log(temperature)], dtype=master))
+        self.learns_temperature = temperature is not None
         self.low_precision = dtype == "bfloat16"
         self.master = master
 
@@ -65,7 +75,9 @@ class Embedder(nn.Module):
     def forward(self, tokens_N: Tensor, lengths: Sequence[int], seed: int) -> Tensor:
         """Return each text's state [B, D] in the weights' precision; with exits [B, X · D], the deepest last.
 
-        Projections of the state, where there are any, stand behind it.
+        Projections of the state, where there are any, stand behind it; last of all a column with the logarithm of the
+        learned temperature. As a column it needs nothing of its own from ranks, passes and ZeRO: the loss reads its
+        mean over all texts, so the rows' gradients add up to the parameter's.
 
         Args:
             tokens_N: the texts one after another.
@@ -97,7 +109,8 @@ class Embedder(nn.Module):
             else:
                 state_BD = output.last_hidden_state[0, lasts_B]
             projected = [projection(state_BD) for projection in self.projections]
-        return torch.cat([part.to(self.master) for part in (*shallow, state_BD, *projected)], dim=1)
+        columns = [self.log_temperature.expand(texts, 1)] if self.learns_temperature else []
+        return torch.cat([part.to(self.master) for part in (*shallow, state_BD, *projected, *columns)], dim=1)
 
 
 def _means(hidden_ND: Tensor, lengths_B: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from polyglossa.collectives import rank
 from polyglossa.engine import checkpoint
 from polyglossa.engine.adapt import adapt, restore
 from polyglossa.engine.batch import RankBatch
-from polyglossa.engine.embedder import PROJECTIONS
+from polyglossa.engine.embedder import TRAINING_AIDS
 from polyglossa.engine.loop import StepRecord
 from polyglossa.engine.step import StepResult
 from polyglossa.folders import local_folder, written_folder
@@ -25,7 +25,7 @@ from polyglossa.model.tokenizer import load_tokenizer
 from polyglossa.objectives.matryoshka import widths
 
 if TYPE_CHECKING:
-    from polyglossa.engine.worker import TrainRun
+    from polyglossa.engine.runs import TrainRun
 
 SUMMARY = "trained.json"
 LATE = "late"
@@ -79,7 +79,7 @@ def write_model(run: "TrainRun", backend: Any, uri: str) -> None:
     weights = {
         name: value.float().cpu() if writes else None
         for name, value in backend.weights()
-        if not name.startswith(PROJECTIONS)  # only training needs them
+        if not name.startswith(TRAINING_AIDS)
     }
     if not writes:
         return

@@ -11,8 +11,9 @@ from functools import partial
 import torch
 
 from polyglossa.engine.ahead import BatchesAhead
+from polyglossa.engine.runs import Compute, TrainRun
 from polyglossa.engine.stream import local_batches
-from polyglossa.engine.worker import Compute, TrainRun, train
+from polyglossa.engine.worker import train
 from polyglossa.errors import UserError
 from polyglossa.progress import Bar, say, track
 from polyglossa.recipe.placement import TrainPlacement
@@ -38,6 +39,8 @@ def fit_here(runs: Sequence[TrainRun], placement: TrainPlacement) -> None:
         zero=None,
         resident_tokens=placement.resident_tokens,
         checkpoint_steps=placement.checkpoint_steps,
+        keep_checkpoints=placement.keep_checkpoints,
+        tracking=placement.tracking,
         device="cuda" if placement.gpus else "cpu",
         gradient_checkpointing=placement.gradient_checkpointing,
     )

@@ -31,7 +31,8 @@ from polyglossa.engine.callbacks import DivergedError
 from polyglossa.engine.feed import StepDataConfig, placeholder_datasets, rank_batches
 from polyglossa.engine.here import fit_here
 from polyglossa.engine.position import LatestSteps, latest
-from polyglossa.engine.worker import Compute, TrainRun, train
+from polyglossa.engine.runs import Compute, TrainRun
+from polyglossa.engine.worker import train
 from polyglossa.errors import PolyglossaError, TrainingError
 from polyglossa.progress import Bar, say, track
 from polyglossa.recipe.placement import TrainPlacement
@@ -126,6 +127,8 @@ def _work(config: dict[str, Any]) -> None:
         zero=placement.zero,
         resident_tokens=placement.resident_tokens,
         checkpoint_steps=placement.checkpoint_steps,
+        keep_checkpoints=placement.keep_checkpoints,
+        tracking=placement.tracking,
         device=str(get_device()),
         gradient_checkpointing=placement.gradient_checkpointing,
     )

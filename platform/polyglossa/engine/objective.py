@@ -14,7 +14,9 @@ from polyglossa.objectives.matryoshka import weights, widths
 from polyglossa.objectives.terms import TermInputs
 
 # Only these speak to the loss under the recipe's own names.
-_PASSED_ON = ("temperature", "hard_weight", "in_batch_weight", "gather", "mask", "score_margin", "bidirectional")
+_PASSED_ON = ("hard_weight", "in_batch_weight", "gather", "mask", "score_margin", "bidirectional")
+
+_TEMPERATURES = (0.01, 1.0)
 
 
 @dataclass(frozen=True)
@@ -42,15 +44,20 @@ def build_objective(
     """
     widths_ = (width,) if settings["matryoshka"] == "none" else widths(width)
     options = {name: settings[name] for name in _PASSED_ON}
+    learned = settings["learned_temperature"]
     weights_ = weights(widths_, "uniform" if settings["matryoshka"] == "none" else settings["matryoshka"])
 
     def objective(table_TF: Tensor, batch: RankBatch) -> tuple[Tensor, dict[str, Tensor]]:
         state_TD, examples = table_TF[:, :width], examples_of(batch)
-        loss, terms = embedding_loss(state_TD, examples, widths=widths_, weights=weights_, **options)
-        for share, teacher_TE, projected_TE in _split(table_TF[:, width:], batch.teacher_TE, teachers):
-            inputs = TermInputs(
-                state_TD, examples, teacher_TE, settings["temperature"], widths_, tuple(weights_), projected_TE
-            )
+        temperature = _learned(table_TF) if learned else settings["temperature"]
+        loss, terms = embedding_loss(
+            state_TD, examples, temperature=temperature, widths=widths_, weights=weights_, **options
+        )
+        if learned:
+            terms["temperature"] = temperature.detach()
+        projected_TF = table_TF[:, width : -1 if learned else None]
+        for share, teacher_TE, projected_TE in _split(projected_TF, batch.teacher_TE, teachers):
+            inputs = TermInputs(state_TD, examples, teacher_TE, temperature, widths_, tuple(weights_), projected_TE)
             taught, found = teacher_loss(
                 inputs, distillation_weight=distillation_weight, further=settings["teacher_terms"]
             )
@@ -59,6 +66,11 @@ def build_objective(
         return loss, terms
 
     return _over_exits(objective, width) if settings["layer_exits"] else objective
+
+
+def _learned(table_TF: Tensor) -> Tensor:
+    """Read the learned temperature from the table's last column; within bounds, as CLIP keeps it (arXiv 2103.00020)."""
+    return table_TF[:, -1].mean().exp().clamp(*_TEMPERATURES)
 
 
 def _split(

@@ -3,98 +3,34 @@
 A run resumes by itself: it looks for the last committed checkpoint and asks for the batches from that step on.
 """
 
-import posixpath
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from polyglossa.artifact import exists, read_json
 from polyglossa.collectives import barrier, rank, world_size
 from polyglossa.engine import checkpoint
 from polyglossa.engine.adapt import adapt, choose_table_rank
 from polyglossa.engine.ahead import BatchesAhead
 from polyglossa.engine.backend_plain import OptimizerSettings, PlainBackend
 from polyglossa.engine.batch import RankBatch
-from polyglossa.engine.bundles import TeacherStore
 from polyglossa.engine.callbacks import Checkpoints, Guard, MetricsLog, Progress, Validation
 from polyglossa.engine.embedder import Embedder
-from polyglossa.engine.export import SUMMARY, LateModels, export
+from polyglossa.engine.export import LateModels, export
 from polyglossa.engine.live import LiveTeachers
 from polyglossa.engine.loop import Callback, run_loop
-from polyglossa.engine.objective import Taught, build_objective
+from polyglossa.engine.objective import build_objective
 from polyglossa.engine.position import latest
+from polyglossa.engine.runs import Compute, TrainRun
 from polyglossa.engine.schedule import learning_rate
 from polyglossa.engine.spec import FeedSpec
 from polyglossa.engine.step import Budget
 from polyglossa.engine.stream import validation_batches
+from polyglossa.engine.trackers import open_trackers
 from polyglossa.folders import local_folder
 from polyglossa.model.directory import load_backbone
 from polyglossa.model.exits import exit_layers
-
-_KEEP = 2  # newest checkpoints that stay: one may be cut short while the other is read
-
-
-@dataclass(frozen=True)
-class TrainRun:
-    """What one run trains on and where its results go. Plain values: it travels to workers."""
-
-    name: str
-    model_uri: str
-    """A model directory."""
-    pack_uri: str
-    output_uri: str
-    """Gets `model/`, `metrics.jsonl` and, last of all, `trained.json`."""
-    checkpoint_uri: str
-    stage: Mapping[str, Any]
-    """`StageConfig.model_dump()`."""
-    total_steps: int
-    width: int
-    """Width of the model."""
-    teacher_uris: tuple[str, ...] = ()
-    """Teacher stores; model directories where teachers are `live`."""
-    teacher_widths: tuple[int, ...] = ()
-    """First coordinates of each teacher's states that are compared."""
-    teacher_shares: tuple[float, ...] = ()
-    """Weight of each teacher."""
-    projected: tuple[bool, ...] = ()
-    """Whether the student's states are compared through a learned map into that teacher's space."""
-    live: bool = False
-    """Teachers run beside the student."""
-    distillation_weight: float = 0.0
-
-    def feed(self) -> FeedSpec:
-        """What the feed reads for this run."""
-        stores = () if self.live else tuple(map(TeacherStore, self.teacher_uris, self.teacher_widths))
-        return FeedSpec.of_stage(self.stage, self.pack_uri, stores)
-
-    @property
-    def taught(self) -> tuple[Taught, ...]:
-        """Each teacher's part of the loss."""
-        return tuple(map(Taught, self.teacher_widths, self.teacher_shares, self.projected))
-
-    @property
-    def projections(self) -> tuple[int, ...]:
-        """Widths of the learned maps."""
-        return tuple(one.width for one in self.taught if one.projected)
-
-    @property
-    def finished(self) -> bool:
-        """Whether the results are written."""
-        return exists(posixpath.join(self.output_uri, SUMMARY))
-
-
-@dataclass(frozen=True)
-class Compute:
-    """How a rank computes; changes memory and time, never the numbers."""
-
-    zero: int | None
-    """DeepSpeed ZeRO stage; None is the plain torch backend."""
-    resident_tokens: int
-    checkpoint_steps: int
-    device: str = "cpu"
-    gradient_checkpointing: bool = False
+from polyglossa.recipe.placement import TrackingConfig
 
 
 def train(
@@ -124,8 +60,9 @@ def train(
         return
     start = latest(run.checkpoint_uri)
     batches = open_batches(start)
-    writer = checkpoint.Writer(run.checkpoint_uri, keep=_KEEP)
+    writer = checkpoint.Writer(run.checkpoint_uri, keep=compute.keep_checkpoints)
     backend = None
+    tracking = open_trackers(compute.tracking if rank() == 0 else TrackingConfig(), run.name)
     try:
         with local_folder(run.model_uri) as path:
             backend = _backend(path, run, compute)
@@ -154,7 +91,8 @@ def train(
             callbacks=[
                 Guard(warn),
                 log,
-                *_validation(run, compute, backend, log),
+                tracking,
+                *_validation(run, compute, backend, log, writer),
                 late,
                 *watchers(backend),
                 saves,
@@ -167,6 +105,7 @@ def train(
     finally:
         batches.close()
         writer.close()
+        tracking.close()
         if backend is not None:
             backend.close()
     barrier()
@@ -183,9 +122,15 @@ def _backend(path: str, run: TrainRun, compute: Compute) -> Any:
     backbone = adapt(load_backbone(path), stage).to(compute.device)
     if compute.gradient_checkpointing:
         backbone.gradient_checkpointing_enable({"use_reentrant": False})
-    exits = exit_layers(backbone.config.num_hidden_layers)[:-1] if stage["objective"]["layer_exits"] else ()
+    objective = stage["objective"]
+    exits = exit_layers(backbone.config.num_hidden_layers)[:-1] if objective["layer_exits"] else ()
     embedder = Embedder(
-        backbone, dtype=stage["dtype"], exits=exits, projections=run.projections, seed=stage["seed"]
+        backbone,
+        dtype=stage["dtype"],
+        exits=exits,
+        projections=run.projections,
+        temperature=objective["temperature"] if objective["learned_temperature"] else None,
+        seed=stage["seed"],
     ).to(compute.device)
     if compute.zero is None or stage["dtype"] == "float64":
         return PlainBackend(embedder, settings=settings)
@@ -228,7 +173,9 @@ def _budget(run: TrainRun, compute: Compute) -> Budget:
     return Budget(pass_tokens=1 if drops else run.stage["chunk_tokens"], resident_tokens=compute.resident_tokens)
 
 
-def _validation(run: TrainRun, compute: Compute, backend: Any, log: MetricsLog) -> list[Callback]:
+def _validation(
+    run: TrainRun, compute: Compute, backend: Any, log: MetricsLog, writer: checkpoint.Writer
+) -> list[Callback]:
     if run.stage["validation_steps"] is None:
         return []
     spec = FeedSpec.of_stage(run.stage, run.pack_uri)
@@ -241,10 +188,13 @@ def _validation(run: TrainRun, compute: Compute, backend: Any, log: MetricsLog) 
 
     objective = build_objective(run.stage["objective"], width=run.width)
     return [
-        Validation(backend, objective, batches, log, budget=_budget(run, compute), every=run.stage["validation_steps"])
+        Validation(
+            backend,
+            objective,
+            batches,
+            log,
+            budget=_budget(run, compute),
+            every=run.stage["validation_steps"],
+            judged=writer.judge,
+        )
     ]
-
-
-def width_of(model_uri: str) -> int:
-    """Read a model's width from its directory."""
-    return int(read_json(posixpath.join(model_uri, "config.json"))["hidden_size"])

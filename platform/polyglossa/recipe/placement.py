@@ -25,6 +25,17 @@ class StagePlacement(Strict):
     without GPUs, `H100-80G` with. Changes no run."""
 
 
+class TrackingConfig(Strict):
+    """Where training can be watched, besides the terminal and `metrics.jsonl`."""
+
+    tensorboard: str | None = None
+    """Folder of event files, one sub-folder a run; on storage that the workers share."""
+    mlflow: str | None = None
+    """Tracking URI of MLflow."""
+    wandb: str | None = None
+    """Project of Weights & Biases; the key is read from WANDB_API_KEY."""
+
+
 class TrainPlacement(StagePlacement):
     """Resources of a training stage."""
 
@@ -40,6 +51,11 @@ class TrainPlacement(StagePlacement):
     """Tokens whose graphs are kept for one backward; beyond it gradients are cached and recomputed (two passes)."""
     checkpoint_steps: int = Field(200, ge=1)
     """Steps between checkpoints."""
+    keep_checkpoints: int = Field(2, ge=2)
+    """Newest checkpoints that stay, besides the one of the lowest validation loss. Two at least: one may be cut short
+    while the other is read."""
+    tracking: TrackingConfig = TrackingConfig()
+    """Where the run can be watched."""
     max_failures: int = Field(3, ge=-1)
     """Worker-group restarts before the run fails; -1 means no limit."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from polyglossa.recipe.strict import Strict
 
@@ -18,7 +18,9 @@ class ObjectiveConfig(Strict):
     """The contrastive objective of F2LLM-v2 and its choices."""
 
     temperature: float = Field(0.05, gt=0)
-    """Softmax temperature of every term."""
+    """Softmax temperature of every term; where it is learned, the one it starts from."""
+    learned_temperature: bool = False
+    """Learn the temperature with the weights, between 0.01 and 1; it is only a training aid and is not exported."""
     hard_weight: float = Field(1.0, ge=0)
     """Weight of the term over a query's own negatives."""
     in_batch_weight: float = Field(1.0, ge=0)
@@ -42,6 +44,12 @@ class ObjectiveConfig(Strict):
     `compatible` (one index for both: documents from the teacher, queries from the student)."""
     layer_exits: bool = False
     """Train the states after 1, 2, 4, 8, 16 … layers too, with equal weights: any of these depths is then a model."""
+
+    @model_validator(mode="after")
+    def _one_temperature(self) -> Self:
+        if self.learned_temperature and self.layer_exits:
+            raise ValueError("learned_temperature: not with layer_exits; switch one of them off")
+        return self
 
     @field_validator("teacher_terms", mode="before")
     @classmethod

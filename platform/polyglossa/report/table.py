@@ -15,13 +15,13 @@ def results_table(results: Mapping[str, Any]) -> Table:
         results: what `family_results` returns; `wall_seconds` and `peak_memory_gib` go to the caption where they are.
     """
     table = Table(title="Results on held-out data", caption=_caption(results), title_justify="left")
-    table.add_column("model")
+    table.add_column("model", no_wrap=True)
+    table.add_column("parameters", justify="right", no_wrap=True)
     for heading in (
-        "parameters",
         "names → English, accuracy",
         "without equal names",
         "half width keeps",
-        "without distillation",
+        "not distilled",
         "code search, nDCG@10",
     ):
         table.add_column(heading, justify="right")

@@ -12,8 +12,8 @@ from typing import Any
 from polyglossa.artifact import Artifact, Draft, clear, read_json
 from polyglossa.engine.export import SUMMARY
 from polyglossa.engine.launch import fit
+from polyglossa.engine.runs import TrainRun, width_of
 from polyglossa.engine.spec import FeedSpec, open_plan
-from polyglossa.engine.worker import TrainRun, width_of
 from polyglossa.errors import DataError
 from polyglossa.recipe.placement import TrainPlacement
 from polyglossa.recipe.train import TrainConfig

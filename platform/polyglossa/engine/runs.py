@@ -1,0 +1,81 @@
+"""What one training run is, and how a rank computes it: plain values that travel to workers."""
+
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from polyglossa.artifact import exists, read_json
+from polyglossa.engine.bundles import TeacherStore
+from polyglossa.engine.export import SUMMARY
+from polyglossa.engine.objective import Taught
+from polyglossa.engine.spec import FeedSpec
+from polyglossa.recipe.placement import TrackingConfig
+
+
+@dataclass(frozen=True)
+class TrainRun:
+    """What one run trains on and where its results go. Plain values: it travels to workers."""
+
+    name: str
+    model_uri: str
+    """A model directory."""
+    pack_uri: str
+    output_uri: str
+    """Gets `model/`, `metrics.jsonl` and, last of all, `trained.json`."""
+    checkpoint_uri: str
+    stage: Mapping[str, Any]
+    """`StageConfig.model_dump()`."""
+    total_steps: int
+    width: int
+    """Width of the model."""
+    teacher_uris: tuple[str, ...] = ()
+    """Teacher stores; model directories where teachers are `live`."""
+    teacher_widths: tuple[int, ...] = ()
+    """First coordinates of each teacher's states that are compared."""
+    teacher_shares: tuple[float, ...] = ()
+    """Weight of each teacher."""
+    projected: tuple[bool, ...] = ()
+    """Whether the student's states are compared through a learned map into that teacher's space."""
+    live: bool = False
+    """Teachers run beside the student."""
+    distillation_weight: float = 0.0
+
+    def feed(self) -> FeedSpec:
+        """What the feed reads for this run."""
+        stores = () if self.live else tuple(map(TeacherStore, self.teacher_uris, self.teacher_widths))
+        return FeedSpec.of_stage(self.stage, self.pack_uri, stores)
+
+    @property
+    def taught(self) -> tuple[Taught, ...]:
+        """Each teacher's part of the loss."""
+        return tuple(map(Taught, self.teacher_widths, self.teacher_shares, self.projected))
+
+    @property
+    def projections(self) -> tuple[int, ...]:
+        """Widths of the learned maps."""
+        return tuple(one.width for one in self.taught if one.projected)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the results are written."""
+        return exists(posixpath.join(self.output_uri, SUMMARY))
+
+
+@dataclass(frozen=True)
+class Compute:
+    """How a rank computes; changes memory and time, never the numbers."""
+
+    zero: int | None
+    """DeepSpeed ZeRO stage; None is the plain torch backend."""
+    resident_tokens: int
+    checkpoint_steps: int
+    keep_checkpoints: int = 2
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    device: str = "cpu"
+    gradient_checkpointing: bool = False
+
+
+def width_of(model_uri: str) -> int:
+    """Read a model's width from its directory."""
+    return int(read_json(posixpath.join(model_uri, "config.json"))["hidden_size"])

@@ -1,0 +1,128 @@
+"""Where a run's figures can be watched while it trains: TensorBoard, MLflow, Weights & Biases. Chosen by the profile.
+
+`metrics.jsonl` is always written and is what reports read; these are views of it for people. Only rank 0 speaks to
+them. A resumed run goes on in the same place: steps are numbers of the plan, so its curve continues.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from polyglossa.engine.batch import RankBatch
+from polyglossa.engine.loop import StepRecord
+from polyglossa.engine.step import StepResult
+from polyglossa.errors import PolyglossaError
+from polyglossa.recipe.placement import TrackingConfig
+
+_FIGURES = ("loss", "learning_rate", "grad_norm", "spread", "tokens", "padding", "seconds", "data_wait")
+
+
+class Tracker(Protocol):
+    """Somewhere figures go."""
+
+    def log(self, step: int, figures: Mapping[str, float]) -> None:
+        """Take one step's figures."""
+
+    def close(self) -> None:
+        """Write what is left."""
+
+
+class TensorBoard:
+    """Event files in a folder, read by `tensorboard --logdir`."""
+
+    def __init__(self, folder: str, name: str) -> None:
+        from tensorboardX import SummaryWriter
+
+        self._writer = SummaryWriter(f"{folder}/{name}", flush_secs=10)
+
+    def log(self, step: int, figures: Mapping[str, float]) -> None:
+        """See `Tracker`."""
+        for figure, value in figures.items():
+            self._writer.add_scalar(figure, value, step)
+
+    def close(self) -> None:
+        """See `Tracker`."""
+        self._writer.close()
+
+
+class MLflow:
+    """A run of an MLflow server, or of a folder."""
+
+    def __init__(self, uri: str, name: str) -> None:
+        import mlflow  # type: ignore[import-not-found]  # an extra
+
+        mlflow.set_tracking_uri(uri)
+        mlflow.set_experiment("polyglossa")
+        self._mlflow = mlflow
+        mlflow.start_run(run_name=name)
+
+    def log(self, step: int, figures: Mapping[str, float]) -> None:
+        """See `Tracker`."""
+        self._mlflow.log_metrics(dict(figures), step=step)
+
+    def close(self) -> None:
+        """See `Tracker`."""
+        self._mlflow.end_run()
+
+
+class WeightsAndBiases:
+    """A run of a Weights & Biases project; its key comes from the environment (WANDB_API_KEY)."""
+
+    def __init__(self, project: str, name: str) -> None:
+        import wandb  # type: ignore[import-not-found]  # an extra
+
+        self._run = wandb.init(project=project, name=name, id=name, resume="allow")
+
+    def log(self, step: int, figures: Mapping[str, float]) -> None:
+        """See `Tracker`."""
+        self._run.log(dict(figures), step=step)
+
+    def close(self) -> None:
+        """See `Tracker`."""
+        self._run.finish()
+
+
+class Tracking:
+    """Sends every step's figures to the trackers. A callback of the loop."""
+
+    def __init__(self, trackers: Sequence[Tracker]) -> None:
+        """Set who is told."""
+        self._trackers = trackers
+
+    def before_update(self, batch: RankBatch, result: StepResult) -> None:
+        """Let the update happen."""
+
+    def after_step(self, record: StepRecord) -> None:
+        """Tell the trackers; a term is named `terms/<name>`, the loss of a source also `loss/<source>`."""
+        plain = record.plain()
+        figures = {name: float(plain[name]) for name in _FIGURES} | {f"loss/{record.source}": record.loss}
+        figures |= {f"terms/{name}": value for name, value in record.terms.items()}
+        for tracker in self._trackers:
+            tracker.log(record.step, figures)
+
+    def close(self) -> None:
+        """Close the trackers."""
+        for tracker in self._trackers:
+            tracker.close()
+
+
+def open_trackers(tracking: TrackingConfig, name: str) -> Tracking:
+    """Open what a profile asks for.
+
+    Raises:
+        PolyglossaError: a tracker's library is not installed.
+    """
+    return Tracking(list(_opened(tracking, name)))
+
+
+def _opened(tracking: TrackingConfig, name: str) -> Iterator[Tracker]:
+    kinds: Mapping[str, Any] = {"tensorboard": TensorBoard, "mlflow": MLflow, "wandb": WeightsAndBiases}
+    for kind, tracker in kinds.items():
+        place = getattr(tracking, kind)
+        if place is not None:
+            try:
+                yield tracker(place, name)
+            except ImportError as error:
+                raise PolyglossaError(
+                    f"train.tracking.{kind}: {error.name} is not installed here. Run `pip install {error.name}`, "
+                    "or take it out of the profile."
+                ) from None
