@@ -14,7 +14,8 @@ from polyglossa.pipelines.cluster_spec import ClusterSpec
 from polyglossa.pipelines.graph import STAGES
 
 PIPELINE = "pipeline"
-_JOBS = tuple(stage for stage in STAGES if stage not in ("backbone", "serve"))  # stages with a command in jobs/
+_WITHOUT_COMMAND = ("evaluation_texts", "backbone", "serve")  # made on the way to others, or a service
+_JOBS = tuple(stage for stage in STAGES if stage not in _WITHOUT_COMMAND)
 
 
 def job_names() -> list[str]:
