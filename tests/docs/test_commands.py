@@ -59,8 +59,18 @@ def test_calibration_is_measured_and_read(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr[-800:]
 
 
-def test_the_derived_parts_are_current() -> None:
-    assert [str(path) for path in stale(ROOT)] == [], "run `make docs`"
+def test_a_derived_part_that_is_not_current_is_told_and_written_anew(tmp_path: Path) -> None:
+    """That the repository's own are current is for `make check` to say."""
+    (tmp_path / "jobs/recipes").mkdir(parents=True)
+    (tmp_path / "platform").symlink_to(ROOT / "platform")
+    for name in ("jobs/README.md", "jobs/recipes/README.md"):
+        text = (ROOT / name).read_text()
+        (tmp_path / name).write_text(text.replace("begins: `make docs` -->\n", "begins: `make docs` -->\nold\n", 1))
+    assert len(stale(tmp_path)) == 2
+    for path, text in documents(tmp_path).items():
+        path.write_text(text)
+    assert stale(tmp_path) == []
+    assert "\nold\n" not in (tmp_path / "jobs/recipes/README.md").read_text()
 
 
 def test_the_reference_names_every_key_once_with_its_default() -> None:

@@ -8,9 +8,9 @@ import typer
 
 from polyglossa.errors import UserError
 from polyglossa.pipelines.capacity.devices import read_calibration
-from polyglossa.pipelines.capacity.estimate import CapacityPlan, as_json, estimate
+from polyglossa.pipelines.capacity.estimate import CapacityPlan, estimate
 from polyglossa.pipelines.capacity.groups import read_groups, read_prices
-from polyglossa.pipelines.capacity.table import comparison_table, plan_table
+from polyglossa.pipelines.capacity.table import as_json, comparison_table, plan_table
 from polyglossa.pipelines.command import load_profile
 from polyglossa.recipe import load_recipe
 

@@ -1,12 +1,14 @@
 """`polyglossa simulate`: the step plan, layout and feed of a stage at a size that no machine at hand holds."""
 
 import json
-from typing import Annotated
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Annotated, Any
 
 import typer
 
 from polyglossa.errors import UserError
-from polyglossa.pipelines.capacity.simulate import PlanFigures, Scenario, WorldFigures, figures_json, simulate
+from polyglossa.pipelines.capacity.simulate import PlanFigures, Scenario, WorldFigures, simulate
 from polyglossa.pipelines.capacity.table import aligned, size
 from polyglossa.pipelines.plan_command import Overrides, RecipeFile
 from polyglossa.recipe import Recipe, load_recipe
@@ -89,3 +91,8 @@ def figures_table(plan: PlanFigures, worlds: list[WorldFigures]) -> str:
 
 
 _PARTS = ("reading bundles", "making batches", "handing out blocks")
+
+
+def figures_json(plan: PlanFigures, worlds: Sequence[WorldFigures]) -> dict[str, Any]:
+    """Figures as plain data."""
+    return {"plan": asdict(plan), "worlds": [asdict(world) | {"bottleneck": world.bottleneck} for world in worlds]}

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from polyglossa.pipelines.capacity.clock import SESSION_SECONDS, seconds_of
 from polyglossa.pipelines.capacity.devices import Calibration, device_of
@@ -206,40 +205,3 @@ def _training(work: Work, placement: TrainPlacement) -> Footprint:
         teacher_width=work.teacher_width,
     )
     return training_footprint(work.shape, work.parameters, placement, load, low_precision=work.low_precision)
-
-
-def as_json(plan: CapacityPlan) -> dict[str, Any]:
-    """The plan as plain data."""
-    return {
-        "recipe": plan.recipe,
-        "profile": plan.profile,
-        "members": {m.name: {"parameters": m.parameters, "table": m.table, "width": m.width} for m in plan.members},
-        "nodes": [_node_json(node) for node in plan.nodes],
-        "hours": round(plan.hours, 4),
-        "longest_path": {"hours": round(plan.longest_hours, 4), "nodes": list(plan.longest_path)},
-        "node_hours": {group: round(value, 4) for group, value in plan.node_hours.items()},
-        "stored_bytes": round(plan.stored_bytes),
-        "machine_memory_gib": None if plan.machine_gib is None else round(plan.machine_gib, 2),
-        "cost": None if plan.cost is None else round(plan.cost, 2),
-        "misfits": [str(misfit) for misfit in plan.misfits],
-        "warnings": list(plan.warnings),
-    }
-
-
-def _node_json(node: NodePlan) -> dict[str, Any]:
-    work = node.work
-    return {
-        "name": node.name,
-        "stage": node.stage,
-        "rows": round(work.rows),
-        "tokens": round(work.tokens),
-        "flops": work.flops,
-        "steps": work.steps,
-        "seconds": round(node.seconds, 1),
-        "group": node.taken.group,
-        "nodes": node.taken.nodes,
-        "node_hours": round(node.node_hours, 4),
-        "stored_bytes": round(work.stored_bytes),
-        "device": node.device,
-        "memory_bytes": None if node.footprint is None else {k: round(v) for k, v in node.footprint.items.items()},
-    }

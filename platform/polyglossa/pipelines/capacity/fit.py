@@ -8,6 +8,7 @@ from polyglossa.pipelines.capacity.memory import GIB, Footprint, least_states
 from polyglossa.recipe import TrainPlacement
 
 _MORE_DEVICES = (1, 2, 4, 8, 16)
+_SEARCHED = ("workers", "zero", "gradient_checkpointing", "resident_tokens")
 _USABLE = 0.95  # the allocator's fragments take the rest
 
 
@@ -72,9 +73,9 @@ def training_remedy(placement: TrainPlacement, found: TrainPlacement | None) -> 
         most = placement.workers * _MORE_DEVICES[-1]
         return f"No setting of up to {most} such devices holds it; take devices with more memory."
     changes = [
-        f"train.{name}: {str(value).lower()}"
-        for name, value in found.model_dump().items()
-        if value != getattr(placement, name)
+        f"train.{name}: {str(getattr(found, name)).lower()}"
+        for name in _SEARCHED
+        if getattr(found, name) != getattr(placement, name)
     ]
     return f"Nearest that fits: {', '.join(changes)}."
 

@@ -6,8 +6,7 @@ run would do. Storage and Ray's hand-out of blocks are rates that are given.
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -239,8 +238,3 @@ def _lay_out(batch: GlobalBatch, world: int, scenario: Scenario) -> tuple[float,
         float(np.mean([len(payload) for payload in payloads])),
         shared + world * each,
     )
-
-
-def figures_json(plan: PlanFigures, worlds: Sequence[WorldFigures]) -> dict[str, Any]:
-    """Figures as plain data."""
-    return {"plan": asdict(plan), "worlds": [asdict(world) | {"bottleneck": world.bottleneck} for world in worlds]}

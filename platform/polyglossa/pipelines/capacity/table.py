@@ -1,6 +1,7 @@
-"""A capacity plan as text: members, stages, memory, groups, and what does not fit."""
+"""A capacity plan as text or plain data: members, stages, memory, groups, and what does not fit."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from polyglossa.pipelines.capacity.estimate import CapacityPlan, NodePlan
 from polyglossa.pipelines.capacity.memory import GIB
@@ -133,3 +134,40 @@ def duration(seconds: float) -> str:
 
 def _money(value: float | None) -> str:
     return "" if value is None else f"{value:,.2f}"
+
+
+def as_json(plan: CapacityPlan) -> dict[str, Any]:
+    """The plan as plain data."""
+    return {
+        "recipe": plan.recipe,
+        "profile": plan.profile,
+        "members": {m.name: {"parameters": m.parameters, "table": m.table, "width": m.width} for m in plan.members},
+        "nodes": [_node_json(node) for node in plan.nodes],
+        "hours": round(plan.hours, 4),
+        "longest_path": {"hours": round(plan.longest_hours, 4), "nodes": list(plan.longest_path)},
+        "node_hours": {group: round(value, 4) for group, value in plan.node_hours.items()},
+        "stored_bytes": round(plan.stored_bytes),
+        "machine_memory_gib": None if plan.machine_gib is None else round(plan.machine_gib, 2),
+        "cost": None if plan.cost is None else round(plan.cost, 2),
+        "misfits": [str(misfit) for misfit in plan.misfits],
+        "warnings": list(plan.warnings),
+    }
+
+
+def _node_json(node: NodePlan) -> dict[str, Any]:
+    work = node.work
+    return {
+        "name": node.name,
+        "stage": node.stage,
+        "rows": round(work.rows),
+        "tokens": round(work.tokens),
+        "flops": work.flops,
+        "steps": work.steps,
+        "seconds": round(node.seconds, 1),
+        "group": node.taken.group,
+        "nodes": node.taken.nodes,
+        "node_hours": round(node.node_hours, 4),
+        "stored_bytes": round(work.stored_bytes),
+        "device": node.device,
+        "memory_bytes": None if node.footprint is None else {k: round(v) for k, v in node.footprint.items.items()},
+    }
