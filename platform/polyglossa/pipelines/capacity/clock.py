@@ -14,7 +14,7 @@ SESSION_SECONDS = 9.0
 """Starting and stopping Ray, once a run."""
 
 _START_SECONDS = {
-    "corpus": 4.0, "backbone": 5.0, "pack": 4.0, "train": 15.0, "mine": 12.0, "prune": 8.5, "distill": 9.0,
+    "corpus": 4.0, "backbone": 2.0, "pack": 4.0, "train": 15.0, "mine": 12.0, "prune": 8.5, "distill": 9.0,
     "merge": 10.0, "evaluate": 11.0, "serve": 18.0,
 }  # fmt: skip
 # Of that, what the second and later nodes of a stage take: idle workers are there, and a group shares its own.
@@ -22,6 +22,7 @@ _AGAIN_SHARE = {"backbone": 0.1, "pack": 0.1, "prune": 0.1, "merge": 0.15, "eval
 _HERE_SECONDS = 0.5  # training in the driver's process
 _ROWS_PER_CPU = 18_000.0  # rows/s that the corpus stage reads, cleans and writes
 _CLEANED_PER_CPU = 4e6  # bytes of text/s, the same
+_READ_FOR_TOKENIZER = 2.4e6  # bytes of text/s that a new tokenizer is trained on
 _PACKED_PER_CPU = 2e6  # bytes of text/s rendered and tokenised
 _MEMORY_SPEED = {True: 2e12, False: 1e10}  # bytes/s of an optimizer's pass over its states: GPU, CPU core
 _STATE_BYTES = 28  # read and written by AdamW per parameter
@@ -52,7 +53,10 @@ def seconds_of(
     start = _START_SECONDS.get(stage, 0.0) * calibration.start_scale * share
     cpus = max(1, placement.workers) * max(1.0, placement.cpus if not placement.gpus else 1.0)
     if stage == "corpus":
-        return start + work.rows / (cpus * _ROWS_PER_CPU) + work.text_bytes / (cpus * _CLEANED_PER_CPU)
+        once = work.rows / (cpus * _ROWS_PER_CPU) + work.text_bytes / (cpus * _CLEANED_PER_CPU)
+        return start + work.details.get("passes", 1.0) * once
+    if stage == "backbone":
+        return start + work.text_bytes / _READ_FOR_TOKENIZER
     if stage == "pack":
         return start + work.text_bytes / (cpus * _PACKED_PER_CPU)
     if stage == "train":

@@ -19,6 +19,7 @@ from polyglossa.recipe.train import TrainConfig
 
 _TOKEN_BYTES = 2.5  # of a token in a pack: uint32, zstd
 _TEXT_BYTES = 3.6  # of a token's text, over languages
+_NEAR_PASSES = 2.5  # what looking for near-duplicates makes of the corpus stage's time
 _MODEL_BYTES = 4  # weights are stored in float32
 
 
@@ -113,15 +114,27 @@ class Workload:
     def _model(self, node: Node) -> Work:
         member = self._owner(node.name)
         parameters = self.parameters_of(member)
-        return Work(parameters=parameters, shape=self.shape_of(member), stored_bytes=_MODEL_BYTES * parameters)
+        backbone = self.recipe.member(member).backbone
+        trains = backbone is not None and backbone.model is None and "tokenizer" not in node.inputs
+        return Work(
+            parameters=parameters,
+            shape=self.shape_of(member),
+            stored_bytes=_MODEL_BYTES * parameters,
+            text_bytes=self._corpus_bytes() if trains else 0.0,
+        )
+
+    def _corpus_bytes(self) -> float:
+        """Bytes of text in the sources."""
+        given = self.recipe.expect.corpus_bytes if self.recipe.expect is not None else None
+        return given or max(counts.stored_tokens for counts in self.packs.values()) * _TEXT_BYTES
 
     def _corpus(self, node: Node) -> Work:
         expect = self.recipe.expect
         largest = max(self.packs.values(), key=lambda counts: counts.stored_tokens)
         rows = expect.corpus_rows if expect is not None and expect.corpus_rows else largest.rows
-        given = expect.corpus_bytes if expect is not None else None
-        text = given or largest.stored_tokens * _TEXT_BYTES
-        return Work(rows=rows, text_bytes=text, stored_bytes=text / 2)
+        text = self._corpus_bytes()
+        passes = _NEAR_PASSES if self.recipe.corpus.near_duplicates is not None else 1.0
+        return Work(rows=rows, text_bytes=text, stored_bytes=text / 2, details={"passes": passes})
 
     def _pack(self, node: Node) -> Work:
         counts = self.packs[node.name]
