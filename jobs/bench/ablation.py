@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="A.B.C=VALUE", help="override one value")
     parser.add_argument("--profile", type=Path, help="placement profile (YAML); default: local")
     parser.add_argument("--member", help="pruned member that the arms vary; default: the first")
-    parser.add_argument("--steps", type=int, default=60, help="training steps of every student")
+    parser.add_argument("--steps", type=int, default=80, help="training steps of every student")
     parser.add_argument("--seeds", type=int, default=3, help="seeds of the main arms")
     parser.add_argument("--main", action="store_true", help="main arms only")
     parser.add_argument("--queries", type=int, default=None, help="most queries of a held-out set; default: all")
