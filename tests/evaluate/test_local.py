@@ -49,7 +49,9 @@ def beir(folder: Path) -> RetrievalTask:
 def labelled(folder: Path) -> ClassificationTask:
     folder.mkdir()
     for part, seed in (("train", 1), ("test", 2)):
-        table = {"text": words(60, seed), "label": [f"kind {index % 3}" for index in range(60)]}
+        # Labels that show in the text: on noise, predictions lie on the boundary and flip with the last bit.
+        texts = [f"{('ka', 'stan', '国')[index % 3] * 4} {text}" for index, text in enumerate(words(60, seed))]
+        table = {"text": texts, "label": [f"kind {index % 3}" for index in range(60)]}
         pq.write_table(pa.table(table), folder / f"{part}.parquet")
     paths = {"path": str(folder / "test.parquet"), "train": str(folder / "train.parquet")}
     return ClassificationTask(kind="classification", name="labelled", experiments=3, **paths)
