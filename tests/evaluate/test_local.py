@@ -97,7 +97,9 @@ def stock(model: Artifact, task: LocalTask, width: int | None = None) -> dict[st
     prompts = prompts_for({}, {}, instructed=True, search=True)
     wrapped = SentenceTransformerEncoderWrapper(independent, model_prompts=prompts)
     made = build_local(task, list(rows_by_subset(task)))
-    ran = mteb.evaluate(wrapped, made, cache=None, co2_tracker=False, show_progress_bar=False)
+    # A narrower vector is normalised again, as the family's are; the export alone leaves that to who truncates.
+    again = {"normalize_embeddings": True} if width else {}
+    ran = mteb.evaluate(wrapped, made, cache=None, co2_tracker=False, show_progress_bar=False, encode_kwargs=again)
     return {row["hf_subset"]: row for row in ran.task_results[0].scores["test"]}
 
 
