@@ -48,10 +48,12 @@ def _what(options: argparse.Namespace) -> tuple[ServeConfig, dict[str, str]]:
         if not models:
             raise UserError("nothing to serve: give a recipe, or --model NAME=PATH.")
         return ServeConfig(), models
+    from polyglossa.pipelines.promotion import with_promotions
     from polyglossa.pipelines.run import served_models
 
     recipe = load_recipe(options.recipe, options.set)
-    return recipe.serve, {**served_models(recipe), **models}
+    config, served = with_promotions(recipe, served_models(recipe))
+    return config, {**served, **models}
 
 
 def _directory(text: str) -> tuple[str, str]:

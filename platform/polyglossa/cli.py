@@ -10,6 +10,7 @@ from polyglossa.pipelines import command
 from polyglossa.pipelines.calibrate_command import calibrate
 from polyglossa.pipelines.cluster_command import app as cluster_app
 from polyglossa.pipelines.docs_command import docs
+from polyglossa.pipelines.evaluate_command import compare, evaluate, gate
 from polyglossa.pipelines.init_command import init
 from polyglossa.pipelines.plan_command import plan
 from polyglossa.pipelines.prune_command import app as prune_app
@@ -26,6 +27,9 @@ app.command("init")(init)
 app.command("calibrate")(calibrate)
 app.command("simulate")(simulate_feed)
 app.command("docs")(docs)
+app.command("evaluate")(evaluate)
+app.command("compare")(compare)
+app.command("gate")(gate)
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file (YAML).")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="A.B.C=VALUE", help="Override one value.")]

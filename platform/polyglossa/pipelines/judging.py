@@ -1,0 +1,116 @@
+"""Judge any model and keep the outcome: what `polyglossa evaluate` does once Ray is there.
+
+A model is a sentence-transformers directory, an artifact that holds one, or the URL of an OpenAI-compatible endpoint.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from polyglossa.artifact import MANIFEST, Artifact, ArtifactKey, Draft, clear, exists, open_artifact, produce
+from polyglossa.errors import UserError
+from polyglossa.evaluate import run as stage
+from polyglossa.evaluate.spec import ModelSpec
+from polyglossa.recipe.evaluate import EvaluateConfig
+from polyglossa.recipe.placement import StagePlacement
+
+
+def spec_of(
+    model: str,
+    config: EvaluateConfig,
+    *,
+    name: str | None = None,
+    instructed: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> ModelSpec:
+    """Say what is judged.
+
+    Args:
+        model: directory, artifact, or base URL of an endpoint (`http://host:8000/v1`).
+        config: its `max_tokens` cuts long texts.
+        name: how results call it; of an endpoint also the name that it knows.
+        instructed: whether queries get instructions although the directory pins no prompt.
+        options: of an endpoint (`api_key`, `timeout_seconds`, `prompts`).
+
+    Raises:
+        UserError: there is no such model, or an endpoint without a name.
+    """
+    if "://" in model and model.startswith("http"):
+        if name is None:
+            raise UserError(f"{model}: give the model's name at the endpoint with --name.")
+        return ModelSpec(name, "endpoint", endpoint=model, instructed=instructed, options=dict(options or {}))
+    if exists(f"{model.rstrip('/')}/{MANIFEST}"):
+        return stage.model_of(config, open_artifact(model))
+    folder = Path(model).resolve()
+    if not (folder / "config.json").is_file() and not (folder / "modules.json").is_file():
+        raise UserError(f"{model}: no model directory (it holds config.json or modules.json), artifact or http URL.")
+    called = name or folder.name
+    return ModelSpec(
+        called if "/" in called else f"local/{called}",
+        _revision(folder),
+        path=str(folder),
+        instructed=instructed,
+        max_tokens=config.max_tokens,
+    )
+
+
+def _revision(folder: Path) -> str:
+    """A name for the directory's content that is quick to tell: sizes and times of its files."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    told = [(path.relative_to(folder).as_posix(), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+
+
+def judge(
+    spec: ModelSpec, config: EvaluateConfig, corpus: Artifact | None, root: str, placement: StagePlacement
+) -> Artifact:
+    """Judge a model; what an earlier call judged is not judged again.
+
+    Args:
+        spec: the model.
+        config: which tasks.
+        corpus: holds the held-out sets that `config.heldout` names; None where it names none.
+        root: storage root, which also keeps vectors and verdicts.
+        placement: number of actors, and what each may use.
+
+    Returns:
+        The evaluation, an artifact under `<root>/artifacts/evaluate`. That of an endpoint is made anew by each call, as
+        nobody knows what is behind it now; verdicts are reused as long as its vectors are the same.
+    """
+    shape = {
+        "model": [spec.name, spec.revision, spec.endpoint, spec.instructed],
+        "evaluate": config.model_dump(mode="json"),
+        "input_files": stage.input_fingerprint(config),
+    }
+    parents = {"corpus": corpus} if corpus is not None else {}
+    key = ArtifactKey(
+        stage.STAGE, "".join(c if c.isalnum() else "-" for c in spec.name), stage.REVISION, shape, parents
+    )
+
+    def make(draft: Draft) -> None:
+        stage.run_on(spec, config, corpus, draft, placement)
+
+    if spec.endpoint is not None:
+        clear(key.uri(root))
+    return produce(root, key, make)
+
+
+def summary_table(summary: Mapping[str, Any]) -> Table:
+    """Lay an evaluation out for the terminal: a row per task, then what was not judged."""
+    mean = "" if summary["mean"] is None else f", mean {summary['mean']:.4f}"
+    failed = [f"not judged: {task} ({reason})" for task, reason in summary["failed"].items()]
+    table = Table(title=f"{summary['model']}{mean}", title_justify="left", caption="\n".join(failed) or None)
+    for heading in ("task", "type", "metric"):
+        table.add_column(heading)
+    for heading in ("mean", "95 % interval", "languages"):
+        table.add_column(heading, justify="right")
+    for task, figures in summary["tasks"].items():
+        low, high = figures.get("interval") or (None, None)
+        around = f"{low:.4f} – {high:.4f}" if low is not None else ""
+        mark = " †" if figures.get("contaminated") else ""
+        row = (f"{task}{mark}", figures["type"], figures["metric"], f"{figures['mean']:.4f}", around)
+        table.add_row(*row, str(len(figures["by_language"])))
+    return table
