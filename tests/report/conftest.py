@@ -9,6 +9,7 @@ import pytest
 from polyglossa.artifact import Artifact, ArtifactKey, Draft, produce
 from polyglossa.recipe.report import ReportConfig, ReportedMember
 
+SPEED = {"speed.json": json.dumps({"milliseconds_per_text": 3.5, "threads": 1})}
 SCRIPTS = ("Latn", "Cyrl", "Arab", "Deva", "Hans", "Ethi")
 LANGUAGES = {f"l{index:02}": SCRIPTS[index % len(SCRIPTS)] for index in range(48)}
 
@@ -28,7 +29,9 @@ def summary(model: str, dim: int, level: float) -> dict[str, Any]:
                   "widths": {}},
     }  # fmt: skip
     languages = {code: {"script": script, "name": f"Language {code}"} for code, script in LANGUAGES.items()}
-    return {"model": model, "parameters": 1000 * dim, "dim": dim, "tasks": tasks, "failed": {}, "languages": languages}
+    benchmarks = {"MTEB(eng, v2)": {"mean": level, "tasks": 40, "left_out": 1}}
+    return {"model": model, "parameters": 1000 * dim, "dim": dim, "tasks": tasks, "failed": {}, "languages": languages,
+            "benchmarks": benchmarks}  # fmt: skip
 
 
 @pytest.fixture
@@ -50,7 +53,7 @@ def inputs(tmp_path: Path) -> dict[str, Artifact]:
 
         return produce(root, ArtifactKey(stage, name, 1, {}, parents or {}), write)
 
-    corpus = make("corpus", "corpus", {})
+    corpus = make("corpus", "corpus", {"report/corpus.html": "<p>a card</p>"})
     steps = [
         {"step": step, "loss": 5 / (step + 1), "tokens": 100, "seconds": 0.5, "data_wait": 0.01} for step in range(50)
     ]
@@ -65,7 +68,10 @@ def inputs(tmp_path: Path) -> dict[str, Artifact]:
     }
     evaluations = {
         f"evaluate:{label}": make(
-            "evaluate", f"evaluate.{label}", {"summary.json": json.dumps(summary(label, *level))}, {"model": train}
+            "evaluate",
+            f"evaluate.{label}",
+            {"summary.json": json.dumps(summary(label, *level)), **SPEED},
+            {"model": train},
         )
         for label, level in levels.items()
     }

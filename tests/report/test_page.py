@@ -62,7 +62,15 @@ def test_a_browser_draws_every_section(page: Path, tmp_path: Path, theme: str) -
     assert 'data-ready="yes"' in document
     assert f'data-theme="{theme}"' in document
     assert document.count('class="cell s') == 48
-    assert document.count("<section") == 7
+    assert document.count("<section") == 8
     assert document.count('role="img"') >= 5
-    for part in ("Score by parameters", "base, untrained", "small, not distilled", "Cyrillic · 8", "†"):
+    for part in (
+        "Score by parameters",
+        "base, untrained",
+        "small, not distilled",
+        "Cyrillic · 8",
+        "†",
+        "F2LLM-v2 80M",
+        "report/corpus.html",
+    ):
         assert part in document

@@ -33,6 +33,7 @@ def write_outcome(
     metrics: Mapping[str, str],
     language_names: Mapping[str, str],
     corpus: Artifact | None,
+    benchmarks: Sequence[tuple[str, str]] = (),
 ) -> None:
     """Write everything into the draft.
 
@@ -45,6 +46,7 @@ def write_outcome(
         metrics: how the recipe calls a task's main score, where it does.
         language_names: English names by code.
         corpus: decides which tasks are marked as contaminated.
+        benchmarks: whole benchmarks that were asked for, a pair (benchmark, task) for each of their tasks.
     """
     judged = [verdict for verdict in verdicts if verdict.reason is None]
     folder = ("results", spec.name.replace("/", "__"), spec.revision)
@@ -68,6 +70,7 @@ def write_outcome(
         "mean_interval": _mean_interval(judged, config),
         "tasks": tasks,
         "failed": failed,
+        "benchmarks": _benchmarks(benchmarks, tasks),
         "languages": {
             subset: {"script": script, "name": language_names.get(code, code)}
             for subset, (code, script) in languages.items()
@@ -76,6 +79,17 @@ def write_outcome(
     draft.write_json(summary, "summary.json")
     _write_text(draft, model_card(summary), "README.md")
     draft.count(tasks=len(tasks), failed=len(failed), **{task: figures["mean"] for task, figures in tasks.items()})
+
+
+def _benchmarks(members: Sequence[tuple[str, str]], tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Mean over the tasks of each benchmark, and how many of them it leaves out."""
+    found: dict[str, Any] = {}
+    for name in dict.fromkeys(benchmark for benchmark, _ in members):
+        wanted = [task for benchmark, task in members if benchmark == name]
+        means = [tasks[task]["mean"] for task in wanted if task in tasks]
+        left_out = len(wanted) - len(means)
+        found[name] = {"mean": fmean(means) if means else None, "tasks": len(means), "left_out": left_out}
+    return found
 
 
 def decontaminated(corpus: Artifact | None) -> set[str]:

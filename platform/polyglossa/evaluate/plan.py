@@ -40,6 +40,8 @@ class PlannedTask:
     metric: str | None = None
     """How the recipe calls the main score, where it does."""
     reason: str | None = None
+    benchmarks: tuple[str, ...] = ()
+    """Whole mteb benchmarks that it belongs to and that were asked for."""
 
 
 def plan_heldout(config: EvaluateConfig, corpus: Artifact, most_shares: int) -> list[PlannedTask]:

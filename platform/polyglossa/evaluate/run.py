@@ -1,7 +1,7 @@
 """The Ray graph of evaluation: embed the held-out texts once, then judge shares of all tasks, on a pool of actors.
 
 Inputs: `corpus` (its held-out sets) and `model` (its `model/`). The artifact holds mteb's own result files under
-`results/<model>/<revision>/`, the samples behind them, and `summary.json`:
+`results/<model>/<revision>/`, the samples behind them, `speed.json` and `summary.json`:
 {"model", "parameters", "dim", "mean", "tasks": {task: {"metric", "type", "mean", "interval", "mean_distinct"?,
 "by_language", "widths"}}, "failed": {task: reason}, "languages"}.
 """
@@ -226,7 +226,9 @@ def judge_model(
     names = pool.first("language_names", _codes(verdicts))
     judged = [verdict for task in planned if (verdict := verdicts[task.name]) is not None]
     metrics = {task.name: task.metric for task in planned if task.metric is not None}
-    write_outcome(draft, spec, facts, config, judged, metrics, names, corpus)
+    benchmarks = [(benchmark, task.name) for task in planned for benchmark in task.benchmarks]
+    write_outcome(draft, spec, facts, config, judged, metrics, names, corpus, benchmarks)
+    draft.write_json(pool.first("speed"), "speed.json")
     draft.count(texts_embedded=embedded + sum(verdict.embedded for verdict in fresh.values()))
 
 

@@ -3,10 +3,11 @@
 import json
 import logging
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 import mteb
@@ -32,6 +33,10 @@ from polyglossa.vectors import VectorStore
 
 _ENCODE = {"batch_size": 1024, "show_progress_bar": False}  # only mteb's loader cuts by it; the encoder has its own
 _UNKNOWN_ROWS = 20_000  # weight of a task whose size mteb does not tell
+
+
+_TIMED = 11
+_TIMED_TEXT = "Where does the river that runs through the old town begin, and how long is it? " * 2
 
 
 class UndefinedScoreError(PolyglossaError):
@@ -78,6 +83,18 @@ class Worker:
             fingerprint=self.source.fingerprint,
             meta=json.loads(json.dumps(self.meta.to_dict(), default=str)),
         )
+
+    def speed(self) -> dict[str, float | int | None]:
+        """Time one text at a time, as a query comes; a model that does not answer has no time."""
+        spent = []
+        try:
+            for _ in range(_TIMED):
+                started = time.perf_counter()
+                self.source.embed([_TIMED_TEXT])
+                spent.append(time.perf_counter() - started)
+        except PolyglossaError:
+            return {"milliseconds_per_text": None, "threads": torch.get_num_threads()}
+        return {"milliseconds_per_text": 1000 * median(spent), "threads": torch.get_num_threads()}
 
     def embed(self, texts: list[str]) -> Floats:
         """Return raw states [N, D] of rendered texts."""
@@ -134,7 +151,11 @@ class Worker:
 
     def plan_named(self, config: EvaluateConfig) -> list[PlannedTask]:
         """Look up the tasks that a recipe names; one that mteb does not know is planned with its reason."""
-        return list({task.name: task for task in _named(config)}.values())
+        planned: dict[str, PlannedTask] = {}
+        for task in _named(config):
+            before = planned[task.name].benchmarks if task.name in planned else ()
+            planned[task.name] = replace(task, benchmarks=(*before, *task.benchmarks))
+        return list(planned.values())
 
     def language_names(self, languages: Sequence[str]) -> dict[str, str]:
         """Name languages in English, where their ISO 639-3 code has a name."""
@@ -206,9 +227,10 @@ def _named(config: EvaluateConfig) -> Iterator[PlannedTask]:
         except KeyError:
             known = ", ".join(BENCHMARKS)
             raise DataError(f"evaluate.benchmarks: {preset!r} is not one of mteb's nor one of {known}.") from None
+        whole = (str(benchmark.name),) if not config.task_types and not config.languages else ()
         for task in benchmark.tasks:
             if not config.task_types or task.metadata.type in config.task_types:
-                yield _planned(task.filter_languages(list(config.languages) or None))
+                yield replace(_planned(task.filter_languages(list(config.languages) or None)), benchmarks=whole)
 
 
 def _planned(task: Any) -> PlannedTask:

@@ -98,31 +98,47 @@ function span(values, pad = 0.08) {
 
 /* Charts are drawn as wide as their place: a scaled-down drawing would have unreadable text on a phone. */
 const room = (id) => Math.max(300, Math.min(560, $(id).clientWidth || 520));
-function sizeChart(task) {
-  const shown = models.filter((model) => model.tasks[task] && model.parameters);
-  const scores = shown.map((model) => model.tasks[task].mean);
-  const sizes = shown.map((model) => Math.log10(model.parameters));
+/* What a score is held against: each model is a point, or, by width, each of its widths. */
+const COSTS = {
+  parameters: { title: "parameters", text: short, points: (model, task) => (model.parameters ? [[model.parameters, model.tasks[task].mean, ""]] : []) },
+  milliseconds: { title: "milliseconds for one text", text: (value) => `${+value.toPrecision(2)}`,
+    points: (model, task) => (model.milliseconds ? [[model.milliseconds, model.tasks[task].mean, ""]] : []) },
+  bytes: { title: "bytes of a vector (float32)", text: short,
+    points: (model, task) => Object.entries(model.tasks[task].widths || {}).map(([width, value]) => [4 * width, value, ` at ${width}`]) },
+};
+const widest = (model) => model.dim * 4;
+function sizeChart(task, cost) {
+  const { title, text, points } = COSTS[cost];
+  const shown = models.filter((model) => model.tasks[task]).flatMap((model) =>
+    points(model, task).map(([value, mean, mark]) => ({ model, value, mean, mark, full: !mark || value === widest(model) })));
+  if (!shown.length) return make("p", { class: "lead" }, `No ${title} were measured for this task.`);
+  const scores = shown.map((point) => point.mean), sizes = shown.map((point) => Math.log10(point.value));
   const x = span(sizes, 0.18), y = span([...scores, Math.max(0, Math.min(...scores))]);
-  const list = [...new Set(members.map((model) => model.parameters))];
+  const xTicks = cost === "parameters" ? [...new Set(members.map((model) => Math.log10(model.parameters)))] : [...new Set(sizes)].sort((a, b) => a - b)
+    .filter((value, index, all) => index === 0 || index === all.length - 1 || value - all[index - 1] > (x[1] - x[0]) / 9);
   const { svg, px, py } = axes({ width: room("size"), height: 320, x, y: [Math.max(0, y[0]), y[1]], yTicks: ticks(Math.max(0, y[0]), y[1]),
-    yText: (value) => `${+value.toFixed(3)}`, xTicks: list.map(Math.log10), xText: (value) => short(10 ** value), xTitle: "parameters" });
-  const front = shown.filter((model) => model.kind === "member").filter((model, _, all) =>
-    !all.some((other) => other.parameters < model.parameters && other.tasks[task].mean >= model.tasks[task].mean))
-    .sort((a, b) => a.parameters - b.parameters);
+    yText: (value) => `${+value.toFixed(3)}`, xTicks, xText: (value) => text(10 ** value), xTitle: title });
+  const front = shown.filter((point) => point.model.kind === "member").filter((point, _, all) =>
+    !all.some((other) => other !== point && other.value <= point.value && other.mean >= point.mean && (other.value < point.value || other.mean > point.mean)))
+    .sort((a, b) => a.value - b.value);
   if (front.length > 1)
-    svg.append(draw("path", { d: path(front.map((model) => [px(Math.log10(model.parameters)), py(model.tasks[task].mean)])),
+    svg.append(draw("path", { class: "front", d: path(front.map((point) => [px(Math.log10(point.value)), py(point.mean)])),
       fill: "none", stroke: "var(--soft)", "stroke-dasharray": "4 4" }));
-  for (const model of shown) {
-    const [cx, cy] = [px(Math.log10(model.parameters)), py(model.tasks[task].mean)];
-    const around = model.tasks[task].interval;
+  const labels = [];
+  for (const { model, value, mean, mark, full } of shown) {
+    const [cx, cy] = [px(Math.log10(value)), py(mean)], around = full && model.tasks[task].interval;
     if (around) svg.append(draw("line", { x1: cx, x2: cx, y1: py(around[0]), y2: py(around[1]), stroke: model.colour, "stroke-width": 2, "stroke-opacity": 0.5 }));
     const solid = model.kind === "member";
-    svg.append(hint(draw("circle", { cx, cy, r: solid ? 7 : 6, fill: solid ? model.colour : "var(--panel)", stroke: model.colour, "stroke-width": 2 }),
-      `${model.name}\n${score(model.tasks[task].mean, 4)}, ${short(model.parameters)} parameters`));
+    svg.append(hint(draw("circle", { cx, cy, r: full ? (solid ? 7 : 6) : 4, fill: solid ? model.colour : "var(--panel)", stroke: model.colour, "stroke-width": 2 }),
+      `${model.name}${mark}\n${score(mean, 4)}, ${text(value)} ${title}${cost === "parameters" || !model.parameters ? "" : `, ${short(model.parameters)} parameters`}`));
+    if (!full) continue;
     const side = cx > room("size") * 0.6 ? -1 : 1;
-    svg.append(draw("text", { x: cx + side * 12, y: cy + 4, "text-anchor": side > 0 ? "start" : "end", class: solid ? "name" : "" }, model.name));
+    let below = cy + 4;
+    while (labels.some(([x, y]) => Math.abs(x - cx) < 90 && Math.abs(y - below) < 13)) below += 13;
+    labels.push([cx, below]);
+    svg.append(draw("text", { x: cx + side * 12, y: below, "text-anchor": side > 0 ? "start" : "end", class: solid ? "name" : "" }, model.name));
   }
-  svg.setAttribute("aria-label", `Score on ${task} by parameters`);
+  svg.setAttribute("aria-label", `Score on ${task} by ${title}`);
   return svg;
 }
 function widthChart(task) {
@@ -218,7 +234,8 @@ function mainTask() {
 }
 function showQuality() {
   const task = $("task").value;
-  $("size").replaceChildren(sizeChart(task));
+  $("sizecaption").textContent = `Score by ${COSTS[$("cost").value].title}; dashes join what no other member beats`;
+  $("size").replaceChildren(sizeChart(task, $("cost").value));
   $("widths").replaceChildren(widthChart(task));
 }
 function showTasks() {
@@ -324,6 +341,9 @@ function showData() {
   const counts = family.corpus;
   if (counts.rows_in !== undefined)
     blocks.push(make("p", {}, `${whole(counts.rows_in)} rows read, ${whole(counts.rows_out)} kept, ${whole(counts.rows_in - counts.rows_out)} rejected with a reason.`));
+  const pages = { corpus: "Corpus card: languages, sources, rejects, sampled rows", mine: "Audit of the mined negatives" };
+  const links = Object.entries(pages).filter(([role]) => family.links[role]).map(([role, text]) => make("p", {}, make("a", { href: family.links[role] }, text)));
+  blocks.push(...links);
   if (counts.rejects) blocks.push(table(["reason", "rows rejected"], Object.entries(counts.rejects).sort((a, b) => b[1] - a[1]).map(([reason, rows]) => ({ cells: [cell(reason.replaceAll("_", " ")), cell(whole(rows), rows)] })), { classes: ["text"] }));
   if (family.mine) {
     const sources = Object.entries(family.mine.sources);
@@ -331,7 +351,7 @@ function showData() {
       sources.map(([name, source]) => ({ cells: [cell(name), cell(whole(source.rows_mined)), cell(whole(source.negatives)), cell(score(source.positive_mean)), cell(score(source.negative_mean)), cell(`${(100 * source.short_share).toFixed(1)} %`)] })), { classes: ["text"] })),
       make("div", { class: "small" }, sources.map(([name, source]) => make("figure", {}, make("figcaption", {}, `${name}: cosines of positives (blue) and negatives (orange)`), histogram(source, family.mine.bins)))));
   }
-  $("audits").replaceChildren(...blocks);
+  $("audits").replaceChildren(...blocks.map((block) => (block.tagName === "TABLE" ? make("div", { class: "scroll" }, block) : block)));
   $("data").hidden = !blocks.length;
 }
 function showLineage() {
@@ -359,6 +379,15 @@ function showLineage() {
   $("graph").replaceChildren(svg);
 }
 
+function showPeers() {
+  const peers = family.peers;
+  if (!peers) return;
+  $("peers").hidden = false;
+  $("peersource").textContent = `Means over the tasks of whole benchmarks. Peers as published: ${peers.source}.`;
+  $("peertable").replaceChildren(table(["model", "parameters", "width", ...peers.benchmarks], peers.rows.map((row) => ({ class: row.ours ? "" : "base", cells: [
+    cell(row.name), cell(row.parameters ? whole(row.parameters) : "–", row.parameters), cell(`${row.dim}`, row.dim),
+    ...peers.benchmarks.map((name) => cell(row.means[name] === undefined ? "–" : `${score(row.means[name], 4)}${row.left_out[name] ? ` (${row.left_out[name]} tasks left out)` : ""}`, row.means[name] ?? null))] })), { sortable: true }));
+}
 function options(select, names, chosen) {
   select.replaceChildren(...names.map(([value, text]) => make("option", { value }, text)));
   if (chosen !== undefined) select.value = chosen;
@@ -369,12 +398,14 @@ function setTheme(theme) {
 setTheme(new URLSearchParams(location.search).get("theme") || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
 $("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
 options($("task"), taskNames.map((task) => [task, `${task} (${metric(task)})`]), mainTask());
+options($("cost"), Object.entries(COSTS).filter(([name]) => name !== "milliseconds" || members.some((member) => member.milliseconds)).map(([name, { title }]) => [name, title]));
 options($("member"), members.map((member) => [member.name, member.name]));
 options($("figure"), Object.entries(FIGURES).filter(([name]) => family.training.some((run) => run.columns[name])));
 $("legend").replaceChildren(...members.map((member) => make("span", {}, make("i", { class: "dot", style: `background:${member.colour}` }), member.name)));
-showFamily(); showTasks(); showData(); showLineage(); showQuality(); showLanguages();
+showFamily(); showTasks(); showPeers(); showData(); showLineage(); showQuality(); showLanguages();
 if (family.training.length) showTraining(); else $("training").hidden = true;
 $("task").addEventListener("change", () => { showQuality(); showLanguages(); });
+$("cost").addEventListener("change", showQuality);
 for (const id of ["member", "view"]) $(id).addEventListener("change", showLanguages);
 $("find").addEventListener("input", showLanguages);
 addEventListener("resize", showQuality);

@@ -5,6 +5,7 @@ negatives were mined. Nothing heavy runs here, so there is no Ray in it.
 """
 
 import json
+import posixpath
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from polyglossa.recipe.report import ReportConfig
 from polyglossa.report.curves import thin
 from polyglossa.report.lineage import lineage
 from polyglossa.report.page import render_page
+from polyglossa.report.peers import peers
 from polyglossa.report.results import family_results
 
 STAGE = "report"
@@ -48,6 +50,7 @@ def page_data(
     config: ReportConfig, summaries: Mapping[str, Mapping[str, Any]], inputs: Mapping[str, Artifact]
 ) -> dict[str, Any]:
     """Gather all that the page shows."""
+    speeds = {role.removeprefix(_EVALUATE): _speed(one) for role, one in inputs.items() if role.startswith(_EVALUATE)}
     names = ", ".join(member.name for member in config.members)
     training = [
         {"label": role.removeprefix(_TRAIN), "columns": thin(_metrics(artifact))}
@@ -58,21 +61,44 @@ def page_data(
     audited = mined is not None and exists(mined.at("audit.json"))
     return {
         "title": f"Polyglossa family: {names}",
-        "members": [_member(member, summaries) for member in config.members],
+        "members": [_member(member, summaries, speeds) for member in config.members],
         "languages": {code: about for one in summaries.values() for code, about in one["languages"].items()},
         "training": training,
         "corpus": inputs["corpus"].counts,
         "mine": _audit(mined.read_json("audit.json")) if mined is not None and audited else None,
+        "links": _links(inputs),
+        "peers": peers(config, summaries),
         "lineage": lineage(inputs.values()),
     }
 
 
-def _member(member: Any, summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _speed(evaluation: Artifact) -> float | None:
+    """Milliseconds that one text takes, where it was measured."""
+    if not exists(evaluation.at("speed.json")):
+        return None
+    milliseconds: float | None = evaluation.read_json("speed.json")["milliseconds_per_text"]
+    return milliseconds
+
+
+def _links(inputs: Mapping[str, Artifact]) -> dict[str, str]:
+    """Pages of other artifacts, as this page reaches them: artifacts lie beside each other under one root."""
+    pages = {"corpus": ("report", "corpus.html"), "mine": ("report", "mining.html")}
+    return {
+        role: posixpath.join("..", "..", *inputs[role].uri.rstrip("/").split("/")[-2:], *parts)
+        for role, parts in pages.items()
+        if role in inputs and exists(inputs[role].at(*parts))
+    }
+
+
+def _member(
+    member: Any, summaries: Mapping[str, Mapping[str, Any]], speeds: Mapping[str, float | None]
+) -> dict[str, Any]:
     def shown(label: str | None) -> dict[str, Any] | None:
         if label is None:
             return None
         summary = summaries[label]
         figures = {key: summary[key] for key in ("parameters", "dim", "tasks", "failed")}
+        figures["milliseconds"] = speeds.get(label)
         # Which names equal the English one is a second mean; a second map of languages would only crowd the page.
         figures["tasks"] = {
             name: {key: value for key, value in task.items() if key != "by_language_distinct"}

@@ -1,0 +1,47 @@
+"""Peers' published figures beside ours, on the benchmarks that a member was judged by as a whole. Pure."""
+
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+from polyglossa.recipe.report import ReportConfig
+
+
+def published() -> dict[str, Any]:
+    """Means over the tasks of a benchmark as their authors published them, and where."""
+    return dict(json.loads(files("polyglossa.report").joinpath("peers.json").read_text(encoding="utf-8")))
+
+
+def peers(config: ReportConfig, summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Put members and peers side by side; None where no member was judged by a benchmark that a peer published.
+
+    Args:
+        config: members and the labels of their evaluations.
+        summaries: `summary.json` of each evaluation, by label.
+
+    Returns:
+        `source`, `benchmarks` (names), and `rows`: {"name", "parameters", "dim", "ours", "means": {benchmark: mean},
+        "left_out": {benchmark: tasks that our mean leaves out}}.
+    """
+    theirs = published()
+    known = {name for model in theirs["models"] for name in model["benchmarks"]}
+    rows = []
+    for member in config.members:
+        summary = summaries[member.name]
+        judged = {name: one for name, one in summary.get("benchmarks", {}).items() if name in known and one["tasks"]}
+        if judged:
+            means = {name: one["mean"] for name, one in judged.items()}
+            left_out = {name: one["left_out"] for name, one in judged.items() if one["left_out"]}
+            rows.append({**_size(summary), "name": member.name, "ours": True, "means": means, "left_out": left_out})
+    shared = sorted({name for row in rows for name in row["means"]})
+    if not shared:
+        return None
+    for model in theirs["models"]:
+        means = {name: model["benchmarks"][name] for name in shared if name in model["benchmarks"]}
+        rows.append({**_size(model), "name": model["name"], "ours": False, "means": means, "left_out": {}})
+    return {"source": theirs["source"], "benchmarks": shared, "rows": rows}
+
+
+def _size(model: Mapping[str, Any]) -> dict[str, Any]:
+    return {"parameters": model["parameters"], "dim": model["dim"]}
