@@ -1,0 +1,76 @@
+"""What mined negatives bring: the same training with mined and with random ones, equal steps, several seeds.
+
+    python jobs/bench/mined.py [RECIPE] --seeds 3 --steps 60          # make bench-mined: quickstart
+
+Both arms go through the same stages; random negatives are what the miner fills in where every candidate is refused
+(`mine: {max_score: -2, short: fill}`). Queries and metric are those of the recipe's held-out searches. What is trained
+is the first member's last stage. The last line is one JSON object.
+"""
+
+import argparse
+import json
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from polyglossa.pipelines.command import errors_in_one_line, load_profile
+from polyglossa.pipelines.graph import build
+from polyglossa.pipelines.run import make
+from polyglossa.recipe import Profile, load_recipe
+
+QUICKSTART = Path(__file__).parents[1] / "recipes" / "quickstart.yaml"
+ARMS: Mapping[str, tuple[str, ...]] = {
+    "mined": (),
+    "random": ("mine.max_score=-2.0", "mine.short=fill"),
+}
+
+
+def main() -> None:
+    """Train both arms with every seed and compare them."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("recipe", nargs="?", type=Path, default=QUICKSTART, help="recipe file (YAML)")
+    parser.add_argument("--set", action="append", default=[], metavar="A.B.C=VALUE", help="override one value")
+    parser.add_argument("--profile", type=Path, help="placement profile (YAML); default: local")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=60)
+    options = parser.parse_args()
+    with errors_in_one_line("bench/mined.py"):
+        scores = {
+            arm: [_trained(options, [*options.set, *changes], seed) for seed in range(options.seeds)]
+            for arm, changes in ARMS.items()
+        }
+    print(json.dumps({"steps": options.steps, "seeds": options.seeds, **compare(scores)}))
+
+
+def _trained(options: argparse.Namespace, overrides: list[str], seed: int) -> dict[str, float]:
+    """Train one arm with one seed; returns the main score of each held-out search."""
+    stage = load_recipe(options.recipe, overrides).members[0].stages[-1]
+    settings = [f"training.{stage}.seed={seed}", f"training.{stage}.steps={options.steps}"]
+    recipe = load_recipe(options.recipe, [*overrides, *settings])
+    profile: Profile = load_profile(options.profile)
+    node = f"evaluate.{recipe.members[0].name}"
+    summary = make(recipe, profile, build(recipe).needed_for([node]))[node].read_json("summary.json")
+    return {name: task["mean"] for name, task in summary["tasks"].items() if task["type"] == "Retrieval"}
+
+
+def compare(scores: Mapping[str, list[dict[str, float]]]) -> dict[str, Any]:
+    """Mean and spread of each arm by search, and what mining adds.
+
+    Args:
+        scores: arm → scores by search, one dict a seed.
+    """
+    figures: dict[str, Any] = {}
+    for search in scores["mined"][0]:
+        found = {arm: [one[search] for one in runs] for arm, runs in scores.items()}
+        means = {arm: statistics.fmean(values) for arm, values in found.items()}
+        figures[search] = {
+            **{arm: [round(value, 4) for value in values] for arm, values in found.items()},
+            "mined_minus_random": round(means["mined"] - means["random"], 4),
+            "worst_mined_minus_best_random": round(min(found["mined"]) - max(found["random"]), 4),
+        }
+    return figures
+
+
+if __name__ == "__main__":
+    main()
