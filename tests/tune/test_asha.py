@@ -22,10 +22,10 @@ class Named:
         self.trial_id = f"trial-{number}"
 
 
-def search(scheduler: str = "asha") -> Search:
+def search(*, early_stopping: bool = True) -> Search:
     space = {"a": {"uniform": [0.0, 1.0]}}
     config = validate(TuneConfig, {"space": space, "trials": 12, "rungs": {"first": FIRST, "factor": FACTOR}}, "tune")
-    return Search(config, TunePlacement(), "unused", lambda values: None, scheduler, TOTAL, FIRST)
+    return Search(config, TunePlacement(), "unused", lambda values: None, early_stopping, TOTAL, FIRST)
 
 
 def learned(quality: float, step: int) -> float:
@@ -87,6 +87,6 @@ def test_a_search_killed_at_any_event_ends_with_the_same_trials(tmp_path: Path) 
 
 
 def test_without_a_scheduler_nothing_stops(tmp_path: Path) -> None:
-    scheduler: Any = scheduler_of(search("none"), Journal(str(tmp_path)))
+    scheduler: Any = scheduler_of(search(early_stopping=False), Journal(str(tmp_path)))
     decision = scheduler.on_trial_result(None, Named(0), {"step": 5, "score": 0.0, "final": False})
     assert decision == TrialScheduler.CONTINUE

@@ -50,7 +50,7 @@ def found(folder: Path) -> dict[str, Any]:
 
 
 def journal(folder: Path) -> Journal | None:
-    folders = list(folder.glob("runs/toy/tune/*/journal"))
+    folders = list(folder.glob("runs/toy/tune/*/trials-journal"))
     return Journal(str(folders[0])) if folders else None
 
 
@@ -134,3 +134,19 @@ def _kill_a_student(run: subprocess.Popen[str]) -> int:
                 continue
         time.sleep(0.1)
     raise AssertionError("no student was seen")
+
+
+def test_a_population_trains_through_its_generations(tmp_path: Path) -> None:
+    space = {"training.distil.learning_rate": {"loguniform": [1e-4, 1e-2]}}
+    outcome = finish(tmp_path, trials=3, scheduler="pbt", space=space)
+    assert [trial["number"] for trial in outcome["trials"]] == [0, 1, 2]
+    for trial in outcome["trials"]:
+        assert trial["state"] == "finished"
+        assert [rung["step"] for rung in trial["rungs"]] == [2, 4, 8]
+        assert trial["rungs"][-1]["parameters"] > 0
+    known = journal(tmp_path)
+    assert known is not None
+    starts = [record.start for record in known.trials()]
+    assert starts[:3] == [None] * 3
+    assert set(starts[3:6]) < {0, 1, 2}, "one of three goes on from another"
+    assert not list(tmp_path.rglob("kept"))

@@ -2,6 +2,9 @@
 
 import json
 import re
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +15,7 @@ from polyglossa.pipelines.tune.results import best_of, comparable_step, importan
 from polyglossa.recipe.load import validate
 from polyglossa.recipe.tune import TuneConfig
 
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SPACE = {"training.a.rate": {"uniform": [0.0, 1.0]}, "members.small.prune.layers": {"choice": [1, 2, 3]}}
 OWN = {"training.a.rate": 0.5, "members.small.prune.layers": 2}
 
@@ -78,3 +82,30 @@ def test_the_page_stands_alone_and_no_text_breaks_out_of_its_data() -> None:
     carried = re.search(r'<script id="search-data" type="application/json">(.*?)</script>', page, re.S)
     assert carried is not None
     assert json.loads(carried.group(1)) == found
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
+def test_a_browser_draws_every_picture(tmp_path: Path) -> None:
+    assert CHROMIUM is not None
+    shown = [
+        {"number": one.number, "values": one.values, "state": one.state, "reason": one.reason, "rungs": one.rungs}
+        for one in trials()
+    ]
+    seeds = {"part": "unseen", "seeds": [1, 2], "recipe": [0.5, 0.6], "best": [0.6, 0.7]}
+    found = {
+        "recipe": "toy", "member": "small", "searcher": "optuna", "scheduler": "asha", "space": SPACE, "own": OWN,
+        "trials": shown, "best": 8, "front": pareto(trials()), "importance": importance(tune(), trials(), OWN),
+        "comparison": {**seeds, "difference": 0.1, "low": 0.05, "high": 0.15},
+        "figures": {"trials": 13, "finished": 6, "stopped": 6, "failed": 1},
+    }  # fmt: skip
+    page = tmp_path / "tune.html"
+    page.write_text(render_search(found), encoding="utf-8")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
+    command = [CHROMIUM, *flags, f"file://{page}"]
+    document = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert 'data-ready="yes"' in document
+    assert document.count('role="img"') == 3
+    assert document.count('class="trial stopped"') == 2 * 6
+    assert document.count('class="share"') == 2
+    assert len(re.findall(r"<tr[^>]* data-trial=", document)) == 13
+    assert "+0.1000" in document

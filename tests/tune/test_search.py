@@ -70,6 +70,7 @@ def test_a_finished_search_is_not_repeated(searched: tuple[Recipe, Artifact]) ->
     assert _walked(searched[0], "tune").uri == searched[1].uri
 
 
+@pytest.mark.slow
 def test_the_best_recipe_run_plainly_gives_its_trials_score_again(searched: tuple[Recipe, Artifact]) -> None:
     recipe, found = searched
     best = load_recipe(found.at("best.yaml"))

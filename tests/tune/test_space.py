@@ -45,6 +45,8 @@ def test_a_space_that_leads_out_of_valid_recipes_is_refused(space: dict[str, Any
         ({"searcher": "grid"}, "a grid cannot list a range"),
         ({"trials": None}, "trials: is missing"),
         ({"objectives": ["size"]}, "must begin with `quality`"),
+        ({"scheduler": "pbt"}, "members.small.prune.layers: cannot change while a model trains"),
+        ({"scheduler": "pbt", "searcher": "optuna"}, "pbt moves values by itself"),
     ],
 )
 def test_settings_that_do_not_hold_together_are_refused(changes: dict[str, Any], said: str) -> None:

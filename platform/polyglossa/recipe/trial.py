@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 from polyglossa.errors import RecipeError
@@ -35,14 +36,30 @@ def trial_recipe(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     return validate(Recipe, data, f"tune.space: {said}" if said else "tune")
 
 
+_CHANGES_IN_TRAINING = (
+    "learning_rate", "min_learning_rate", "weight_decay", "clip", "objective.temperature", "objective.hard_weight",
+    "objective.in_batch_weight", "objective.score_margin", "objective.distillation_weight", "objective.teacher_terms.*",
+)  # fmt: skip
+
+
 def check_space(recipe: Recipe) -> None:
     """Try every dimension of the space at its ends, or at all its choices, the rest of the recipe as it is.
 
     Raises:
-        RecipeError: a path leads nowhere, or a value is out of range; or the searched member is none.
+        RecipeError: a path leads nowhere, or a value is out of range; or the searched member is none; or `pbt` is to
+            change what cannot change while a model trains.
     """
     assert recipe.tune is not None
-    searched_member(recipe)
+    member = recipe.member(searched_member(recipe))
+    if recipe.tune.scheduler == "pbt":
+        section = f"training.{member.stages[-1]}"
+        allowed = [f"{section}.{field}" for field in _CHANGES_IN_TRAINING]
+        for path in recipe.tune.space:
+            if not any(fnmatchcase(path, pattern) for pattern in allowed):
+                raise RecipeError(
+                    f"tune.space.{path}: cannot change while a model trains, as scheduler pbt wants; "
+                    f"of {section} these can: {', '.join(_CHANGES_IN_TRAINING)}."
+                )
     for path, dimension in recipe.tune.space.items():
         for value in dimension.probes:
             trial_recipe(recipe, {path: value})

@@ -102,7 +102,8 @@ class TuneConfig(Strict):
     """What TPE weighs against each other: score (up), parameters (down), seconds per text (down)."""
     scheduler: Literal["none", "asha", "pbt"] = "none"
     """`asha` stops the worse trials at rungs (Li et al. 2020, arXiv 1810.05934); `pbt` lets them go on from the better
-    ones' weights with perturbed values (Jaderberg et al. 2017, arXiv 1711.09846)."""
+    ones' weights with values moved (Jaderberg et al. 2017, arXiv 1711.09846): for the searcher `random` and fields that
+    may change while a model trains. Its winner went through several values; `best.yaml` holds the last ones."""
     rungs: RungConfig = RungConfig()
     """When trials report."""
     judge: JudgeConfig = JudgeConfig()
@@ -120,6 +121,8 @@ class TuneConfig(Strict):
             raise ValueError(f"space.{ranges[0]}: a grid cannot list a range; give `grid`, `choice` or `int`")
         if self.searcher != "grid" and self.trials is None:
             raise ValueError("trials: is missing; only the searcher `grid` knows how many there are")
+        if self.scheduler == "pbt" and (self.searcher != "random" or len(self.objectives) > 1):
+            raise ValueError("scheduler: pbt moves values by itself; take the searcher `random` and one objective")
         if self.objectives[:1] != ("quality",) or len(set(self.objectives)) < len(self.objectives):
             raise ValueError(f"objectives: {list(self.objectives)} must begin with `quality` and name each but once")
         return self

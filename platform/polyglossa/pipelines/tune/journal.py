@@ -33,6 +33,10 @@ class TrialRecord:
     """running, finished, stopped or failed."""
     reason: str | None = None
     """Why it failed."""
+    start: int | None = None
+    """Trial whose weights it went on from."""
+    until: int | None = None
+    """Step at which it ends before the recipe's last."""
 
     @property
     def last(self) -> Event | None:
@@ -70,9 +74,12 @@ class Journal:
         """One trial."""
         return _record(number, self._events[number])
 
-    def proposed(self, number: int, values: Mapping[str, Any]) -> None:
+    def proposed(
+        self, number: int, values: Mapping[str, Any], *, start: int | None = None, until: int | None = None
+    ) -> None:
         """Note what a trial tries, before it starts."""
-        self._write({"event": "proposed", "trial": number, "values": dict(values)})
+        more = {name: value for name, value in (("start", start), ("until", until)) if value is not None}
+        self._write({"event": "proposed", "trial": number, "values": dict(values), **more})
 
     def rung(self, number: int, report: Mapping[str, Any]) -> None:
         """Note a trial's report; one of the same step is there already after a retry, and stays."""
@@ -108,7 +115,7 @@ def _record(number: int, events: list[Event]) -> TrialRecord:
     record = TrialRecord(number, {})
     for event in events:
         if event["event"] == "proposed":
-            record.values = event["values"]
+            record.values, record.start, record.until = event["values"], event.get("start"), event.get("until")
         elif event["event"] == "rung":
             record.rungs.append(
                 {key: value for key, value in event.items() if key not in ("sequence", "event", "trial")}

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from polyglossa.engine.worker import Compute
+from polyglossa.engine.runs import Compute
+from polyglossa.errors import PolyglossaError
 from polyglossa.pipelines.run import run_nodes, walk
 from polyglossa.pipelines.tune.plan import SearchConfig, Widths, rung_steps, teacher_widths, trial_graph
 from polyglossa.pipelines.tune.student import Assignment
@@ -18,38 +19,58 @@ from polyglossa.recipe.trial import trial_recipe
 from polyglossa.recipe.tune import TuneConfig
 from polyglossa.train.run import plan_run
 
+KEPT = "kept"
+"""Folder of a trial with the checkpoint that another one goes on from."""
+
 
 class Maker:
     """From a trial's values to what its student is told to do."""
 
-    def __init__(self, config: SearchConfig, profile: Profile, root: str, folder: str) -> None:
+    def __init__(self, config: SearchConfig, profile: Profile, root: str) -> None:
         """Read the recipe.
 
         Args:
             config: recipe and search.
             profile: where stages run.
             root: storage root, shared by all trials.
-            folder: trials' own folders lie in it.
         """
         self._recipe: Recipe = config.whole()
         self._tune: TuneConfig = config.tune
-        self._profile, self._root, self._folder = profile, root, folder
+        self._profile, self._root = profile, root
         self._widths: Widths = teacher_widths(self._recipe)
 
     def total_steps(self, values: Mapping[str, Any]) -> int:
         """Say how many steps a trial takes."""
-        return self.assignment(0, values).run.total_steps
+        return self.assignment(0, values, folder="").run.total_steps
+
+    def prepared(self, **asked: Any) -> tuple[str | None, Assignment | None]:
+        """Prepare a trial as `assignment` does; the reason and no assignment where that must fail each time."""
+        try:
+            return None, self.assignment(**asked)
+        except PolyglossaError as error:
+            return str(error), None
 
     def assignment(
-        self, number: int, values: Mapping[str, Any], known: Sequence[int] = (), first: int = 1
+        self,
+        number: int,
+        values: Mapping[str, Any],
+        *,
+        folder: str,
+        known: Sequence[int] = (),
+        first: int = 1,
+        start: int | None = None,
+        until: int | None = None,
     ) -> Assignment:
         """Make all that a trial needs, and say what its student does.
 
         Args:
             number: of the trial.
             values: its overrides.
+            folder: trials' own folders lie in it.
             known: steps whose reports are in the journal already.
             first: steps of the first rung.
+            start: trial whose weights it goes on from.
+            until: step at which it ends; None is the last one.
 
         Raises:
             PolyglossaError: the values make no valid recipe, or a stage refuses them.
@@ -58,10 +79,12 @@ class Maker:
         artifacts = walk(graph.nodes, self._root, partial(run_nodes, profile=self._profile))
         config = graph.student.config
         assert isinstance(config, TrainConfig)
-        own = posixpath.join(self._folder, f"{number:05d}")
+        own = posixpath.join(folder, f"{number:05d}")
         inputs = {role: artifacts[name] for role, name in graph.student.inputs.items()}
         run = plan_run(f"trial-{number}", config, inputs, f"{own}/work/output", f"{own}/work/checkpoints")
-        rungs = rung_steps(first, self._tune.rungs.factor, run.total_steps)
+        rungs = rung_steps(first, self._tune.rungs.factor, run.total_steps) if until is None else (until,)
+        if start is not None and until is None:
+            rungs = ()
         train, place = self._profile.train, self._profile.tune
         return Assignment(
             run=run,
@@ -77,6 +100,9 @@ class Maker:
             corpus_uri=artifacts["corpus"].uri,
             sets=self._tune.judge.sets or self._recipe.evaluate.heldout,
             judge=self._tune.judge,
+            until=until,
+            start_uri=None if start is None else posixpath.join(folder, f"{start:05d}", KEPT),
+            kept_uri=posixpath.join(own, KEPT),
             samples_uri=f"{own}/samples.json",
             timed="latency" in self._tune.objectives,
         )

@@ -8,6 +8,7 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from itertools import product
 from typing import Any
 
@@ -38,6 +39,26 @@ class Observation:
     """By `TuneConfig.objectives`, where it ran to its end."""
 
 
+@dataclass(frozen=True)
+class Proposal:
+    """What a trial tries."""
+
+    values: Values
+    start: int | None = None
+    """Trial whose weights it goes on from; None starts afresh."""
+    until: int | None = None
+    """Step at which it ends; None is the recipe's last."""
+
+
+class Later(Enum):
+    """The next proposal has to wait for trials that still run."""
+
+    LATER = "later"
+
+
+LATER = Later.LATER
+
+
 def propose(config: TuneConfig, number: int, observations: Sequence[Observation]) -> Values | None:
     """Say what trial `number` tries; None where the search has no more trials.
 
@@ -65,10 +86,11 @@ def grid(space: Space) -> list[Values]:
 
 def draw(space: Space, seed: int, number: int) -> Values:
     """Draw a trial's values at random."""
-    return {path: _drawn(axis, random.Random(f"{seed}/{number}/{path}")) for path, axis in space.items()}
+    return {path: drawn(axis, random.Random(f"{seed}/{number}/{path}")) for path, axis in space.items()}
 
 
-def _drawn(axis: Dimension, chance: random.Random) -> Any:
+def drawn(axis: Dimension, chance: random.Random) -> Any:
+    """Draw one value of a dimension."""
     if axis.uniform is not None:
         return chance.uniform(*axis.uniform)
     if axis.loguniform is not None:

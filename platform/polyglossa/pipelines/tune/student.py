@@ -14,19 +14,23 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow.fs as pafs
 import torch
 import torch.distributed as dist
 
-from polyglossa.artifact import clear, open_artifact, write_json
+from polyglossa.artifact import clear, open_artifact, open_storage, write_json
 from polyglossa.collectives import world_size
 from polyglossa.engine.ahead import BatchesAhead
 from polyglossa.engine.batch import RankBatch
 from polyglossa.engine.callbacks import DivergedError
+from polyglossa.engine.checkpoint import Writer
 from polyglossa.engine.export import write_model
 from polyglossa.engine.loop import StepRecord
+from polyglossa.engine.position import latest, step_folder
+from polyglossa.engine.runs import Compute, TrainRun
 from polyglossa.engine.step import StepResult
 from polyglossa.engine.stream import local_batches
-from polyglossa.engine.worker import Compute, TrainRun, train
+from polyglossa.engine.worker import train
 from polyglossa.folders import local_folder
 from polyglossa.model.encoder import Encoder
 from polyglossa.pipelines.tune.judge import SEARCH, UNSEEN, Judge, Score
@@ -49,6 +53,12 @@ class Assignment:
     corpus_uri: str
     sets: tuple[str, ...]
     judge: JudgeConfig
+    until: int | None
+    """Step at which it stops and keeps its checkpoint for others; None goes on to the end."""
+    start_uri: str | None
+    """Where the checkpoint lies that it goes on from; None starts afresh."""
+    kept_uri: str
+    """Takes the checkpoint of step `until`."""
     samples_uri: str
     """Takes the score of every query at the end."""
     timed: bool
@@ -90,6 +100,7 @@ class Student:
         try:
             _join_alone(self._assignment.compute.device)
             run = self._assignment.run
+            self._take_over()
             train(
                 run,
                 self._assignment.compute,
@@ -100,6 +111,8 @@ class Student:
                 watchers=lambda backend: [_AtRungs(self, backend)],
             )
             self._reports.put(self._final())
+        except _StretchDone:
+            self._reports.put({**self._said(self._rung, self._score), "final": True})
         except DivergedError as error:
             self._reports.put({"step": 0, "score": 0.0, "failed": str(error), "final": True})
         except BaseException as error:
@@ -118,8 +131,25 @@ class Student:
             encoder = self._load(path)
             scores = self._judged().scores(encoder, instructed=self._instructed(encoder), part=SEARCH)
         clear(folder)
-        self._reports.put({**self._said(step, self._judged().summary(scores)), "final": False})
+        self._rung, self._score = step, self._judged().summary(scores)
+        if step == self._assignment.until:
+            writer = Writer(self._assignment.kept_uri, keep=1)
+            writer.save(step, backend)
+            writer.wait()
+            writer.close()
+            raise _StretchDone
+        self._reports.put({**self._said(step, self._score), "final": False})
         self._go.acquire()
+
+    def _take_over(self) -> None:
+        """Go on from another trial's checkpoint, unless this one has got further before it died."""
+        given, own = self._assignment.start_uri, self._assignment.run.checkpoint_uri
+        if given is not None and not latest(own):
+            step = latest(given)
+            with local_folder(step_folder(given, step)) as kept:
+                filesystem, path = open_storage(step_folder(own, step))
+                filesystem.create_dir(path, recursive=True)
+                pafs.copy_files(kept, path, source_filesystem=pafs.LocalFileSystem(), destination_filesystem=filesystem)
 
     def _final(self) -> Report:
         run, judge = self._assignment.run, self._judged()
@@ -166,6 +196,10 @@ class Student:
     def _instructed(self, encoder: Encoder) -> bool:
         """Judge with instructions what learned with them, as the evaluation stage does."""
         return bool(self._assignment.run.stage["instructions"]) or any(encoder.prompts.values())
+
+
+class _StretchDone(Exception):
+    """A stretch has reached its last step and its checkpoint is kept."""
 
 
 class _AtRungs:

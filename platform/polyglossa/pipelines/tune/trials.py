@@ -15,12 +15,12 @@ from ray.tune.search import Searcher
 from polyglossa.artifact import clear
 from polyglossa.errors import PolyglossaError, RecipeError
 from polyglossa.pipelines.tune.journal import Journal, TrialRecord
-from polyglossa.pipelines.tune.propose import Observation, Values
+from polyglossa.pipelines.tune.propose import Later, Observation, Proposal, Values
 from polyglossa.progress import Bar, say
 from polyglossa.recipe.placement import TunePlacement
 from polyglossa.recipe.tune import TuneConfig
 
-Propose = Callable[[int, list[Observation]], Values | None]
+Propose = Callable[[int, Journal], Proposal | Later | None]
 _TIME, _METRIC, _MODE = "step", "score", "max"
 
 
@@ -34,8 +34,8 @@ class Search:
     """Holds the trials' folders and, meanwhile, Ray Tune's notes."""
     check: Callable[[Values], None]
     """Raises RecipeError where values do not give a valid recipe."""
-    scheduler: str
-    """`none`, `asha` or `pbt`."""
+    early_stopping: bool
+    """Whether ASHA stops trials."""
     most_steps: int
     """Steps of the longest trial."""
     first_rung: int
@@ -47,6 +47,9 @@ class Proposals(Searcher):
     def __init__(self, search: Search, journal: Journal, propose: Propose) -> None:
         super().__init__(metric=_METRIC, mode=_MODE)
         self._search, self._journal, self._propose = search, journal, propose
+        for record in journal.trials():
+            if record.state == "running" and record.last and record.last["final"]:
+                journal.ended(record.number, *ending(record))
         self._interrupted = [record for record in journal.trials() if record.state == "running"]
         self._number = len(journal.trials())
 
@@ -54,11 +57,13 @@ class Proposals(Searcher):
         """Give the next trial's number and values."""
         if self._interrupted:
             return _config(self._interrupted.pop(0))
-        while (values := self._propose(self._number, observations(self._search.config, self._journal))) is not None:
+        while (proposal := self._propose(self._number, self._journal)) is not None:
+            if isinstance(proposal, Later):
+                return None
             number, self._number = self._number, self._number + 1
-            self._journal.proposed(number, values)
+            self._journal.proposed(number, proposal.values, start=proposal.start, until=proposal.until)
             try:
-                self._search.check(values)
+                self._search.check(proposal.values)
             except RecipeError as error:
                 self._journal.ended(number, "failed", str(error))
                 continue
@@ -77,7 +82,8 @@ class Proposals(Searcher):
 
 def _config(record: TrialRecord) -> dict[str, Any]:
     known = [rung["step"] for rung in record.rungs]
-    return {"number": record.number, "values": record.values, "known": known}
+    start, until = record.start, record.until
+    return {"number": record.number, "values": record.values, "known": known, "start": start, "until": until}
 
 
 class Notes(tune.Callback):
@@ -154,7 +160,7 @@ def scheduler_of(search: Search, journal: Journal) -> TrialScheduler:
 
     A trial that it would have stopped just when the search was killed is noted as stopped.
     """
-    if search.scheduler != "asha":
+    if not search.early_stopping:
         return FIFOScheduler()
     scheduler = ASHAScheduler(
         time_attr=_TIME,
