@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import ray
 
-from polyglossa.artifact import MANIFEST, Artifact, Draft, open_storage, read_json
+from polyglossa.artifact import Artifact, Draft, read_json
 from polyglossa.errors import PolyglossaError
-from polyglossa.evaluate.cache import VerdictCache, verdict_key
-from polyglossa.evaluate.instructions import prompts_for
+from polyglossa.evaluate.cache import VerdictCache
 from polyglossa.evaluate.outcome import write_outcome
 from polyglossa.evaluate.plan import PlannedTask, Share, files_fingerprint, in_order, plan_heldout, plan_local
 from polyglossa.evaluate.retrieval import shared_index_scores
-from polyglossa.evaluate.spec import ModelSpec
+from polyglossa.evaluate.settled import first_subset, known_verdict, language_codes, task_key, task_prompts
+from polyglossa.evaluate.spec import ModelSpec, model_of
 from polyglossa.evaluate.states import Floats
 from polyglossa.evaluate.verdict import Verdict, join
 from polyglossa.progress import Bar, track
@@ -84,25 +84,6 @@ def run_on(
         judge_model(pool, spec, config, corpus, draft)
     finally:
         stop_actors(pool)
-
-
-def model_of(config: EvaluateConfig, model: Artifact) -> ModelSpec:
-    """Say how a model artifact is judged: with instructions if its training gave queries theirs."""
-    return ModelSpec(
-        name=f"polyglossa/{model.manifest['name']}",
-        revision=model.hash,
-        path=open_storage(model.at("model"))[1],
-        instructed=_instructed(model.manifest),
-        max_tokens=config.max_tokens,
-    )
-
-
-def _instructed(manifest: Mapping[str, Any]) -> bool:
-    """Whether a model's training gave queries their instructions; an average's models all learned alike."""
-    if manifest["stage"] == "merge":
-        return _instructed(read_json(f"{manifest['parents']['model:0']['uri']}/{MANIFEST}"))
-    learned = manifest["config"].get("stage") or {}
-    return isinstance(learned, Mapping) and bool(learned.get("instructions"))
 
 
 def _judge_shared_index(
@@ -215,39 +196,21 @@ def judge_model(
     instructed = spec.instructed or any(facts.prompts.values())
     widths = facts.widths if config.widths else ()
     cache = VerdictCache(root, facts.fingerprint)
-    prompts = {task.name: _prompts(task, facts.prompts, instructed) for task in planned}
-    keys = {task.name: _key(task, config, prompts[task.name], widths) for task in planned}
-    verdicts = {task.name: _known(task, cache, keys[task.name]) for task in planned}
+    prompts = {task.name: task_prompts(task, facts.prompts, instructed) for task in planned}
+    keys = {task.name: task_key(task, config, prompts[task.name], widths) for task in planned}
+    verdicts = {task.name: known_verdict(task, cache, keys[task.name]) for task in planned}
     missing = [task for task in planned if verdicts[task.name] is None]
     embedded, fresh = _judge(pool, missing, prompts, widths, instructed=instructed)
     for name, found in fresh.items():
         cache.put(keys[name], found)
     verdicts |= fresh
-    names = pool.first("language_names", _codes(verdicts))
+    names = pool.first("language_names", language_codes(verdicts))
     judged = [verdict for task in planned if (verdict := verdicts[task.name]) is not None]
     metrics = {task.name: task.metric for task in planned if task.metric is not None}
     benchmarks = [(benchmark, task.name) for task in planned for benchmark in task.benchmarks]
     write_outcome(draft, spec, facts, config, judged, metrics, names, corpus, benchmarks)
     draft.write_json(pool.first("speed"), "speed.json")
     draft.count(texts_embedded=embedded + sum(verdict.embedded for verdict in fresh.values()))
-
-
-def _prompts(task: PlannedTask, pinned: Mapping[str, str], instructed: bool) -> dict[str, str]:
-    return prompts_for(pinned, {task.name: task.instruction}, instructed=instructed, search=task.search)
-
-
-def _key(task: PlannedTask, config: EvaluateConfig, prompts: Mapping[str, str], widths: Sequence[int]) -> str:
-    local = next((one.model_dump(exclude={"path", "train"}) for one in config.local if one.name == task.name), None)
-    settings = {"local": local, "subsets": sorted(name for share in task.shares for name in share.subsets)}
-    return verdict_key(task.name, task.revision, prompts, tuple(widths), settings)
-
-
-def _known(task: PlannedTask, cache: VerdictCache, key: str) -> Verdict | None:
-    if task.reason is not None:
-        return Verdict(task.name, 0, reason=task.reason)
-    if not task.shares:
-        return Verdict(task.name, 0, reason="none of its subsets is in the languages asked for.")
-    return cache.get(key)
 
 
 def _judge(
@@ -278,11 +241,7 @@ def _judge(
             parts.setdefault(share.task, []).append(answer)
             bar.advance(share.rows)
             bar.note(share.task)
-    return len(texts), {name: join(sorted(found, key=_first_subset)) for name, found in parts.items()}
-
-
-def _first_subset(verdict: Verdict) -> str:
-    return min((row["hf_subset"] for rows in verdict.result.get("scores", {}).values() for row in rows), default="")
+    return len(texts), {name: join(sorted(found, key=first_subset)) for name, found in parts.items()}
 
 
 def _embed(pool: _Pool, texts: list[str], bar: Bar) -> Floats:
@@ -300,14 +259,3 @@ def _embed(pool: _Pool, texts: list[str], bar: Bar) -> Floats:
         bar.advance(len(parts[index]))
     assert state_ND is not None
     return state_ND
-
-
-def _codes(verdicts: Mapping[str, Verdict | None]) -> list[str]:
-    rows = (
-        row
-        for verdict in verdicts.values()
-        if verdict is not None
-        for rows in verdict.result.get("scores", {}).values()
-        for row in rows
-    )
-    return sorted({(row["languages"] or ["und"])[0].partition("-")[0] for row in rows})

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from polyglossa.artifact import MANIFEST, Artifact, open_storage, read_json
+from polyglossa.recipe.evaluate import EvaluateConfig
+
 
 @dataclass(frozen=True)
 class ModelSpec:
@@ -21,3 +24,22 @@ class ModelSpec:
     max_tokens: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     """Of an endpoint: `api_key`, `timeout_seconds`, `prompts`, `batch`."""
+
+
+def model_of(config: EvaluateConfig, model: Artifact) -> ModelSpec:
+    """Say how a model artifact is judged: with instructions if its training gave queries theirs."""
+    return ModelSpec(
+        name=f"polyglossa/{model.manifest['name']}",
+        revision=model.hash,
+        path=open_storage(model.at("model"))[1],
+        instructed=_instructed(model.manifest),
+        max_tokens=config.max_tokens,
+    )
+
+
+def _instructed(manifest: Mapping[str, Any]) -> bool:
+    """Whether a model's training gave queries their instructions; an average's models all learned alike."""
+    if manifest["stage"] == "merge":
+        return _instructed(read_json(f"{manifest['parents']['model:0']['uri']}/{MANIFEST}"))
+    learned = manifest["config"].get("stage") or {}
+    return isinstance(learned, Mapping) and bool(learned.get("instructions"))

@@ -4,7 +4,7 @@ import json
 import logging
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, median
@@ -17,9 +17,8 @@ from mteb.models.model_meta import ModelMeta, ScoringFunction
 
 from polyglossa.errors import DataError, PolyglossaError
 from polyglossa.evaluate.instructions import prompts_for
-from polyglossa.evaluate.local import build_local
+from polyglossa.evaluate.named import build_task, named_tasks
 from polyglossa.evaluate.plan import PlannedTask, Share
-from polyglossa.evaluate.presets import BENCHMARKS
 from polyglossa.evaluate.protocol import MtebEncoder, MtebSearcher
 from polyglossa.evaluate.samples import Recorder
 from polyglossa.evaluate.search_task import SearchTask
@@ -32,7 +31,6 @@ from polyglossa.recipe.evaluate import EvaluateConfig
 from polyglossa.vectors import VectorStore
 
 _ENCODE = {"batch_size": 1024, "show_progress_bar": False}  # only mteb's loader cuts by it; the encoder has its own
-_UNKNOWN_ROWS = 20_000  # weight of a task whose size mteb does not tell
 
 
 _TIMED = 11
@@ -140,7 +138,7 @@ class Worker:
     def _judge_any(self, share: Share, prompts: dict[str, str], widths: Sequence[int]) -> Verdict:
         counted = CountedEmbed(self.source.embed)
         states = StateTable(StoredEmbed(counted, self._store) if self._store else counted)
-        task = _build(share)
+        task = build_task(share)
         task.load_data()
         verdict = self._judge(share, task, MtebEncoder(states, prompts, self.meta, **self._kind()))
         swept = {
@@ -149,10 +147,10 @@ class Worker:
         }
         return replace(verdict, widths=swept, embedded=counted.texts)
 
-    def plan_named(self, config: EvaluateConfig) -> list[PlannedTask]:
+    def plannamed_tasks(self, config: EvaluateConfig) -> list[PlannedTask]:
         """Look up the tasks that a recipe names; one that mteb does not know is planned with its reason."""
         planned: dict[str, PlannedTask] = {}
-        for task in _named(config):
+        for task in named_tasks(config):
             before = planned[task.name].benchmarks if task.name in planned else ()
             planned[task.name] = replace(task, benchmarks=(*before, *task.benchmarks))
         return list(planned.values())
@@ -205,39 +203,6 @@ def _evaluate(model: MtebEncoder, task: Any, predictions: Path | None) -> dict[s
             "all vectors or all labels may be equal (is the prompt longer than the model's longest text?)."
         )
     return result
-
-
-def _build(share: Share) -> Any:
-    if share.local is not None:
-        return build_local(share.local, share.subsets)
-    task = mteb.get_task(share.task)
-    task.hf_subsets = list(share.subsets)
-    return task
-
-
-def _named(config: EvaluateConfig) -> Iterator[PlannedTask]:
-    for name in config.tasks:
-        try:
-            yield _planned(mteb.get_task(name, languages=list(config.languages) or None))
-        except KeyError as error:
-            yield PlannedTask(name, reason=f"mteb knows no task {name!r}. {' '.join(str(error).split())[:160]}")
-    for preset in config.benchmarks:
-        try:
-            benchmark = mteb.get_benchmark(BENCHMARKS.get(preset, preset))
-        except KeyError:
-            known = ", ".join(BENCHMARKS)
-            raise DataError(f"evaluate.benchmarks: {preset!r} is not one of mteb's nor one of {known}.") from None
-        whole = (str(benchmark.name),) if not config.task_types and not config.languages else ()
-        for task in benchmark.tasks:
-            if not config.task_types or task.metadata.type in config.task_types:
-                yield replace(_planned(task.filter_languages(list(config.languages) or None)), benchmarks=whole)
-
-
-def _planned(task: Any) -> PlannedTask:
-    metadata = task.metadata
-    rows = sum((metadata.n_samples or {}).get(split, 0) for split in task.eval_splits) or _UNKNOWN_ROWS
-    share = Share(metadata.name, rows, subsets=tuple(task.hf_subsets))
-    return PlannedTask(metadata.name, str(metadata.revision), (share,) if share.subsets else ())
 
 
 def _reason(error: Exception) -> str:
