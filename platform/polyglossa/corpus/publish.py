@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow.parquet as pq
+import xxhash
 
 from polyglossa.artifact import Draft, exists, open_storage, read_json
 from polyglossa.corpus import census
@@ -31,10 +32,12 @@ class Made:
     """Work that found near-duplicates, if the recipe asks for it."""
 
 
-def publish(draft: Draft, made: Made) -> None:
-    """Write the artifact."""
-    _copy_parts(draft, made)
-    _copy_heldout(draft, made)
+def publish(draft: Draft, made: Made, *, revision: int) -> None:
+    """Write the artifact; children know it by its content, so files that were only touched change nothing for them."""
+    content = xxhash.xxh3_128(f"{revision} {made.plan.config.model_dump_json()}".encode())
+    _copy_parts(draft, made, content)
+    _copy_heldout(draft, made, content)
+    draft.identity = content.hexdigest()[:16]
     sources = describe_sources(made)
     draft.write_json(sources, "sources.json")
     figures = account_of(made)
@@ -72,15 +75,15 @@ def _write_card(draft: Draft, made: Made, account: dict[str, Any], sources: dict
         stream.write(render_card(data).encode())
 
 
-def _copy_parts(draft: Draft, made: Made) -> None:
+def _copy_parts(draft: Draft, made: Made, content: xxhash.xxh3_128) -> None:
     for bucket, work in enumerate(made.emitted):
         for source in made.plan.sources:
-            _copy(work.at(f"pairs-{source}.parquet"), draft, "pairs", source, f"part-{bucket:05}.parquet")
+            _copy(work.at(f"pairs-{source}.parquet"), draft, content, "pairs", source, f"part-{bucket:05}.parquet")
     for source in made.plan.sources:  # a source of which nothing is left still has its folder and schema
         if not any(source in work.figures()["sources"] for work in made.emitted):
             write_table(PAIR.empty_table(), draft.at("pairs", source, "part-00000.parquet"))
     for bucket, work in enumerate(made.documents):
-        _copy(work.at("documents.parquet"), draft, "documents", f"part-{bucket:05}.parquet")
+        _copy(work.at("documents.parquet"), draft, content, "documents", f"part-{bucket:05}.parquet")
     _join((work.at("heldout.parquet") for work in made.documents), DOCUMENT, draft.at("heldout", "documents.parquet"))
     steps = {"read": made.readings, "unique": made.uniques, "judge": made.judged, "emit": made.emitted}
     for step, works in steps.items():
@@ -88,12 +91,15 @@ def _copy_parts(draft: Draft, made: Made) -> None:
         _join(files, REJECT, draft.at("rejects", f"{step}.parquet"))
 
 
-def _copy(uri: str, draft: Draft, *parts: str) -> None:
+def _copy(uri: str, draft: Draft, content: xxhash.xxh3_128, *parts: str) -> None:
     if exists(uri):
         filesystem, path = open_storage(uri)
         target_filesystem, target = open_storage(draft.at(*parts))
         with filesystem.open_input_stream(path) as source, target_filesystem.open_output_stream(target) as sink:
-            sink.write(source.read())
+            read = source.read()
+            content.update("/".join(parts).encode())
+            content.update(read)
+            sink.write(read)
 
 
 def _join(uris: Iterable[str], schema: Any, uri: str) -> None:
@@ -104,12 +110,12 @@ def _join(uris: Iterable[str], schema: Any, uri: str) -> None:
             writer.write_table(read_table(part), row_group_size=65_536)
 
 
-def _copy_heldout(draft: Draft, made: Made) -> None:
+def _copy_heldout(draft: Draft, made: Made, content: xxhash.xxh3_128) -> None:
     for work in made.readings:
         if exists(work.at("heldout/task.json")):
             name = read_json(work.at("heldout/task.json"))["name"]
             for file in ("queries.parquet", "corpus.parquet", "task.json"):
-                _copy(work.at(f"heldout/{file}"), draft, "heldout", name, file)
+                _copy(work.at(f"heldout/{file}"), draft, content, "heldout", name, file)
 
 
 def describe_sources(made: Made) -> dict[str, Any]:

@@ -143,7 +143,7 @@ def _curate(runner: _Runner, shards: Sequence[Shard], sets: Sequence[EvaluationS
     files = [work.at("documents.arrow") for work in emitted]
     documents = runner.step("documents", steps.documents, buckets, [files] * every)
     made = publish.Made(runner.plan, readings, uniques, judged, emitted, documents, indexes, near)
-    publish.publish(draft, made)
+    publish.publish(draft, made, revision=REVISION)
 
 
 def _near_duplicates(runner: _Runner, uniques: Sequence[Work]) -> Work:
