@@ -83,7 +83,7 @@ def run_variant(name: str, folder: str, threads: int) -> dict[str, float]:
     """Run one variant in a process of its own."""
     command = [sys.executable, __file__, "--variant", name, "--folder", folder, "--threads", str(threads)]
     # As training workers run: oneDNN would otherwise keep 1,024 kernels with their buffers, for every variant alike.
-    kernels = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"}
+    kernels = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "24"}
     environment = os.environ | kernels | {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
     output = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
     figures: dict[str, float] = json.loads(output.splitlines()[-1])

@@ -39,7 +39,7 @@ from polyglossa.recipe.placement import TrainPlacement
 
 _POLL_SECONDS = 0.5
 # oneDNN keeps a kernel and its buffers for each shape it has met, 1,024 by default: over a gigabyte of a CPU worker.
-_KERNELS_KEPT = "64"
+_KERNELS_KEPT = "24"
 
 
 def fit(runs: Sequence[TrainRun], placement: TrainPlacement, storage: str) -> None:

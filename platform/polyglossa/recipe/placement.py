@@ -47,7 +47,7 @@ class TrainPlacement(StagePlacement):
     """Keep only layer inputs and compute the rest again in the backward pass: less memory, about a third slower."""
     zero: Literal[0, 1, 2, 3] = 0
     """DeepSpeed ZeRO stage; changes memory, never the numbers."""
-    resident_tokens: int = Field(8_192, ge=16)
+    resident_tokens: int = Field(4_096, ge=16)
     """Tokens whose graphs are kept for one backward; beyond it gradients are cached and recomputed (two passes)."""
     checkpoint_steps: int = Field(200, ge=1)
     """Steps between checkpoints."""
