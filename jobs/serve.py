@@ -6,8 +6,10 @@ python jobs/serve.py --model small=path/of/model [--model …] [--port 8000]
 
 import argparse
 import signal
+from datetime import datetime
 from pathlib import Path
 
+from polyglossa import progress
 from polyglossa.errors import UserError
 from polyglossa.pipelines.command import errors_in_one_line, load_profile
 from polyglossa.recipe import load_recipe
@@ -18,16 +20,22 @@ def main(argv: list[str] | None = None) -> None:
     """Start the endpoint and wait."""
     options = _options(argv)
     with errors_in_one_line("serve.py"):
-        config, models = _what(options)
+        config, models, logs = _what(options)
         profile = load_profile(options.profile)
+        log = logs / f"serve-{datetime.now():%Y%m%d-%H%M%S}.log"
         from polyglossa.pipelines.serving import application_settings, running_application
-        from polyglossa.pipelines.session import ray_session
+        from polyglossa.pipelines.session import ray_session, terminate_as_interrupt
 
         host, port = options.host or config.host, options.port or config.port
         settings = application_settings(config, models, profile.serve)
-        with ray_session(profile), running_application(settings, host=host, port=port) as url:
-            print(f"{url}/v1 answers for {', '.join(models)}. Ctrl-C stops it.", flush=True)
-            _wait()
+        with terminate_as_interrupt(), progress.console(log):
+            progress.say(f"Starting {', '.join(models)}; details in {log}")
+            try:
+                with ray_session(profile), running_application(settings, host=host, port=port) as url:
+                    progress.say(f"{url}/v1 answers for {', '.join(models)}. Ctrl-C stops it.")
+                    signal.pause()
+            except KeyboardInterrupt:
+                progress.say("Stopped.")
 
 
 def _options(argv: list[str] | None) -> argparse.Namespace:
@@ -41,19 +49,19 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _what(options: argparse.Namespace) -> tuple[ServeConfig, dict[str, str]]:
-    """Settle what is served: a recipe's members, model directories, or both."""
+def _what(options: argparse.Namespace) -> tuple[ServeConfig, dict[str, str], Path]:
+    """Settle what is served, a recipe's members, model directories, or both; and the folder of logs."""
     models = dict(_directory(text) for text in options.model)
     if options.recipe is None:
         if not models:
             raise UserError("nothing to serve: give a recipe, or --model NAME=PATH.")
-        return ServeConfig(), models
+        return ServeConfig(), models, Path("runs/logs")
     from polyglossa.pipelines.promotion import with_promotions
     from polyglossa.pipelines.run import served_models
 
     recipe = load_recipe(options.recipe, options.set)
     config, served = with_promotions(recipe, served_models(recipe))
-    return config, {**served, **models}
+    return config, {**served, **models}, recipe.logs
 
 
 def _directory(text: str) -> tuple[str, str]:
@@ -61,12 +69,6 @@ def _directory(text: str) -> tuple[str, str]:
     if not (Path(path) / "config.json").is_file():
         raise UserError(f"--model {text}: write NAME=PATH, where PATH is a model directory (it holds config.json).")
     return name, str(Path(path).resolve())
-
-
-def _wait() -> None:
-    stops = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, stops)
-    signal.sigwait(stops)
 
 
 if __name__ == "__main__":

@@ -3,14 +3,11 @@
 `walk` is the pure part: it takes what runs a group of nodes as an argument, so tests walk the graph without training.
 """
 
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from polyglossa import artifact, progress
@@ -43,12 +40,11 @@ def run(recipe: Recipe, profile: Profile, *, until: str | None = None) -> dict[s
 def make(recipe: Recipe, profile: Profile, nodes: Sequence[Node]) -> dict[str, Artifact]:
     """Make the artifacts of some nodes that are not there yet; each node comes after those it reads."""
     root = _absolute(recipe.root)
-    folder = Path(recipe.root) if "://" not in recipe.root else Path("runs") / recipe.name
-    log = folder / "logs" / f"{datetime.now():%Y%m%d-%H%M%S}.log"
-    from polyglossa.pipelines.session import ray_session
+    log = recipe.logs / f"{datetime.now():%Y%m%d-%H%M%S}.log"
+    from polyglossa.pipelines.session import ray_session, terminate_as_interrupt
 
     started = time.monotonic()
-    with _terminate_as_interrupt(), progress.console(log), watch_memory() as peak:
+    with terminate_as_interrupt(), progress.console(log), watch_memory() as peak:
         progress.say(f"{recipe.name}: {len(nodes)} artifacts under {root}; details in {log}")
         with ray_session(profile):
             made: list[str] = []
@@ -211,20 +207,6 @@ def _show_results(root: str, report: Artifact, serve: Artifact | None) -> None:
 
 def _absolute(root: str) -> str:
     return root if "://" in root else str(Path(root).absolute())
-
-
-@contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM clean up as Ctrl-C does: no half artifact and no process stays behind."""
-
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def describe(recipe: Recipe) -> str:

@@ -1,5 +1,6 @@
 """The recipe: one YAML file that describes a family, as strict models. What it says is science; placement is apart."""
 
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -42,6 +43,11 @@ class Recipe(Strict):
     def root(self) -> str:
         """The run's folder."""
         return f"{self.storage.rstrip('/')}/{self.name}"
+
+    @property
+    def logs(self) -> Path:
+        """This machine's folder for logs: the run's own, or `runs/<name>` where the run lies in a bucket."""
+        return Path("runs" if "://" in self.storage else self.storage) / self.name / "logs"
 
     def member(self, name: str) -> Member:
         """Look a member up by name."""
