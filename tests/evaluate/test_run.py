@@ -71,12 +71,13 @@ def test_a_task_that_cannot_be_judged_says_why_and_the_others_finish(
 ) -> None:
     good = sts_task(tmp_path / "data")
     lost = StsTask(kind="sts", name="lost", path=str(tmp_path / "nowhere.parquet"))
-    config = EvaluateConfig(heldout=(), local=(good, lost), widths=False)
+    config = EvaluateConfig(heldout=(), local=(good, lost), tasks=("NoSuchTask",), widths=False)
     draft = Draft(str(tmp_path / "out"))
     stage.run(config, {"corpus": corpus, "model": model}, draft, StagePlacement())
     summary = json.loads(Path(draft.uri, "summary.json").read_text())
     assert list(summary["tasks"]) == ["pairs"]
     assert "nowhere.parquet" in summary["failed"]["lost"]
+    assert "NoSuchTask" in summary["failed"]["NoSuchTask"]
     assert "lost" in Path(draft.uri, "README.md").read_text()
     assert summary["mean"] == summary["tasks"]["pairs"]["mean"]
     assert summary["tasks"]["pairs"]["interval"][0] <= summary["mean"] <= summary["tasks"]["pairs"]["interval"][1]

@@ -147,7 +147,7 @@ class Worker:
         }
         return replace(verdict, widths=swept, embedded=counted.texts)
 
-    def plannamed_tasks(self, config: EvaluateConfig) -> list[PlannedTask]:
+    def plan_named(self, config: EvaluateConfig) -> list[PlannedTask]:
         """Look up the tasks that a recipe names; one that mteb does not know is planned with its reason."""
         planned: dict[str, PlannedTask] = {}
         for task in named_tasks(config):
