@@ -56,8 +56,8 @@ def _what(options: argparse.Namespace) -> tuple[ServeConfig, dict[str, str], Pat
         if not models:
             raise UserError("nothing to serve: give a recipe, or --model NAME=PATH.")
         return ServeConfig(), models, Path("runs/logs")
+    from polyglossa.pipelines.made import served_models
     from polyglossa.pipelines.promotion import with_promotions
-    from polyglossa.pipelines.run import served_models
 
     recipe = load_recipe(options.recipe, options.set)
     config, served = with_promotions(recipe, served_models(recipe))

@@ -21,7 +21,7 @@ from typing import Any
 
 from polyglossa.errors import PolyglossaError
 from polyglossa.pipelines.command import load_profile
-from polyglossa.pipelines.graph import stage_of
+from polyglossa.pipelines.family import stage_of
 from polyglossa.pipelines.ground import prepare, taught_member
 from polyglossa.pipelines.students import Outcome, Student, judge_model, try_student
 from polyglossa.recipe import load_recipe

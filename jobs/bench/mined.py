@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from polyglossa.pipelines.command import errors_in_one_line, load_profile
-from polyglossa.pipelines.graph import build
+from polyglossa.pipelines.family import build
 from polyglossa.pipelines.run import make
 from polyglossa.recipe import Profile, load_recipe
 

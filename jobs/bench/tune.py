@@ -16,9 +16,9 @@ from typing import Any
 
 from polyglossa.artifact import Artifact
 from polyglossa.pipelines.command import load_profile
-from polyglossa.pipelines.run import run_nodes, walk
 from polyglossa.pipelines.session import ray_session
 from polyglossa.pipelines.tune.plan import search_nodes
+from polyglossa.pipelines.walk import run_nodes, walk
 from polyglossa.recipe import Profile, load_recipe
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "quickstart-tune.yaml"

@@ -62,7 +62,7 @@ def experiment(options: argparse.Namespace, files: list[Path]) -> dict[str, Any]
     from polyglossa.evaluate.heldout import read_heldout
     from polyglossa.evaluate.retrieval import heldout_score
     from polyglossa.model.encoder import Encoder
-    from polyglossa.pipelines.graph import build
+    from polyglossa.pipelines.family import build
     from polyglossa.pipelines.run import make
     from polyglossa.pipelines.session import ray_session
 

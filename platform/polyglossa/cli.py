@@ -63,7 +63,7 @@ def steps(
 @recipe_app.command("check")
 def check(recipe: RecipeFile, overrides: Overrides = None) -> None:
     """Validate a recipe and list what it would make."""
-    from polyglossa.pipelines.run import describe
+    from polyglossa.pipelines.family import describe
 
     loaded = load_recipe(recipe, overrides or ())
     typer.echo(describe(loaded))

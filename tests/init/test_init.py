@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from polyglossa.errors import DataError, UserError
-from polyglossa.pipelines.graph import build
+from polyglossa.pipelines.family import build
 from polyglossa.pipelines.start.compose import SIZES, compose, tokens_of
 from polyglossa.pipelines.start.look import look
 from polyglossa.pipelines.start.propose import given_pairs, propose

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from polyglossa.errors import RecipeError
-from polyglossa.pipelines.graph import Graph, build
+from polyglossa.pipelines.family import build
+from polyglossa.pipelines.graph import Graph
 from polyglossa.recipe import load_recipe
 
 QUICKSTART = Path(__file__).parents[2] / "jobs/recipes/quickstart.yaml"

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from polyglossa.errors import ArtifactError, RecipeError
-from polyglossa.pipelines.graph import build
+from polyglossa.pipelines.family import build
+from polyglossa.pipelines.made import served_models
 from polyglossa.pipelines.promotion import promote, promoted, with_promotions
-from polyglossa.pipelines.run import served_models, walk
+from polyglossa.pipelines.walk import walk
 from polyglossa.recipe import Recipe, load_recipe
 
 QUICKSTART = Path(__file__).parents[2] / "jobs/recipes/quickstart.yaml"

@@ -7,8 +7,9 @@ import pytest
 
 from polyglossa.artifact import Artifact, Draft
 from polyglossa.errors import RecipeError
-from polyglossa.pipelines.graph import Node, build
-from polyglossa.pipelines.run import groups, walk
+from polyglossa.pipelines.family import build
+from polyglossa.pipelines.graph import Node
+from polyglossa.pipelines.walk import groups, walk
 from polyglossa.recipe import load_recipe
 
 QUICKSTART = Path(__file__).parents[2] / "jobs/recipes/quickstart.yaml"

@@ -11,7 +11,7 @@ from polyglossa.pipelines.capacity.devices import DEVICES, Calibration
 from polyglossa.pipelines.capacity.flops import forward_flops, linear_parameters, training_flops
 from polyglossa.pipelines.capacity.memory import GIB, least_states, states
 from polyglossa.pipelines.capacity.work import Work, Workload
-from polyglossa.pipelines.graph import build, stage_of
+from polyglossa.pipelines.family import build, stage_of
 from polyglossa.recipe import Recipe, load_recipe
 from polyglossa.recipe.backbone import Shape
 

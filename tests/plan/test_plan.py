@@ -16,7 +16,7 @@ from polyglossa.pipelines.capacity.devices import DEVICES, Calibration, measured
 from polyglossa.pipelines.capacity.estimate import CapacityPlan, estimate, longest_path
 from polyglossa.pipelines.capacity.groups import read_groups, read_prices
 from polyglossa.pipelines.command import load_profile
-from polyglossa.pipelines.graph import build
+from polyglossa.pipelines.family import build
 from polyglossa.recipe import Profile, TrainPlacement, load_recipe
 
 ROOT = Path(__file__).parents[2]

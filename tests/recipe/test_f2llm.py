@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from polyglossa.pipelines.graph import Node, build, stage_of
+from polyglossa.pipelines.family import build, stage_of
+from polyglossa.pipelines.graph import Node
 from polyglossa.recipe import Recipe, load_recipe
 from polyglossa.recipe.train import TrainConfig
 

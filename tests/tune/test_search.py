@@ -8,10 +8,10 @@ import pytest
 
 from polyglossa.artifact import Artifact, open_artifact
 from polyglossa.model.encoder import Encoder
-from polyglossa.pipelines.graph import build
-from polyglossa.pipelines.run import run_nodes, walk
+from polyglossa.pipelines.family import build
 from polyglossa.pipelines.tune.judge import SEARCH, Judge
 from polyglossa.pipelines.tune.plan import search_nodes
+from polyglossa.pipelines.walk import run_nodes, walk
 from polyglossa.recipe import Profile, Recipe, load_recipe
 from polyglossa.recipe.load import validate
 from tune.toy_search import PROFILE, STEPS, make_shared, write_recipe

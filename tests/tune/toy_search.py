@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 from engine.toy_packs import write_teacher
 from polyglossa.artifact import Artifact, Draft
 from polyglossa.pipelines.graph import Node
-from polyglossa.pipelines.run import run, walk
+from polyglossa.pipelines.run import run
 from polyglossa.pipelines.tune.plan import search_nodes
+from polyglossa.pipelines.walk import walk
 from polyglossa.recipe import Profile, Recipe
 from polyglossa.recipe.load import dump_yaml, load_recipe
 from train.toys import SOURCES, WORDS, make_model, make_pack

@@ -65,7 +65,7 @@ def _tasks(
     config = validate(EvaluateConfig, given | {key: value for key, value in named.items() if value}, "evaluate")
     if recipe is None or not config.heldout:
         return config, None
-    from polyglossa.pipelines.run import finished
+    from polyglossa.pipelines.made import finished
 
     corpus = finished(recipe).get("corpus")
     if corpus is None:
@@ -97,7 +97,7 @@ def _evaluation(label: str, recipe: Recipe | None) -> Artifact:
     """
     if recipe is None:
         return open_artifact(label)
-    from polyglossa.pipelines.run import finished
+    from polyglossa.pipelines.made import finished
 
     found = {
         name.removeprefix("evaluate."): one for name, one in finished(recipe).items() if name.startswith("evaluate.")

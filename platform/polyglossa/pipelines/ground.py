@@ -6,7 +6,7 @@ from pathlib import Path
 from polyglossa.artifact import Artifact
 from polyglossa.errors import RecipeError
 from polyglossa.evaluate.tables import located
-from polyglossa.pipelines.graph import build
+from polyglossa.pipelines.family import build
 from polyglossa.pipelines.students import Ground
 from polyglossa.recipe import Profile, Recipe
 from polyglossa.recipe.evaluate import RetrievalTask

@@ -9,8 +9,8 @@ from typing import Any
 from polyglossa.artifact import Artifact, exists, open_artifact, open_storage, read_json, write_json
 from polyglossa.errors import ArtifactError, RecipeError
 from polyglossa.evaluate.gate import GateVerdict, check_gate
-from polyglossa.pipelines.graph import build
-from polyglossa.pipelines.run import finished
+from polyglossa.pipelines.family import build
+from polyglossa.pipelines.made import finished
 from polyglossa.recipe import Recipe
 from polyglossa.recipe.serve import ServeConfig
 

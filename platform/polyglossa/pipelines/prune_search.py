@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from polyglossa import artifact, progress
-from polyglossa.pipelines.graph import build, stage_of
+from polyglossa.pipelines.family import build, stage_of
 from polyglossa.pipelines.ground import prepare, taught_member
 from polyglossa.pipelines.prune_shapes import Budget, candidates, milliseconds, within
 from polyglossa.pipelines.run import make

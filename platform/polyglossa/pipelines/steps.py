@@ -2,8 +2,8 @@
 
 from polyglossa.engine.spec import FeedSpec, steps_table
 from polyglossa.errors import DataError, RecipeError
-from polyglossa.pipelines.graph import build
-from polyglossa.pipelines.run import finished
+from polyglossa.pipelines.family import build
+from polyglossa.pipelines.made import finished
 from polyglossa.recipe import Recipe
 from polyglossa.recipe.train import TrainConfig
 

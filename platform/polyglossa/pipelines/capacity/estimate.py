@@ -16,7 +16,8 @@ from polyglossa.pipelines.capacity.memory import (
 )
 from polyglossa.pipelines.capacity.work import Work, Workload
 from polyglossa.pipelines.cluster_spec import Group
-from polyglossa.pipelines.graph import Graph, Node, build
+from polyglossa.pipelines.family import build
+from polyglossa.pipelines.graph import Graph, Node
 from polyglossa.recipe import Profile, Recipe, StagePlacement, TrainPlacement
 
 _EMBEDDING_STAGES = ("mine", "distill", "merge", "evaluate", "prune")

@@ -10,9 +10,9 @@ from typing import Any
 
 from polyglossa.engine.runs import Compute
 from polyglossa.errors import PolyglossaError
-from polyglossa.pipelines.run import run_nodes, walk
 from polyglossa.pipelines.tune.plan import SearchConfig, Widths, rung_steps, teacher_widths, trial_graph
 from polyglossa.pipelines.tune.student import Assignment
+from polyglossa.pipelines.walk import run_nodes, walk
 from polyglossa.recipe import Profile, Recipe
 from polyglossa.recipe.train import TrainConfig
 from polyglossa.recipe.trial import trial_recipe

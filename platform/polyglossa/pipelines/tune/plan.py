@@ -13,7 +13,8 @@ from typing import Any
 from pydantic import Field
 
 from polyglossa.errors import RecipeError
-from polyglossa.pipelines.graph import Node, build
+from polyglossa.pipelines.family import build
+from polyglossa.pipelines.graph import Node
 from polyglossa.recipe import Recipe
 from polyglossa.recipe.strict import Strict
 from polyglossa.recipe.teacher import TeacherConfig

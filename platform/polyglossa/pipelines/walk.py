@@ -1,0 +1,128 @@
+"""Walk a graph: make the artifact of every node in order, each skipped where it is there, each said in one line.
+
+`walk` is the pure part: it takes what runs a group of nodes as an argument, so tests walk the graph without training.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from polyglossa import artifact, progress
+from polyglossa.artifact import Artifact, ArtifactKey, Draft
+from polyglossa.pipelines.graph import Node
+from polyglossa.recipe import Profile
+
+_SAID_FIGURES = 4
+_TOGETHER = ("train", "evaluate")  # stages whose workers take longer to start than a small node to run
+
+RunNodes = Callable[[Sequence[Node], Sequence[Mapping[str, Artifact]], Sequence[Draft]], None]
+
+
+def walk(
+    nodes: Sequence[Node], root: str, run_nodes: RunNodes, *, made: list[str] | None = None
+) -> dict[str, Artifact]:
+    """Produce the nodes' artifacts in order; consecutive training nodes that do not need each other go together.
+
+    Args:
+        nodes: in an order in which they can run.
+        root: storage root.
+        run_nodes: runs one group of nodes of a stage into their drafts.
+        made: collects the names of the nodes that were not there before.
+    """
+    artifacts: dict[str, Artifact] = {}
+    for group in groups(nodes):
+        inputs = [{role: artifacts[name] for role, name in node.inputs.items()} for node in group]
+        keys = [key_of(node, roles) for node, roles in zip(group, inputs, strict=True)]
+        missing = [index for index, key in enumerate(keys) if artifact.find(root, key) is None]
+
+        def make(
+            drafts: Sequence[Draft],
+            group: Sequence[Node] = group,
+            inputs: Sequence[Mapping[str, Artifact]] = inputs,
+            missing: Sequence[int] = missing,
+        ) -> None:
+            run_nodes([group[i] for i in missing], [inputs[i] for i in missing], drafts)
+
+        for index, done in enumerate(artifact.produce_together(root, keys, make)):
+            artifacts[group[index].name] = done
+            _say_done(group[index].name, done, reused=index not in missing)
+        if made is not None:
+            made += [group[index].name for index in missing]
+    return artifacts
+
+
+def groups(nodes: Sequence[Node]) -> Iterator[list[Node]]:
+    """Cut the order into groups: one node each, but consecutive independent ones of `_TOGETHER` share their workers."""
+    group: list[Node] = []
+    for node in nodes:
+        names = {member.name for member in group}
+        joins = group and node.stage == group[0].stage in _TOGETHER and not names & set(node.inputs.values())
+        if group and not joins:
+            yield group
+            group = []
+        group.append(node)
+    if group:
+        yield group
+
+
+def run_nodes(
+    nodes: Sequence[Node],
+    inputs: Sequence[Mapping[str, Artifact]],
+    drafts: Sequence[Draft],
+    *,
+    profile: Profile,
+) -> None:
+    """Run a group of nodes of one stage, as `walk` wants it; Ray is initialised."""
+    module = _module(nodes[0].stage)
+    # A search runs whole graphs, so it gets the whole profile.
+    placement = profile if nodes[0].stage == "tune" else getattr(profile, nodes[0].stage, profile.corpus)
+    if len(nodes) == 1:
+        module.run(nodes[0].config, inputs[0], drafts[0], placement)
+    else:
+        jobs = [(node.config, roles, draft) for node, roles, draft in zip(nodes, inputs, drafts, strict=True)]
+        module.run_many(jobs, placement)
+
+
+def _module(stage: str) -> Any:
+    """Stages load when they run: importing torch, ray and mteb for `recipe check` would cost seconds."""
+    elsewhere = {
+        "serve": "polyglossa.pipelines.serving",
+        "tune": "polyglossa.pipelines.tune.run",
+        "evaluation_texts": "polyglossa.evaluate.export",
+    }
+    return import_module(elsewhere.get(stage, f"polyglossa.{stage}.run"))
+
+
+def key_of(node: Node, inputs: Mapping[str, Artifact]) -> ArtifactKey:
+    """What shapes a node's artifact; a stage that reads files of the user's says which (`input_fingerprint`)."""
+    module = _module(node.stage)
+    config = node.config.model_dump(mode="json", by_alias=True)
+    fingerprint = module.input_fingerprint(node.config) if hasattr(module, "input_fingerprint") else None
+    if fingerprint is not None:
+        config["input_files"] = fingerprint
+    return ArtifactKey(node.stage, node.name, module.REVISION, config, inputs)
+
+
+def _say_done(name: str, done: Artifact, *, reused: bool) -> None:
+    seconds = done.manifest["wall_seconds"]
+    if reused:
+        progress.say(f"  {name:<30} unchanged", style="dim")
+        return
+    progress.say(f"✓ {name:<30} {seconds:7.1f} s  {', '.join(_figures(done.counts, seconds))}")
+
+
+def _figures(counts: Mapping[str, Any], seconds: float) -> list[str]:
+    """Say a stage's first figures, the very first with its rate; nothing is said of what is zero."""
+    said: list[str] = []
+    for figure, value in counts.items():
+        if isinstance(value, int | float) and value:
+            amount = f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+            rate = f" ({value / seconds:,.0f}/s)" if isinstance(value, int) and seconds and not said else ""
+            said.append(f"{amount} {figure.replace('_', ' ')}{rate}")
+    return said[:_SAID_FIGURES]
+
+
+def absolute(root: str) -> str:
+    """Make a local storage root absolute; a URI is."""
+    return root if "://" in root else str(Path(root).absolute())
