@@ -59,7 +59,7 @@ def _member(member: MemberSettings) -> serve.Application:
         name=f"member-{member.name.replace('/', '-')}",
         max_ongoing_requests=4,
         health_check_period_s=5,
-        ray_actor_options={"num_cpus": member.cpus, "num_gpus": member.gpus},
+        ray_actor_options={"num_cpus": member.cpus, "num_gpus": member.gpus, "label_selector": member.labels},
         graceful_shutdown_timeout_s=60,
         **_scale(member.replicas, target_ongoing_requests=1.5),
     )

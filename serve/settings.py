@@ -4,7 +4,7 @@ Everything has a default but the members. Sizes say their unit in their name or 
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
@@ -38,8 +38,8 @@ class MemberSettings(Strict):
     """Name in requests (`model`)."""
     path: str
     """Model directory, on a disk that every node of the application sees."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Compute precision."""
+    dtype: ServedDtype = "float32"
+    """Compute precision; `int8` keeps the weights in a quarter of float32's bytes and computes in float32."""
     max_tokens: int | None = Field(None, ge=2)
     """Longest text (tokens, EOS included); None takes the model's own limit."""
     chunk_tokens: int | None = Field(None, ge=16)
@@ -52,6 +52,8 @@ class MemberSettings(Strict):
     """CPUs that Ray reserves for a replica."""
     gpus: float = Field(0.0, ge=0)
     """GPUs that Ray reserves for a replica; above 0 the model runs there."""
+    labels: dict[str, str] = {}
+    """Ray label selector of the nodes that replicas run on."""
     replicas: Replicas = Replicas()
 
     @property

@@ -95,6 +95,7 @@ def make(tmp_path: Path, only: tuple[str, ...] | None) -> tuple[Artifact, set[st
     source["language"] = "und"
     kept = [entry for entry in section["sources"] if only is None or entry["name"] in only]
     settings = {"data": str(DATA), "sources": [source, *kept], "instructions": str(ROOT / section["instructions"])}
+    settings["max_queries"] = 80_000  # the published cap, so that far more is kept than the recipe's budget
     config = validate(CorpusConfig, {**section, **settings}, "real-small")
     key = ArtifactKey(stage.STAGE, "corpus", stage.REVISION, config.model_dump(mode="json"))
     return produce(str(tmp_path), key, lambda draft: stage.run(config, {}, draft, StagePlacement())), planted, clean

@@ -1,5 +1,6 @@
 """Write what an evaluation found: mteb's result files, the samples behind them, the summary and the model card."""
 
+import posixpath
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
@@ -32,20 +33,18 @@ def write_outcome(
     verdicts: Sequence[Verdict],
     metrics: Mapping[str, str],
     language_names: Mapping[str, str],
-    corpus: Artifact | None,
     benchmarks: Sequence[tuple[str, str]] = (),
 ) -> None:
     """Write everything into the draft.
 
     Args:
         draft: the artifact in the making.
-        spec: the model.
+        spec: the model; where it comes from decides which tasks are marked as contaminated.
         facts: what the worker found out of it (`worker.ModelFacts`).
         config: how many resamples stand behind an interval.
         verdicts: one per task, in the order of the summary.
         metrics: how the recipe calls a task's main score, where it does.
         language_names: English names by code.
-        corpus: decides which tasks are marked as contaminated.
         benchmarks: whole benchmarks that were asked for, a pair (benchmark, task) for each of their tasks.
     """
     judged = [verdict for verdict in verdicts if verdict.reason is None]
@@ -54,7 +53,7 @@ def write_outcome(
         draft.write_json(verdict.result, *folder, f"{verdict.task}.json")
         _write_samples(draft, verdict)
     draft.write_json(facts.meta, *folder, "model_meta.json")
-    clean = decontaminated(corpus) | set(config.heldout)
+    clean = zero_shot(spec, config, [verdict.task for verdict in judged])
     tasks = {
         verdict.task: _task(verdict, facts.dim, config, metrics.get(verdict.task), verdict.task not in clean)
         for verdict in judged
@@ -92,12 +91,12 @@ def _benchmarks(members: Sequence[tuple[str, str]], tasks: Mapping[str, Mapping[
     return found
 
 
-def decontaminated(corpus: Artifact | None) -> set[str]:
-    """Names of the evaluation sets that a corpus was cleaned against."""
-    settings = corpus.manifest["config"].get("decontamination") if corpus is not None else None
-    if not isinstance(settings, Mapping):
+def zero_shot(spec: ModelSpec, config: EvaluateConfig, tasks: Sequence[str]) -> set[str]:
+    """Which of some tasks stayed out of all that a model learned from, as far as that is known."""
+    if spec.provenance is None:
         return set()
-    return {entry["name"] for entry in settings.get("sets", [])} | set(settings.get("tasks", []))
+    paths = {task.name: posixpath.join(config.data, task.path) for task in config.local}
+    return {name for name in tasks if spec.provenance.is_zero_shot(name, paths.get(name))}
 
 
 def read_samples(evaluation: Artifact, task: str) -> dict[str, Samples]:

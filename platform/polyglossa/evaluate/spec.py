@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from polyglossa.artifact import MANIFEST, Artifact, open_storage, read_json
+from polyglossa.provenance import Provenance, provenance
 from polyglossa.recipe.evaluate import EvaluateConfig
 
 
@@ -24,6 +25,8 @@ class ModelSpec:
     max_tokens: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     """Of an endpoint: `api_key`, `timeout_seconds`, `prompts`, `batch`."""
+    provenance: Provenance | None = None
+    """What it learned from, and what it is zero-shot on, where that is known."""
 
 
 def model_of(config: EvaluateConfig, model: Artifact) -> ModelSpec:
@@ -34,6 +37,7 @@ def model_of(config: EvaluateConfig, model: Artifact) -> ModelSpec:
         path=open_storage(model.at("model"))[1],
         instructed=_instructed(model.manifest),
         max_tokens=config.max_tokens,
+        provenance=provenance([model]),
     )
 
 

@@ -14,6 +14,7 @@ from polyglossa.artifact import MANIFEST, Artifact, ArtifactKey, Draft, clear, e
 from polyglossa.errors import UserError
 from polyglossa.evaluate import run as stage
 from polyglossa.evaluate.spec import ModelSpec
+from polyglossa.provenance import Provenance
 from polyglossa.recipe.evaluate import EvaluateConfig
 from polyglossa.recipe.placement import StagePlacement
 
@@ -54,6 +55,7 @@ def spec_of(
         path=str(folder),
         instructed=instructed,
         max_tokens=config.max_tokens,
+        provenance=Provenance.read(str(folder)),
     )
 
 

@@ -33,7 +33,7 @@ REVISION = 1
 
 _PARITY_TEXTS = 24
 _SHOWN_QUERIES = 8
-_LEAST_COSINE = {"float32": 0.9999, "bfloat16": 0.999}
+_LEAST_COSINE = {"float32": 0.9999, "bfloat16": 0.999, "int8": 0.99}
 
 
 def run(config: ServeConfig, inputs: Mapping[str, Artifact], draft: Draft, placement: StagePlacement) -> None:
@@ -71,6 +71,7 @@ def application_settings(config: ServeConfig, models: Mapping[str, str], placeme
     """Arguments of `serve.app:build` for a family: `models` maps a member's name to its model directory."""
     common = {
         "dtype": config.dtype, "threads": placement.threads, "cpus": placement.cpus, "gpus": placement.gpus,
+        "labels": placement.labels,
     }  # fmt: skip
     members = [{"name": name, "path": path, **common} for name, path in models.items()]
     return {"members": members, "aliases": dict(config.aliases)}

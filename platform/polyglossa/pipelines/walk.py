@@ -11,6 +11,7 @@ from typing import Any
 from polyglossa import artifact, progress
 from polyglossa.artifact import Artifact, ArtifactKey, Draft
 from polyglossa.pipelines.graph import Node
+from polyglossa.pipelines.model_card import DESCRIBED, describe_model
 from polyglossa.recipe import Profile
 
 _SAID_FIGURES = 4
@@ -82,6 +83,9 @@ def run_nodes(
     else:
         jobs = [(node.config, roles, draft) for node, roles, draft in zip(nodes, inputs, drafts, strict=True)]
         module.run_many(jobs, placement)
+    for node, roles, draft in zip(nodes, inputs, drafts, strict=True):
+        if node.stage in DESCRIBED:
+            describe_model(draft, node.name, roles.values())
 
 
 def _module(stage: str) -> Any:

@@ -6,6 +6,8 @@ from pydantic import Field
 
 from polyglossa.recipe.strict import Strict
 
+ServedDtype = Literal["float32", "bfloat16", "int8"]
+
 
 class ServeConfig(Strict):
     """The endpoint of the family."""
@@ -15,7 +17,7 @@ class ServeConfig(Strict):
     host: str = "127.0.0.1"
     """Address to bind; loopback unless you say otherwise."""
     port: int = Field(8000, ge=1, le=65535)
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Compute precision of the answers."""
+    dtype: ServedDtype = "float32"
+    """Compute precision of the answers; `int8` keeps the weights in a quarter of float32's bytes."""
     aliases: dict[str, str] = {}
     """Extra model names → member."""
