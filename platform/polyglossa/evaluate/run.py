@@ -14,6 +14,7 @@ from typing import Any
 import ray
 
 from polyglossa.artifact import Artifact, Draft, read_json
+from polyglossa.evaluate.judge import judge
 from polyglossa.evaluate.plan import files_fingerprint
 from polyglossa.evaluate.retrieval import shared_index_scores
 from polyglossa.evaluate.spec import ModelSpec, model_of

@@ -1,0 +1,136 @@
+"""What a model learned from, and which benchmarks it is zero-shot on: read from manifests, carried by its directory.
+
+A benchmark is zero-shot for a model if every corpus behind it (its own, its teachers', those of the models before it)
+was cleaned of the benchmark's texts or held them out. What a backbone by name read before it came here is not known.
+"""
+
+import posixpath
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import pyarrow.fs as pafs
+
+from polyglossa.artifact import MARKER, Artifact, exists, open_artifact, open_storage, read_json
+
+FILE = "model_meta.json"
+"""Where a model directory carries it."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """An evaluation set that stayed out of a corpus."""
+
+    name: str
+    path: str | None = None
+    """Its files, as the recipe names them; None where the set has a name alone or is the corpus's own."""
+    texts: int | None = None
+    """Distinct texts that the corpus was compared with."""
+    rows_removed: int | None = None
+    """Training rows that were dropped for them."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a model's knowledge comes from."""
+
+    training_datasets: tuple[str, ...]
+    """Sources of the recipes, by the names that rows carry."""
+    zero_shot: tuple[Benchmark, ...]
+    """Benchmarks whose texts none of the corpora holds."""
+    corpora: tuple[str, ...]
+    """Hashes of the corpora."""
+    adapted_from: tuple[str, ...]
+    """Models by name that training started from."""
+
+    def is_zero_shot(self, name: str, path: str | None = None) -> bool:
+        """Tell whether a benchmark, by its name or its files, stayed out of all that was learned from."""
+        return any(one.name == name or (path is not None and one.path == path) for one in self.zero_shot)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON values: `zero_shot` lists names, `zero_shot_evidence` what stands behind them."""
+        evidence = {one.name: {k: v for k, v in asdict(one).items() if k != "name"} for one in self.zero_shot}
+        names = [one.name for one in self.zero_shot]
+        return {**asdict(self), "zero_shot": names, "zero_shot_evidence": evidence}
+
+    @classmethod
+    def read(cls, model_uri: str) -> Self | None:
+        """Read what a model directory carries; None where it carries nothing."""
+        uri = posixpath.join(model_uri, FILE)
+        if not exists(uri):
+            return None
+        told = read_json(uri)
+        evidence = told.get("zero_shot_evidence", {})
+        return cls(
+            training_datasets=tuple(told.get("training_datasets") or ()),
+            zero_shot=tuple(Benchmark(name, **evidence.get(name, {})) for name in told.get("zero_shot") or ()),
+            corpora=tuple(told.get("corpora") or ()),
+            adapted_from=tuple(told.get("adapted_from") or ()),
+        )
+
+
+def provenance(artifacts: Iterable[Artifact]) -> Provenance:
+    """Gather what some artifacts (a model, or what it is trained from) go back to.
+
+    Where a corpus or anything on the way to it is no longer stored, no benchmark is called zero-shot.
+    """
+    found = list(_ancestors(artifacts))
+    behind = [one for one in found if one is not None]
+    corpora = [one for one in behind if one.manifest["stage"] == "corpus"]
+    kept_out = [{one.name: one for one in _benchmarks(corpus)} for corpus in corpora]
+    whole = bool(corpora) and len(behind) == len(found)
+    shared = [one for name, one in kept_out[0].items() if all(name in other for other in kept_out)] if whole else []
+    backbones = [one.manifest["config"] for one in behind if one.manifest["stage"] == "backbone"]
+    return Provenance(
+        training_datasets=tuple(dict.fromkeys(name for one in behind for name in _packed(one, corpora))),
+        zero_shot=tuple(sorted(shared, key=lambda one: one.name)),
+        corpora=tuple(corpus.hash for corpus in corpora),
+        adapted_from=tuple(dict.fromkeys(str(one["model"]) for one in backbones if one.get("model"))),
+    )
+
+
+def _ancestors(artifacts: Iterable[Artifact]) -> Iterator[Artifact | None]:
+    """Yield the artifacts and all behind them, each once, corpora last on their way; None for what is gone."""
+    waiting, seen = list(artifacts), set[str]()
+    while waiting:
+        artifact = waiting.pop()
+        if artifact.uri in seen:
+            continue
+        seen.add(artifact.uri)
+        yield artifact
+        if artifact.manifest["stage"] == "corpus":
+            continue
+        for parent in artifact.manifest["parents"].values():
+            if parent["uri"] in seen:
+                continue
+            if exists(posixpath.join(parent["uri"], MARKER)):
+                waiting.append(open_artifact(parent["uri"]))
+            else:
+                yield None
+
+
+def _packed(artifact: Artifact, corpora: Iterable[Artifact]) -> list[str]:
+    """Sources of a packed corpus; all of its corpus where it chose none."""
+    if artifact.manifest["stage"] != "pack":
+        return []
+    chosen = artifact.manifest["config"].get("sources")
+    if chosen is not None:
+        return list(chosen)
+    own = artifact.manifest["parents"]["corpus"]["uri"]
+    return [one["name"] for corpus in corpora if corpus.uri == own for one in corpus.manifest["config"]["sources"]]
+
+
+def _benchmarks(corpus: Artifact) -> Iterator[Benchmark]:
+    """Evaluation sets that a corpus was cleaned of, and those that it holds out itself."""
+    config = corpus.manifest["config"]
+    settings: Mapping[str, Any] = config.get("decontamination") or {}
+    account = read_json(corpus.at("account.json")) if exists(corpus.at("account.json")) else {}
+    figures = account.get("decontamination") or {"sets": {}, "removed": {}}
+    paths = {one["name"]: posixpath.join(config.get("data") or "", one["path"]) for one in settings.get("sets", ())}
+    for name in [*paths, *settings.get("tasks", ())]:
+        texts = figures["sets"].get(name, {}).get("texts")
+        yield Benchmark(name, paths.get(name), texts, sum(figures["removed"].get(name, {}).values()))
+    filesystem, folder = open_storage(corpus.at("heldout"))
+    for info in filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True)):
+        if info.type == pafs.FileType.Directory:
+            yield Benchmark(info.base_name)
