@@ -3,7 +3,7 @@
 import sys
 
 from polyglossa.artifact import ArtifactKey, open_artifact, produce
-from polyglossa.mine import embed
+from polyglossa.mine import embed, prepare
 from polyglossa.mine import run as stage
 from polyglossa.pipelines.session import local_ray
 from polyglossa.recipe.mine import MineConfig
@@ -13,7 +13,7 @@ from polyglossa.recipe.placement import StagePlacement
 def main(root: str, corpus_uri: str, model: str) -> None:
     embed.CHUNK_BYTES = 128
     stage._LITTLE_BYTES = 0
-    stage._ROWS_PER_TASK = 16
+    prepare._ROWS_PER_TASK = 16
     corpus = open_artifact(corpus_uri)
     config = MineConfig(model=model, pool="language", top_k=20, negatives=3, relative_margin=1.0)
     key = ArtifactKey("mine", "mine", 1, config.model_dump(mode="json"), {"corpus": corpus})

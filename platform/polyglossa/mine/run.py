@@ -14,36 +14,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as pads
-import pyarrow.fs as pafs
-import pyarrow.parquet as pq
 import ray
 import torch
 
-from polyglossa.artifact import Artifact, Draft, clear, exists, open_storage
-from polyglossa.errors import DataError
-from polyglossa.mine.audit import audit
+from polyglossa.artifact import Artifact, Draft, clear, exists
 from polyglossa.mine.embed import Embedder, plan_chunks
 from polyglossa.mine.encoders import open_encoder
-from polyglossa.mine.near import sketch
-from polyglossa.mine.page import page
-from polyglossa.mine.pools import Ragged, Rows, Unit, exclusions, mined_rows, sort_documents, units
-from polyglossa.mine.texts import Texts, collect, unusable_documents, unusable_rows
+from polyglossa.mine.files import read_folder, read_found, read_pairs, write_table
+from polyglossa.mine.pools import Rows, Unit, mined_rows, sort_documents, units
+from polyglossa.mine.prepare import Prepared, batched
+from polyglossa.mine.texts import collect, unusable_documents, unusable_rows
 from polyglossa.mine.unit import FOUND, Pool, Work, mine_unit
-from polyglossa.mine.write import document_rejects, mined_pairs, reconcile, row_rejects
+from polyglossa.mine.write import write_outcome
 from polyglossa.progress import track
 from polyglossa.recipe import StagePlacement
 from polyglossa.recipe.mine import MineConfig
-from polyglossa.records import DOCUMENT, PAIR
-from polyglossa.vectors import VectorStore, as_keys
+from polyglossa.records import DOCUMENT
+from polyglossa.vectors import VectorStore
 
 STAGE = "mine"
 REVISION = 1
 
 Ints = npt.NDArray[np.int64]
 
-_ROWS_PER_TASK = 4096
 _LITTLE_BYTES = 1 << 16  # of text: a second of work
 _TASKS_IN_FLIGHT_PER_WORKER = 2
 
@@ -58,8 +51,8 @@ def run(config: MineConfig, inputs: Mapping[str, Artifact], draft: Draft, placem
         placement: actors, and what each of them may use.
     """
     corpus = inputs["corpus"]
-    documents = sort_documents(_read(corpus.at("documents"), DOCUMENT))
-    rows = Rows.read(_read_pairs(corpus), documents)
+    documents = sort_documents(read_folder(corpus.at("documents"), DOCUMENT))
+    rows = Rows.read(read_pairs(corpus), documents)
     mined = mined_rows(rows, config)
     plan = list(units(rows, mined, documents, config))
     root = draft.uri.rpartition("/artifacts/")[0]
@@ -77,8 +70,8 @@ def run(config: MineConfig, inputs: Mapping[str, Artifact], draft: Draft, placem
         if reason is not None
     }
     progress = posixpath.join(root, "progress", STAGE, name)
-    found = _mine(job, _Prepared(rows, documents, texts, spoilt, reasons, config), plan, progress)
-    _write(draft, config, rows, documents, found, spoilt, reasons, figures)
+    found = _mine(job, Prepared(rows, documents, texts, spoilt, reasons, config), plan, progress)
+    write_outcome(draft, config, rows, documents, found, spoilt, reasons, figures)
     clear(progress)
 
 
@@ -108,49 +101,6 @@ class _Job:
     def resources(self) -> dict[str, Any]:
         labels = {"label_selector": self.placement.labels} if self.placement.labels else {}
         return {"num_cpus": self.placement.cpus, "num_gpus": self.placement.gpus, **labels}
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """The run's tables, from which the work of a unit is cut."""
-
-    rows: Rows
-    documents: pa.Table
-    texts: Texts
-    spoilt: npt.NDArray[np.object_]
-    reasons: Mapping[int, str]
-    config: MineConfig
-
-    def cut(self, batch: Sequence[Unit]) -> tuple[list[Work], list[Pool]]:
-        """Everything that a worker must know of a task's units, vectors apart."""
-        pools = [self.pool(unit) for unit in batch]
-        return [self.work(unit, pool) for unit, pool in zip(batch, pools, strict=True)], pools
-
-    def pool(self, unit: Unit) -> Pool:
-        number = unit.candidates[self.spoilt[unit.candidates] == np.array(None)]
-        sketches = None if self.config.near_copy is None else self.sketches(number)
-        return Pool(unit.pool, number, self.texts.document_ids.take(pa.array(number)), sketches)
-
-    def work(self, unit: Unit, pool: Pool) -> Work:
-        row = np.array([row for row in unit.row.tolist() if row not in self.reasons], np.int64)
-        place = np.searchsorted(self.texts.mined, row)
-        query, document = self.rows.positives.take(row)
-        used, slot = np.unique(document, return_inverse=True)
-        usable = Unit(unit.source, unit.pool, row, pool.document)
-        excluded, rule = exclusions(self.rows, usable, self.texts.query_document[place])
-        return Work(
-            row=row,
-            text_ids=self.texts.query_ids.take(pa.array(place)),
-            key=as_keys(self.rows.table.column("pair_id").take(pa.array(row)))[:, 1],
-            positives=Ragged(np.searchsorted(query, np.arange(len(row) + 1)), slot),
-            positive_ids=self.texts.document_ids.take(pa.array(used)),
-            positive_sketches=None if self.config.near_copy is None else self.sketches(used),
-            excluded=excluded,
-            excluded_rule=rule,
-        )
-
-    def sketches(self, number: Ints) -> npt.NDArray[np.uint16]:
-        return sketch(self.documents.column("text").take(pa.array(number)))
 
 
 def _embed(job: _Job, wanted: pa.Table, store: VectorStore) -> dict[str, int]:
@@ -200,9 +150,9 @@ class _EmbedChunks:
         return {"texts": np.array([texts for texts, _ in done]), "refused": np.array([refused for _, refused in done])}
 
 
-def _mine(job: _Job, prepared: _Prepared, plan: Sequence[Unit], progress: str) -> pa.Table:
+def _mine(job: _Job, prepared: Prepared, plan: Sequence[Unit], progress: str) -> pa.Table:
     """Search and choose, a task at a time; what a task finds is kept until the stage is done."""
-    tasks = {posixpath.join(progress, f"{number:06d}.parquet"): batch for number, batch in enumerate(_tasks(plan))}
+    tasks = {posixpath.join(progress, f"{number:06d}.parquet"): batch for number, batch in enumerate(batched(plan))}
     open_tasks = {uri: batch for uri, batch in tasks.items() if not exists(uri)}
     with track("mine: search", total=sum(len(unit.row) for unit in plan), unit="rows") as bar:
         bar.advance(sum(len(unit.row) for uri in tasks.keys() - open_tasks.keys() for unit in tasks[uri]))
@@ -210,7 +160,7 @@ def _mine(job: _Job, prepared: _Prepared, plan: Sequence[Unit], progress: str) -
         little = len(tasks) == 1 and not job.placement.gpus
         for done in starmap(_mine_units, arguments) if little else _on_cluster(job, arguments):
             bar.advance(done)
-    return pa.concat_tables([FOUND.empty_table(), *(_read_table(uri) for uri in tasks)]).combine_chunks()
+    return pa.concat_tables([FOUND.empty_table(), *(read_found(uri) for uri in tasks)]).combine_chunks()
 
 
 def _on_cluster(job: _Job, arguments: Iterator[tuple[Any, ...]]) -> Iterator[int]:
@@ -227,24 +177,12 @@ def _on_cluster(job: _Job, arguments: Iterator[tuple[Any, ...]]) -> Iterator[int
         yield from ray.get(ready)
 
 
-def _tasks(plan: Sequence[Unit]) -> Iterator[list[Unit]]:
-    """Put small units together: a task is worth starting a worker for."""
-    batch: list[Unit] = []
-    for unit in plan:
-        batch.append(unit)
-        if sum(len(unit.row) for unit in batch) >= _ROWS_PER_TASK:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
 def _mine_units(works: Sequence[Work], pools: Sequence[Pool], job: _Job, uri: str) -> int:
     """Mine a task's units on a worker and keep the result; returns the rows done."""
     torch.set_num_threads(job.placement.threads)
     store = _open_store(job.root, job.fingerprint, job.run)
     found = [mine_unit(work, pool, store, job.config, job.device) for work, pool in zip(works, pools, strict=True)]
-    _write_table(pa.concat_tables([FOUND.empty_table(), *found]), uri)
+    write_table(pa.concat_tables([FOUND.empty_table(), *found]), uri)
     return sum(len(work.row) for work in works)
 
 
@@ -252,75 +190,3 @@ def _mine_units(works: Sequence[Work], pools: Sequence[Pool], job: _Job, uri: st
 def _open_store(root: str, fingerprint: str, run: str) -> VectorStore:
     """A worker reads the store's index once for all tasks of a run; the store is complete by then."""
     return VectorStore(root, fingerprint)
-
-
-def _write(
-    draft: Draft,
-    config: MineConfig,
-    rows: Rows,
-    documents: pa.Table,
-    found: pa.Table,
-    spoilt: npt.NDArray[np.object_],
-    reasons: dict[int, str],
-    figures: Mapping[str, int],
-) -> None:
-    named = found.filter(pc.is_valid(found.column("reason")))
-    reasons |= dict(zip(named.column("row").to_pylist(), named.column("reason").to_pylist(), strict=True))
-    pairs = mined_pairs(rows, found, documents)
-    stays = np.ones(len(pairs), bool)
-    stays[list(reasons)] = False
-    kept = {
-        source: pairs.slice(start, stop - start).filter(pa.array(stays[start:stop]))
-        for source, (start, stop) in rows.source_offsets.items()
-    }
-    for source, table in kept.items():
-        _write_table(table, draft.at("pairs", source, "part-00000.parquet"))
-    rejects = pa.concat_tables([row_rejects(pairs, reasons), document_rejects(documents, spoilt)])
-    _write_table(rejects, draft.at("rejects", "part-00000.parquet"))
-    audited = audit(rows, documents, found, config.negatives)
-    draft.write_json(audited, "audit.json")
-    _write_text(draft.at("report", "mining.html"), page(audited))
-    draft.count(
-        **reconcile(pairs, kept, reasons),
-        mined=len(found),
-        documents_refused=int((spoilt != np.array(None)).sum()),
-        **figures,
-    )
-
-
-def _write_text(uri: str, text: str) -> None:
-    """Write a text file to any storage."""
-    filesystem, path = open_storage(uri)
-    with filesystem.open_output_stream(path) as stream:
-        stream.write(text.encode())
-
-
-def _read_pairs(corpus: Artifact) -> dict[str, pa.Table]:
-    """Training and validation pairs by source; what is held out stays out of mining."""
-    filesystem, path = open_storage(corpus.at("pairs"))
-    sources = sorted(info.base_name for info in filesystem.get_file_info(pafs.FileSelector(path)))
-    pairs = {}
-    for source in sources:
-        table = _read(corpus.at("pairs", source), PAIR)
-        pairs[source] = table.filter(pc.is_in(table.column("split"), value_set=pa.array(["train", "validation"])))
-    if not pairs:
-        raise DataError(f"{corpus.uri}: the corpus has no pairs to mine.")
-    return pairs
-
-
-def _read(uri: str, schema: pa.Schema) -> pa.Table:
-    filesystem, path = open_storage(uri)
-    return pads.dataset(path, schema=schema, filesystem=filesystem, format="parquet").to_table()
-
-
-def _read_table(uri: str) -> pa.Table:
-    filesystem, path = open_storage(uri)
-    return pq.read_table(path, filesystem=filesystem, schema=FOUND)
-
-
-def _write_table(table: pa.Table, uri: str) -> None:
-    """Write one Parquet file under its final name only when it is whole."""
-    filesystem, path = open_storage(uri)
-    filesystem.create_dir(posixpath.dirname(path), recursive=True)
-    pq.write_table(table, f"{path}.part", compression="zstd", filesystem=filesystem)
-    filesystem.move(f"{path}.part", path)

@@ -1,4 +1,4 @@
-"""Turn what the units found into `MINED_PAIR` tables and rejects: rows in = rows out + rejects, source by source."""
+"""Write what the units found: `MINED_PAIR` tables, rejects, the audit. Rows in = rows out + rejects, by source."""
 
 import json
 from collections import Counter
@@ -8,15 +8,67 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from polyglossa.artifact import Draft
 from polyglossa.errors import PolyglossaError
+from polyglossa.mine.audit import audit
+from polyglossa.mine.files import write_table, write_text
+from polyglossa.mine.page import page
 from polyglossa.mine.pools import Rows
+from polyglossa.recipe.mine import MineConfig
 from polyglossa.records import MINED_PAIR, REJECT
 
 Ints = npt.NDArray[np.int64]
 
 _STAGE = "mine"
 _CUT = 400  # characters of a text in a reject
+
+
+def write_outcome(
+    draft: Draft,
+    config: MineConfig,
+    rows: Rows,
+    documents: pa.Table,
+    found: pa.Table,
+    spoilt: npt.NDArray[np.object_],
+    reasons: dict[int, str],
+    figures: Mapping[str, int],
+) -> None:
+    """Write pairs, rejects, audit and figures into the draft.
+
+    Args:
+        draft: the artifact in the making.
+        config: settings of the recipe.
+        rows: all rows.
+        documents: sorted by id.
+        found: what the units returned.
+        spoilt: reason why a document could be no candidate, or None.
+        reasons: rows rejected before they were searched: number → reason.
+        figures: what embedding counted.
+    """
+    named = found.filter(pc.is_valid(found.column("reason")))
+    reasons |= dict(zip(named.column("row").to_pylist(), named.column("reason").to_pylist(), strict=True))
+    pairs = mined_pairs(rows, found, documents)
+    stays = np.ones(len(pairs), bool)
+    stays[list(reasons)] = False
+    kept = {
+        source: pairs.slice(start, stop - start).filter(pa.array(stays[start:stop]))
+        for source, (start, stop) in rows.source_offsets.items()
+    }
+    for source, table in kept.items():
+        write_table(table, draft.at("pairs", source, "part-00000.parquet"))
+    rejects = pa.concat_tables([row_rejects(pairs, reasons), document_rejects(documents, spoilt)])
+    write_table(rejects, draft.at("rejects", "part-00000.parquet"))
+    audited = audit(rows, documents, found, config.negatives)
+    draft.write_json(audited, "audit.json")
+    write_text(draft.at("report", "mining.html"), page(audited))
+    draft.count(
+        **reconcile(pairs, kept, reasons),
+        mined=len(found),
+        documents_refused=int((spoilt != np.array(None)).sum()),
+        **figures,
+    )
 
 
 def mined_pairs(rows: Rows, found: pa.Table, documents: pa.Table) -> pa.Table:
