@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from serve.asked import Asked
 from serve.batch import Reply, Send
-from serve.cache import StateCache
 from serve.lanes import Lane
 from serve.metrics import Metrics
 from serve.problems import Problem
@@ -39,9 +39,8 @@ class Courier:
     ) -> None:
         self._member, self._tokens, self._send, self._limits, self._metrics = member, tokens, send, limits, metrics
         self._waiting = Waiting()
-        self._under_way: dict[bytes, Item] = {}
-        metrics.waiting.labels(member.name).set_function(lambda: len(self._under_way))
-        self._cache = StateCache(cache_mib)
+        self._asked = Asked(cache_mib)
+        metrics.waiting.labels(member.name).set_function(lambda: len(self._asked))
         self._short = Lane[Fresh](self._tokenise, self._tokenised)
         self._long = Lane[Fresh](self._tokenise, self._tokenised)
         self._sending: set[asyncio.Task[None]] = set()
@@ -84,32 +83,15 @@ class Courier:
 
     def _items(self, keys: Sequence[bytes]) -> tuple[list[Item], list[int]]:
         """Return an item for each key, and the rows whose item is new."""
-        items, fresh = [], []
-        for row, key in enumerate(keys):
-            item = self._under_way.get(key) or self._cached(key)
-            if item is None:
-                item = Item(key, asyncio.get_running_loop().create_future())
-                self._under_way[key] = item
-                item.state.add_done_callback(lambda _, key=key: self._under_way.pop(key, None))  # type: ignore[misc]  # bound by default
-                fresh.append(row)
-            item.wanted += 1
-            items.append(item)
+        items, fresh = self._asked.join(keys)
         self._metrics.shared.labels(self._member.name).inc(len(keys) - len(fresh))
         return items, fresh
-
-    def _cached(self, key: bytes) -> Item | None:
-        found = self._cache.get(key)
-        if found is None:
-            return None
-        item = Item(key, asyncio.get_running_loop().create_future(), size=found[1])
-        item.state.set_result(found[0])
-        return item
 
     async def _arrival(self, items: list[Item], start: Callable[[], None]) -> tuple[np.ndarray, np.ndarray]:
         try:
             if not self.ready:
                 raise Problem(503, "starting", "This model is starting. Try again soon.", retry_after=2)
-            if len(self._under_way) > self._limits.queue_items:
+            if len(self._asked) > self._limits.queue_items:
                 raise Problem(429, "overloaded", "Too many texts wait for this model. Try again soon.", retry_after=1)
             start()
             async with asyncio.timeout(self._limits.request_seconds):
@@ -117,16 +99,10 @@ class Courier:
         except TimeoutError:
             raise Problem(503, "timeout", "The answer took too long. Try again later.", retry_after=5) from None
         finally:
-            self._leave(items)
+            self._asked.leave(items)
         tokens_N = np.array([item.size for item in items])
         self._metrics.tokens.labels(self._member.name).inc(int(tokens_N.sum()))
         return np.stack(states), tokens_N
-
-    def _leave(self, items: list[Item]) -> None:
-        for item in items:
-            item.wanted -= 1
-            if not item.wanted and not item.state.done():
-                item.state.cancel()
 
     def _tokenise(self, pieces: list[Fresh]) -> None:
         encoded = iter(self._tokens.encode([text for fresh, _ in pieces for _, text in fresh]))
@@ -214,8 +190,7 @@ class Courier:
             if not finite_N[row]:
                 _fail([item], Problem(424, "backend_failed", "The model could not embed one of the texts."))
             elif not item.state.done():
-                item.state.set_result(reply.state_ND[row])
-                self._cache.put(item.key, reply.state_ND[row], item.size)
+                self._asked.arrived(item, reply.state_ND[row])
         name = self._member.name
         self._metrics.model_seconds.labels(name).inc(reply.seconds)
         self._metrics.slots.labels(name).inc(reply.slots)
