@@ -1,26 +1,23 @@
 """Measure mining against sentence-transformers and against the machine: `python jobs/bench/mine.py [--parts miner,…]`.
 
 Parts: `miner` (whole process, against `mine_hard_negatives`, on the pairs of `$POLYGLOSSA_DATA` or `../shared/data`),
-`peak` (search against the machine's matrix-product peak), `million` (memory of a large search), `linear` (three corpus
-sizes). The last line is one JSON object.
+and those of `search.py`. The last line is one JSON object.
 """
 
 import argparse
 import json
 import os
-import resource
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from search import PARTS as SEARCH_PARTS
+from search import THREADS, measure
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("POLYGLOSSA_DATA", ROOT.parent / "shared" / "data"))
 FILES = ("jaquad_jpn", "medquad_eng", "amqa_amh")
-THREADS = os.cpu_count() or 1
 NEGATIVES, WINDOW = 7, 50
 
 
@@ -32,27 +29,16 @@ def main() -> None:
     arguments = parser.parse_args()
     figures: dict[str, Any] = {}
     for part in arguments.parts.split(","):
-        figures |= PARTS[part](arguments)
+        figures |= miner(arguments.pairs) if part == "miner" else SEARCH_PARTS[part]()
     print(json.dumps(figures))
 
 
-def measure(name: str, *arguments: object) -> dict[str, Any]:
-    """Run one function of this file in a fresh process; returns what it printed last, and its whole time."""
-    started = time.perf_counter()
-    command = [sys.executable, __file__, "--call", name, *map(str, arguments)]
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, check=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"}
-    )
-    seconds = time.perf_counter() - started
-    return {"seconds": seconds} | json.loads(done.stdout.strip().splitlines()[-1])
-
-
-def miner(arguments: argparse.Namespace) -> dict[str, Any]:
+def miner(pairs: int) -> dict[str, Any]:
     """Mine the same pairs with the same model by both, whole processes timed, start-up included."""
     with tempfile.TemporaryDirectory() as folder:
-        prepared = measure("prepare", folder, arguments.pairs)
-        theirs = {dtype: measure("mine_theirs", folder, dtype) for dtype in ("float32", "bfloat16")}
-        ours = {dtype: measure("mine_ours", folder, dtype) for dtype in ("float32", "bfloat16")}
+        prepared = measure(__file__, "prepare", folder, pairs)
+        theirs = {dtype: measure(__file__, "mine_theirs", folder, dtype) for dtype in ("float32", "bfloat16")}
+        ours = {dtype: measure(__file__, "mine_ours", folder, dtype) for dtype in ("float32", "bfloat16")}
         chosen = {name: json.loads((Path(folder) / f"{name}.json").read_text()) for name in CHOSEN}
     base = chosen["theirs-float32"]
     return {
@@ -180,96 +166,7 @@ def mine_ours(folder: str, dtype: str) -> dict[str, Any]:
     return {}
 
 
-def peak(_: argparse.Namespace) -> dict[str, Any]:
-    """Search 10,000 queries in 200,000 × 384 vectors, selection included, against the matrix-product peak."""
-    return {"search_share_of_peak": measure("search_share", 10_000, 200_000)["share"]}
-
-
-def search_share(queries: str, documents: str) -> dict[str, Any]:
-    """Time search and the machine's float32 product in one process, turn about; best of three."""
-    import torch
-
-    from polyglossa.mine.search import InMemory, search
-
-    torch.set_num_threads(THREADS)
-    query, document = unit_vectors(int(queries), 0), unit_vectors(int(documents), 1)
-    square = torch.randn(4096, 4096)
-    rates, seconds = [], []
-    for _ in range(3):
-        rates.append(2 * 4096**3 / best_of(lambda: square @ square))
-        seconds.append(best_of(lambda: search(query, InMemory(document), 100)))
-    flops = 2 * query.shape[0] * document.shape[0] * query.shape[1]
-    return {"share": round(flops / min(seconds) / max(rates), 3), "gflops_peak": max(rates) / 1e9}
-
-
-def million(_: argparse.Namespace) -> dict[str, Any]:
-    """Search 10,000 queries in a store of 1,000,000 × 384 vectors, top 100; the process's peak memory."""
-    with tempfile.TemporaryDirectory() as folder:
-        measure("fill_store", folder, 1_000_000)
-        found = measure("search_store", folder, 1_000_000, 10_000)
-    return {"million_peak_gib": found["peak_gib"], "million_seconds": found["search_seconds"]}
-
-
-def linear(_: argparse.Namespace) -> dict[str, Any]:
-    """Search the same queries in three sizes of corpus."""
-    seconds = {}
-    for size in (50_000, 100_000, 200_000):
-        with tempfile.TemporaryDirectory() as folder:
-            measure("fill_store", folder, size)
-            seconds[size] = measure("search_store", folder, size, 4096)["search_seconds"]
-    return {"seconds_by_corpus_size": seconds}
-
-
-def fill_store(folder: str, size: str) -> dict[str, Any]:
-    """Put synthetic states into a vector store, shard by shard."""
-    from polyglossa.vectors import VectorStore
-
-    store, step = VectorStore(folder, "synthetic"), 50_000
-    for start in range(0, int(size), step):
-        store.append(ids(start, min(start + step, int(size))), unit_vectors(step, start)[: int(size) - start])
-    return {}
-
-
-def search_store(folder: str, size: str, queries: str) -> dict[str, Any]:
-    """Search a store block by block, as mining does with a pool that does not fit memory."""
-    import pyarrow as pa
-    import torch
-
-    from polyglossa.mine.search import search
-    from polyglossa.mine.unit import Stored
-    from polyglossa.vectors import VectorStore
-
-    torch.set_num_threads(THREADS)
-    documents = Stored(VectorStore(folder, "synthetic"), pa.array(ids(0, int(size)), pa.binary(16)))
-    query = unit_vectors(int(queries), 10**9)
-    started = time.perf_counter()
-    search(query, documents, 100)
-    seconds = round(time.perf_counter() - started, 2)
-    return {"search_seconds": seconds, "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)}
-
-
-def ids(start: int, stop: int) -> list[bytes]:
-    """Ids of synthetic texts."""
-    return [number.to_bytes(16, "big") for number in range(start, stop)]
-
-
-def unit_vectors(count: int, seed: int) -> Any:
-    """Random unit vectors, [count, 384] float32."""
-    import numpy as np
-
-    vectors = np.random.default_rng(seed).standard_normal((count, 384), dtype=np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-def best_of(work: Callable[[], object]) -> float:
-    """Seconds of one call, warmed up by nothing: the caller repeats."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
-PARTS = {"miner": miner, "peak": peak, "million": million, "linear": linear}
-CALLS = {call.__name__: call for call in (prepare, mine_theirs, mine_ours, search_share, fill_store, search_store)}
+CALLS = {call.__name__: call for call in (prepare, mine_theirs, mine_ours)}
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--call"]:
