@@ -3,27 +3,13 @@
 import base64
 import hashlib
 import json
-import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-EMBED = "/v1/embeddings"
-
-
-def embed(client, text, **fields):
-    answer = client.post(EMBED, json={"model": "base", "input": text, **fields})
-    assert answer.status_code == 200, answer.text
-    return np.array([item["embedding"] for item in answer.json()["data"]])
-
-
-def refusal(answer) -> tuple[int, str, str | None]:
-    error = answer.json()["error"]
-    assert set(error) == {"message", "type", "param", "code"}
-    assert "Traceback" not in answer.text
-    return answer.status_code, error["code"], error["param"]
+from tests.serve.asking import EMBED, embed, refusal
 
 
 def test_every_output_format_tells_the_same_vector(open_api) -> None:
@@ -113,100 +99,6 @@ def test_unknown_path_wrong_method_and_rerank_are_refused_in_shape(open_api) -> 
     assert refusal(client.post("/v1/rerank", json={})) == (404, "rerank_not_offered", None)
 
 
-def test_bad_text_fails_alone(open_api, local) -> None:
-    client = open_api()
-    marker = local["base"].encoder.tokenize(["ж"])[0][-2]
-    local["base"].poison = marker
-    answers = parallel(
-        lambda: client.post(EMBED, json={"model": "base", "input": "ж"}),
-        *(lambda n=n: client.post(EMBED, json={"model": "base", "input": f"fine {n}"}) for n in range(4)),
-    )
-    assert [answer.status_code for answer in answers] == [424, 200, 200, 200, 200]
-
-
-def test_failing_member_is_424_and_recovers(open_api, local) -> None:
-    client = open_api()
-    local["base"].failing = RuntimeError("secret inside")
-    answer = client.post(EMBED, json={"model": "base", "input": "a"})
-    assert refusal(answer)[:2] == (424, "backend_failed")
-    assert "secret" not in answer.text
-    local["base"].failing = None
-    embed(client, "a")
-
-
-def test_full_queue_is_429_with_retry_after_and_empties_again(open_api, local) -> None:
-    client = open_api(limits={"queue_items": 4, "request_seconds": 0.4})
-    client.portal.call(local["base"].hold.clear)
-    first = threading.Thread(
-        target=client.post, args=(EMBED,), kwargs={"json": {"model": "base", "input": list("abcd")}}
-    )
-    first.start()
-    time.sleep(0.1)
-    answer = client.post(EMBED, json={"model": "base", "input": "e"})
-    assert refusal(answer)[:2] == (429, "overloaded")
-    assert int(answer.headers["retry-after"]) >= 1
-    first.join()
-    client.portal.call(local["base"].hold.set)
-    embed(client, "e")
-
-
-def test_slow_member_is_503_in_time_and_its_batch_is_called_back(open_api, local) -> None:
-    client = open_api(limits={"request_seconds": 0.2})
-    client.portal.call(local["base"].hold.clear)
-    assert refusal(client.post(EMBED, json={"model": "base", "input": "slow"}))[:2] == (503, "timeout")
-    time.sleep(0.05)
-    assert local["base"].cancelled == 1
-
-
-def test_replica_of_another_version_never_answers_for_this_one(open_api, local) -> None:
-    client = open_api()
-    local["base"].tokenizer = "another"
-    assert refusal(client.post(EMBED, json={"model": "base", "input": "a"}))[:2] == (503, "replacing")
-
-
-def test_text_shared_with_a_request_of_too_many_tokens_is_answered(open_api, local) -> None:
-    client = open_api(limits={"request_tokens": 100})
-    texts = ["shared", *(f"{n} " + "x y " * 40 for n in range(3))]
-    answers = parallel(
-        *(lambda: client.post(EMBED, json={"model": "base", "input": "shared"}) for _ in range(3)),
-        lambda: client.post(EMBED, json={"model": "base", "input": texts}),
-    )
-    assert [answer.status_code for answer in answers] == [200, 200, 200, 413]
-
-
-def test_member_that_is_not_there_yet_is_503_and_not_ready(models, local) -> None:
-    from fastapi.testclient import TestClient
-
-    from serve.api import make_api
-    from serve.family import Family
-    from serve.metrics import Metrics
-    from serve.settings import read_settings
-
-    settings = read_settings({"members": [{"name": "base", "path": models["base"]}]})
-    metrics = Metrics("r1")
-    local["base"].hold.clear()
-    family = Family(settings, {"base": local["base"].send}, metrics)
-    with TestClient(make_api(family, settings, metrics)) as client:
-        assert refusal(client.get("/ready"))[:2] == (503, "starting")
-        assert refusal(client.post(EMBED, json={"model": "base", "input": "a"}))[:2] == (503, "starting")
-        assert client.get("/health").status_code == 200
-
-
-def test_same_text_in_flight_is_computed_once_and_cached_after(open_api, local) -> None:
-    client = open_api(cache_mib=1)
-    before = len(local["base"].batches)
-    client.portal.call(local["base"].hold.clear)
-    waiting = [threading.Thread(target=embed, args=(client, "same text")) for _ in range(5)]
-    for thread in waiting:
-        thread.start()
-    time.sleep(0.2)
-    client.portal.call(local["base"].hold.set)
-    for thread in waiting:
-        thread.join()
-    embed(client, "same text")
-    assert local["base"].batches[before:] == [[len(local["base"].encoder.tokenize(["same text"])[0])]]
-
-
 def test_keys_open_only_what_they_may_and_revoking_works_at_once(open_api, tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
     entries = [
@@ -251,17 +143,3 @@ def test_access_log_holds_no_text_and_no_key(open_api, caplog: pytest.LogCapture
     assert '"status":200' in caplog.text
     assert "private" not in caplog.text
     assert "k9" not in caplog.text
-
-
-def parallel(*calls):
-    answers = [None] * len(calls)
-
-    def run(index: int) -> None:
-        answers[index] = calls[index]()
-
-    threads = [threading.Thread(target=run, args=(index,)) for index in range(len(calls))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return answers
