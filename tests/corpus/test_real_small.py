@@ -8,6 +8,7 @@ import os
 import random
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("POLYGLOSSA_DATA", ROOT / "../shared/data")).resolve()
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no data in {DATA}; set POLYGLOSSA_DATA")
 
+EVALUATED = read_mapping(ROOT / "jobs/recipes/real-small.yaml")["evaluate"]["local"]
 KINDS = ("exact", "recased", "respaced", "sentence")
 PER_KIND = 75
 SPACELESS = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u4e00-\u9fff]")
@@ -116,10 +118,18 @@ def check_planted(artifact: Artifact, planted: set[str], clean: set[str]) -> Non
     }  # fmt: skip
 
 
+def evaluation_texts(artifact: Artifact) -> Iterator[str]:
+    """Every text of the sets that the recipe keeps out."""
+    for entry in artifact.manifest["config"]["decontamination"]["sets"]:
+        place = DATA / entry["path"]
+        files = [place] if place.is_file() else [place / "corpus.parquet", place / "queries.parquet"]
+        for file in files:
+            yield from pq.read_table(file)["text"].to_pylist()
+
+
 def check_nothing_of_evaluation_survives(artifact: Artifact, sources: list[str]) -> None:
     """No kept text is an evaluation text, and none of a sample shares 50 characters with one (by another algorithm)."""
-    files = [*DATA.glob("eval/retrieval/*/[cq]*.parquet"), *DATA.glob("eval/classification/*.parquet")]
-    texts = [fold(text) for file in files for text in pq.read_table(file)["text"].to_pylist()]
+    texts = [fold(text) for text in evaluation_texts(artifact)]
     kept = {fold(text) for text in pq.read_table(artifact.at("documents"))["text"].to_pylist()}
     for source in sources:
         kept.update(fold(text) for text in pq.read_table(artifact.at("pairs", source))["query"].to_pylist())
@@ -140,6 +150,9 @@ def test_all_real_data_goes_through_and_reconciles(tmp_path: Path, ray_local: No
     check_planted(artifact, planted, clean)
     sources = artifact.read_json("sources.json")
     check_nothing_of_evaluation_survives(artifact, list(sources))
+    assert {entry["path"] for entry in EVALUATED} <= {
+        entry["path"] for entry in artifact.manifest["config"]["decontamination"]["sets"]
+    }
     counts, account = artifact.counts, artifact.read_json("account.json")
     assert counts["rows_in"] == counts["rows_out"] + sum(counts["rejects"].values())
     assert len({language for one in sources.values() for language in one["languages"]}) >= 197
