@@ -83,3 +83,9 @@ def test_a_corpus_that_is_cleaned_against_tasks_reads_their_texts() -> None:
     assert list(nodes)[:2] == ["evaluation_texts", "corpus"]
     assert nodes["evaluation_texts"].config.model_dump()["tasks"] == ("STS22",)
     assert "evaluation_texts" not in graph().nodes
+
+
+def test_the_report_reads_the_audit_of_every_mining() -> None:
+    nodes = graph("mine.refresh={stage2: base@stage1}").nodes
+    assert nodes["report"].inputs["mine.stage2"] == "mine.stage2"
+    assert graph().nodes["report"].inputs["mine"] == "mine"

@@ -14,6 +14,21 @@ SCRIPTS = ("Latn", "Cyrl", "Arab", "Deva", "Hans", "Ethi")
 LANGUAGES = {f"l{index:02}": SCRIPTS[index % len(SCRIPTS)] for index in range(48)}
 
 
+AUDIT = {
+    "bins": [-1.0, 0.0, 1.0],
+    "sources": {
+        "qa": {
+            "rows_mined": 50, "negatives": 350, "short_share": 0.02, "positive_mean": 0.8, "negative_mean": 0.4,
+            "positive_histogram": [1, 49], "negative_histogram": [50, 300],
+        }
+    },
+}  # fmt: skip
+
+
+def lines(records: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(record) + "\n" for record in records)
+
+
 def summary(model: str, dim: int, level: float) -> dict[str, Any]:
     names = {code: round(level + index / 200, 5) for index, code in enumerate(LANGUAGES)}
     mean = sum(names.values()) / len(names)
@@ -44,22 +59,26 @@ def config() -> ReportConfig:
 def inputs(tmp_path: Path) -> dict[str, Artifact]:
     root = str(tmp_path / "store")
 
-    def make(stage: str, name: str, files: dict[str, str], parents: dict[str, Artifact] | None = None) -> Artifact:
+    def make(
+        stage: str, name: str, files: dict[str, str], parents: dict[str, Artifact] | None = None, **counts: Any
+    ) -> Artifact:
         def write(draft: Draft) -> None:
             for file, text in files.items():
                 Path(draft.at(file)).write_text(text)
-            if stage == "corpus":
-                draft.count(rows_in=100, rows_out=90, rejects={"duplicate": 10})
+            draft.count(**counts)
 
         return produce(root, ArtifactKey(stage, name, 1, {}, parents or {}), write)
 
-    corpus = make("corpus", "corpus", {"report/corpus.html": "<p>a card</p>"})
+    card = {"report/corpus.html": "<p>a card</p>"}
+    corpus = make("corpus", "corpus", card, rows_in=100, rows_out=90, rejects={"duplicate": 10})
     steps = [
         {"step": step, "loss": 5 / (step + 1), "tokens": 100, "seconds": 0.5, "data_wait": 0.01} for step in range(50)
     ]
-    train = make(
-        "train", "train.base", {"metrics.jsonl": "".join(json.dumps(one) + "\n" for one in steps)}, {"corpus": corpus}
-    )
+    train = make("train", "train.base", {"metrics.jsonl": lines(steps)}, {"corpus": corpus})
+    store = make("distill", "distill.base", {}, {"model": train}, texts=400, embedded=300, width=32)
+    learned = [{**step, "terms": {"hard": 1.0, "distillation": 1 / (step["step"] + 1)}} for step in steps]
+    small = make("train", "train.small", {"metrics.jsonl": lines(learned)}, {"teacher": store})
+    mined = make("mine", "mine.small", {"audit.json": json.dumps(AUDIT), "report/mining.html": ""}, {"model": train})
     levels = {
         "base": (32, 0.6),
         "base.untrained": (32, 0.2),
@@ -75,4 +94,4 @@ def inputs(tmp_path: Path) -> dict[str, Artifact]:
         )
         for label, level in levels.items()
     }
-    return {"corpus": corpus, "train:base": train, **evaluations}
+    return {"corpus": corpus, "mine.small": mined, "train:base": train, "train:small": small, **evaluations}

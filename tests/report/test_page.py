@@ -72,5 +72,10 @@ def test_a_browser_draws_every_section(page: Path, tmp_path: Path, theme: str) -
         "†",
         "F2LLM-v2 80M",
         "report/corpus.html",
+        "report/mining.html",
+        "Mined negatives, small",
+        "Distillation",
+        "milliseconds for one text",
+        "ms a text",
     ):
         assert part in document

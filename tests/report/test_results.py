@@ -12,6 +12,7 @@ from polyglossa.report.curves import thin
 from polyglossa.report.lineage import lineage
 from polyglossa.report.results import family_results, retention
 from polyglossa.report.table import results_table
+from polyglossa.report.taught import taught
 
 
 @pytest.fixture
@@ -65,10 +66,22 @@ def test_a_run_shorter_than_the_page_has_points_keeps_every_step() -> None:
     assert thin([{"step": 0, "loss": 1.0}, {"step": 1, "loss": 0.5}])["loss"] == [1.0, 0.5]
 
 
+def test_a_taught_run_says_what_its_teacher_gave_and_how_near_it_came(inputs: dict[str, Artifact]) -> None:
+    records = [{"terms": {"hard": 1.0, "distillation": 1.0 - step / 100}} for step in range(100)]
+    audit = taught("small", inputs["train:small"], records)
+    assert audit is not None
+    assert audit["terms"] == {"distillation": [pytest.approx(0.955), pytest.approx(0.055)]}
+    (teacher,) = audit["teachers"]
+    link = teacher.pop("link")
+    assert teacher == {"name": "train.base", "stored": True, "texts": 400, "embedded": 300, "width": 32}
+    assert link.startswith("../../distill/distill.base-")
+    assert taught("base", inputs["train:base"], records) is None
+
+
 def test_lineage_lists_parents_before_children(inputs: dict[str, Artifact]) -> None:
     nodes = lineage(inputs.values())
     seen: set[str] = set()
     for node in nodes:
         assert set(node["parents"].values()) <= seen
         seen.add(node["hash"])
-    assert {node["stage"] for node in nodes} == {"corpus", "train", "evaluate"}
+    assert {node["stage"] for node in nodes} == {"corpus", "train", "mine", "distill", "evaluate"}

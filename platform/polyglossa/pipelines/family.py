@@ -187,8 +187,7 @@ class _Builder:
                 )
             )
         inputs = {"corpus": "corpus"}
-        if "mine" in self.graph.nodes:
-            inputs["mine"] = "mine"
+        inputs |= {name: name for name, node in self.graph.nodes.items() if node.stage == "mine"}
         for label, model in labels.items():
             roles = {"corpus": "corpus", "model": model, **self._shared_index(label)}
             inputs[f"evaluate:{label}"] = self.graph.add(

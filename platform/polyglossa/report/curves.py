@@ -5,7 +5,7 @@ from statistics import fmean
 from typing import Any
 
 POINTS = 160
-FIGURES = ("loss", "grad_norm", "learning_rate", "tokens_per_second", "data_wait_share", "padding")
+FIGURES = ("loss", "grad_norm", "learning_rate", "tokens_per_second", "data_wait_share", "padding", "distillation")
 
 
 def thin(records: Sequence[dict[str, Any]], points: int = POINTS) -> dict[str, list[float]]:
@@ -34,4 +34,6 @@ def _figure(record: dict[str, Any], figure: str) -> float | None:
         return record["tokens"] / seconds if seconds and "tokens" in record else None
     if figure == "data_wait_share":
         return record["data_wait"] / seconds if seconds and "data_wait" in record else None
+    if figure == "distillation":
+        return record.get("terms", {}).get(figure)
     return record.get(figure)

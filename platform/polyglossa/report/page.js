@@ -210,13 +210,15 @@ function showFamily() {
     return cell(make("span", {}, ...parts), judged.mean);
   };
   const distinct = models.some((model) => model.tasks[main] && model.tasks[main].mean_distinct !== undefined);
+  const timed = models.some((model) => model.milliseconds);
   const rows = models.map((model) => ({ class: model.kind === "member" ? "" : "base", cells: [
     cell(make("span", {}, make("i", { class: "dot", style: `background:${model.kind === "member" ? model.colour : "transparent"};border:2px solid ${model.colour}` }), model.name), model.name),
     cell(model.parameters ? whole(model.parameters) : "–", model.parameters), cell(`${model.dim}`, model.dim),
+    ...(timed ? [cell(model.milliseconds ? `${+model.milliseconds.toPrecision(2)}` : "–", model.milliseconds)] : []),
     ...shownTasks.map((task) => value(model, task)),
     ...(distinct ? [cell(score(model.tasks[main] && model.tasks[main].mean_distinct, 4))] : []),
     cell(kept(model, main)) ] }));
-  $("members").replaceChildren(table(["model", "parameters", "width", ...shownTasks.map((task) => `${task} (${metric(task)})`),
+  $("members").replaceChildren(table(["model", "parameters", "width", ...(timed ? ["ms a text"] : []), ...shownTasks.map((task) => `${task} (${metric(task)})`),
     ...(distinct ? [`${main} without equal names`] : []), "half width keeps"], rows));
   const marked = members.some((member) => Object.values(member.tasks).some((task) => task.contaminated));
   const failed = members.flatMap((member) => Object.entries(member.failed).map(([task, reason]) => `${member.name}, ${task}: ${reason}`));
@@ -310,7 +312,7 @@ function showLanguages() {
 }
 
 const FIGURES = { loss: "loss", grad_norm: "gradient norm", learning_rate: "learning rate", tokens_per_second: "tokens per second",
-  data_wait_share: "share of time waiting for data", padding: "share of padding" };
+  data_wait_share: "share of time waiting for data", padding: "share of padding", distillation: "distance to the teacher (squared)" };
 function showTraining() {
   const figure = $("figure").value;
   const runs = family.training.filter((run) => run.columns[figure]);
@@ -341,15 +343,23 @@ function showData() {
   const counts = family.corpus;
   if (counts.rows_in !== undefined)
     blocks.push(make("p", {}, `${whole(counts.rows_in)} rows read, ${whole(counts.rows_out)} kept, ${whole(counts.rows_in - counts.rows_out)} rejected with a reason.`));
-  const pages = { corpus: "Corpus card: languages, sources, rejects, sampled rows", mine: "Audit of the mined negatives" };
-  const links = Object.entries(pages).filter(([role]) => family.links[role]).map(([role, text]) => make("p", {}, make("a", { href: family.links[role] }, text)));
+  const pageOf = (role) => (role === "corpus" ? "Corpus card: languages, sources, rejects, sampled rows" : `Audit of the mined negatives${role === "mine" ? "" : ` (${role})`}`);
+  const links = Object.keys(family.links).map((role) => make("p", {}, make("a", { href: family.links[role] }, pageOf(role))));
   blocks.push(...links);
   if (counts.rejects) blocks.push(table(["reason", "rows rejected"], Object.entries(counts.rejects).sort((a, b) => b[1] - a[1]).map(([reason, rows]) => ({ cells: [cell(reason.replaceAll("_", " ")), cell(whole(rows), rows)] })), { classes: ["text"] }));
-  if (family.mine) {
-    const sources = Object.entries(family.mine.sources);
-    blocks.push(make("h3", {}, "Mined negatives"), make("div", { class: "scroll" }, table(["source", "rows mined", "negatives", "positive cosine", "negative cosine", "too few"],
+  for (const [role, audit] of Object.entries(family.mine)) {
+    const sources = Object.entries(audit.sources);
+    blocks.push(make("h3", {}, role === "mine" ? "Mined negatives" : `Mined negatives, ${role.slice(5)}`), make("div", { class: "scroll" }, table(["source", "rows mined", "negatives", "positive cosine", "negative cosine", "too few"],
       sources.map(([name, source]) => ({ cells: [cell(name), cell(whole(source.rows_mined)), cell(whole(source.negatives)), cell(score(source.positive_mean)), cell(score(source.negative_mean)), cell(`${(100 * source.short_share).toFixed(1)} %`)] })), { classes: ["text"] })),
-      make("div", { class: "small" }, sources.map(([name, source]) => make("figure", {}, make("figcaption", {}, `${name}: cosines of positives (blue) and negatives (orange)`), histogram(source, family.mine.bins)))));
+      make("div", { class: "small" }, sources.map(([name, source]) => make("figure", {}, make("figcaption", {}, `${name}: cosines of positives (blue) and negatives (orange)`), histogram(source, audit.bins)))));
+  }
+  if (family.taught.length) {
+    const given = (run, show) => make("span", {}, run.teachers.flatMap((teacher, index) => [index ? ", " : "", show(teacher)]));
+    const named = (teacher) => (teacher.link ? make("a", { href: teacher.link }, teacher.name) : teacher.name);
+    const counted = (value) => (value === undefined || value === null ? "–" : whole(value));
+    blocks.push(make("h3", {}, "Distillation"), table(["run", "teacher", "states", "texts", "embedded", "width", "term", "at the start", "at the end"],
+      family.taught.flatMap((run) => Object.entries(run.terms).map(([term, [first, last]]) => ({ cells: [cell(run.run), cell(given(run, named)), cell(given(run, (teacher) => (teacher.stored ? "stored" : "live"))),
+        ...["texts", "embedded", "width"].map((figure) => cell(given(run, (teacher) => counted(teacher[figure])))), cell(term.replaceAll("_", " ")), cell(short(first)), cell(short(last))] }))), { classes: ["text", "text", "text"] }));
   }
   $("audits").replaceChildren(...blocks.map((block) => (block.tagName === "TABLE" ? make("div", { class: "scroll" }, block) : block)));
   $("data").hidden = !blocks.length;

@@ -10,7 +10,7 @@ def render_page(data: Mapping[str, Any]) -> str:
     """Fill the page.
 
     Args:
-        data: title, members, languages, training, lineage, corpus and mine (see `run.page_data`).
+        data: title, members, languages, training, lineage, corpus, mine and taught (see `run.page_data`).
     """
     # `</script>` inside a text must not end the element that carries it.
     carried = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")

@@ -1,7 +1,7 @@
 """The report of a family: `results.json` for machines, `report.html` for people.
 
-Inputs: `evaluate:<label>` for every label that the config names, `train:<run>` for curves, `corpus`, and `mine` where
-negatives were mined. Nothing heavy runs here, so there is no Ray in it.
+Inputs: `evaluate:<label>` for every label that the config names, `train:<run>` for curves, `corpus`, and `mine`,
+`mine.<stage>` where negatives were mined. Nothing heavy runs here, so there is no Ray in it.
 """
 
 import json
@@ -17,11 +17,12 @@ from polyglossa.report.lineage import lineage
 from polyglossa.report.page import render_page
 from polyglossa.report.peers import peers
 from polyglossa.report.results import family_results
+from polyglossa.report.taught import taught
 
 STAGE = "report"
 REVISION = 1
 
-_EVALUATE, _TRAIN = "evaluate:", "train:"
+_EVALUATE, _TRAIN, _MINE = "evaluate:", "train:", "mine"
 
 
 def run(config: ReportConfig, inputs: Mapping[str, Artifact], draft: Draft, placement: StagePlacement) -> None:
@@ -52,20 +53,20 @@ def page_data(
     """Gather all that the page shows."""
     speeds = {role.removeprefix(_EVALUATE): _speed(one) for role, one in inputs.items() if role.startswith(_EVALUATE)}
     names = ", ".join(member.name for member in config.members)
-    training = [
-        {"label": role.removeprefix(_TRAIN), "columns": thin(_metrics(artifact))}
-        for role, artifact in inputs.items()
-        if role.startswith(_TRAIN)
-    ]
-    mined = inputs.get("mine")
-    audited = mined is not None and exists(mined.at("audit.json"))
+    runs = {role.removeprefix(_TRAIN): one for role, one in inputs.items() if role.startswith(_TRAIN)}
+    metrics = {label: _metrics(train) for label, train in runs.items()}
+    audits = [taught(label, train, metrics[label]) for label, train in runs.items()]
+    mined = {role: one for role, one in inputs.items() if one.manifest["stage"] == _MINE}
     return {
         "title": f"Polyglossa family: {names}",
         "members": [_member(member, summaries, speeds) for member in config.members],
         "languages": {code: about for one in summaries.values() for code, about in one["languages"].items()},
-        "training": training,
+        "training": [{"label": label, "columns": thin(records)} for label, records in metrics.items()],
         "corpus": inputs["corpus"].counts,
-        "mine": _audit(mined.read_json("audit.json")) if mined is not None and audited else None,
+        "mine": {
+            role: _audit(one.read_json("audit.json")) for role, one in mined.items() if exists(one.at("audit.json"))
+        },
+        "taught": [audit for audit in audits if audit is not None],
         "links": _links(inputs),
         "peers": peers(config, summaries),
         "lineage": lineage(inputs.values()),
@@ -82,11 +83,11 @@ def _speed(evaluation: Artifact) -> float | None:
 
 def _links(inputs: Mapping[str, Artifact]) -> dict[str, str]:
     """Pages of other artifacts, as this page reaches them: artifacts lie beside each other under one root."""
-    pages = {"corpus": ("report", "corpus.html"), "mine": ("report", "mining.html")}
+    pages = {"corpus": ("report", "corpus.html"), _MINE: ("report", "mining.html")}
     return {
-        role: posixpath.join("..", "..", *inputs[role].uri.rstrip("/").split("/")[-2:], *parts)
-        for role, parts in pages.items()
-        if role in inputs and exists(inputs[role].at(*parts))
+        role: posixpath.join("..", "..", *one.uri.rstrip("/").split("/")[-2:], *parts)
+        for role, one in inputs.items()
+        if (parts := pages.get(one.manifest["stage"])) is not None and exists(one.at(*parts))
     }
 
 
