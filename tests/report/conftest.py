@@ -74,7 +74,9 @@ def inputs(tmp_path: Path) -> dict[str, Artifact]:
     steps = [
         {"step": step, "loss": 5 / (step + 1), "tokens": 100, "seconds": 0.5, "data_wait": 0.01} for step in range(50)
     ]
-    train = make("train", "train.base", {"metrics.jsonl": lines(steps)}, {"corpus": corpus})
+    meanwhile = [{"step": 25, "mean": 0.25}, {"step": 40, "reason": "out of memory"}, {"step": 50, "mean": 0.5}]
+    files = {"metrics.jsonl": lines(steps), "evaluations.jsonl": lines(meanwhile)}
+    train = make("train", "train.base", files, {"corpus": corpus})
     store = make("distill", "distill.base", {}, {"model": train}, texts=400, embedded=300, width=32)
     learned = [{**step, "terms": {"hard": 1.0, "distillation": 1 / (step["step"] + 1)}} for step in steps]
     small = make("train", "train.small", {"metrics.jsonl": lines(learned)}, {"teacher": store})

@@ -77,5 +77,6 @@ def test_a_browser_draws_every_section(page: Path, tmp_path: Path, theme: str) -
         "Distillation",
         "milliseconds for one text",
         "ms a text",
+        "mean score meanwhile",
     ):
         assert part in document

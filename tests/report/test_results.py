@@ -8,7 +8,7 @@ from rich.console import Console
 
 from polyglossa.artifact import Artifact
 from polyglossa.recipe.report import ReportConfig
-from polyglossa.report.curves import thin
+from polyglossa.report.curves import evaluated, thin
 from polyglossa.report.lineage import lineage
 from polyglossa.report.results import family_results, retention
 from polyglossa.report.table import results_table
@@ -64,6 +64,12 @@ def test_curves_keep_the_mean_of_the_steps_they_stand_for() -> None:
 
 def test_a_run_shorter_than_the_page_has_points_keeps_every_step() -> None:
     assert thin([{"step": 0, "loss": 1.0}, {"step": 1, "loss": 0.5}])["loss"] == [1.0, 0.5]
+
+
+def test_scores_of_evaluations_beside_a_training_stand_at_their_own_steps() -> None:
+    records = [{"step": 25, "mean": 0.25}, {"step": 40, "reason": "out of memory"}, {"step": 50, "mean": 0.5}]
+    assert evaluated(records) == {"evaluation_step": [25, 50], "evaluation": [0.25, 0.5]}
+    assert evaluated(records[1:2]) == {}
 
 
 def test_a_taught_run_says_what_its_teacher_gave_and_how_near_it_came(inputs: dict[str, Artifact]) -> None:

@@ -28,6 +28,21 @@ def thin(records: Sequence[dict[str, Any]], points: int = POINTS) -> dict[str, l
     return columns
 
 
+def evaluated(records: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
+    """Lay out the evaluations beside a training: `evaluation_step`, and the mean score as `evaluation`.
+
+    Args:
+        records: one per evaluation, as in `evaluations.jsonl`; those without a mean are left out.
+    """
+    scored = [record for record in records if record.get("mean") is not None]
+    if not scored:
+        return {}
+    return {
+        "evaluation_step": [record["step"] for record in scored],
+        "evaluation": [float(f"{record['mean']:.5g}") for record in scored],
+    }
+
+
 def _figure(record: dict[str, Any], figure: str) -> float | None:
     seconds = record.get("seconds") or 0.0
     if figure == "tokens_per_second":

@@ -312,12 +312,13 @@ function showLanguages() {
 }
 
 const FIGURES = { loss: "loss", grad_norm: "gradient norm", learning_rate: "learning rate", tokens_per_second: "tokens per second",
-  data_wait_share: "share of time waiting for data", padding: "share of padding", distillation: "distance to the teacher (squared)" };
+  data_wait_share: "share of time waiting for data", padding: "share of padding", distillation: "distance to the teacher (squared)",
+  evaluation: "mean score meanwhile" };
 function showTraining() {
   const figure = $("figure").value;
   const runs = family.training.filter((run) => run.columns[figure]);
   $("curves").replaceChildren(...runs.map((run, index) => {
-    const steps = run.columns.step, values = run.columns[figure];
+    const steps = run.columns[`${figure}_step`] || run.columns.step, values = run.columns[figure];
     const y = span(values, 0.06);
     if (y[0] < 0 && Math.min(...values) >= 0) y[0] = 0;
     const { svg, px, py } = axes({ width: 340, height: 200, left: 52, x: [0, steps.at(-1)], y, yTicks: ticks(...y, 4), yText: (value) => (Math.abs(value) < 0.01 && value ? value.toExponential(0) : short(value)),

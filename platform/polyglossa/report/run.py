@@ -12,7 +12,7 @@ from typing import Any
 from polyglossa.artifact import Artifact, Draft, exists, open_storage
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.report import ReportConfig
-from polyglossa.report.curves import thin
+from polyglossa.report.curves import evaluated, thin
 from polyglossa.report.lineage import lineage
 from polyglossa.report.page import render_page
 from polyglossa.report.peers import peers
@@ -54,14 +54,17 @@ def page_data(
     speeds = {role.removeprefix(_EVALUATE): _speed(one) for role, one in inputs.items() if role.startswith(_EVALUATE)}
     names = ", ".join(member.name for member in config.members)
     runs = {role.removeprefix(_TRAIN): one for role, one in inputs.items() if role.startswith(_TRAIN)}
-    metrics = {label: _metrics(train) for label, train in runs.items()}
+    metrics = {label: _lines(train, "metrics.jsonl") for label, train in runs.items()}
     audits = [taught(label, train, metrics[label]) for label, train in runs.items()]
     mined = {role: one for role, one in inputs.items() if one.manifest["stage"] == _MINE}
     return {
         "title": f"Polyglossa family: {names}",
         "members": [_member(member, summaries, speeds) for member in config.members],
         "languages": {code: about for one in summaries.values() for code, about in one["languages"].items()},
-        "training": [{"label": label, "columns": thin(records)} for label, records in metrics.items()],
+        "training": [
+            {"label": label, "columns": thin(records) | evaluated(_lines(runs[label], "evaluations.jsonl"))}
+            for label, records in metrics.items()
+        ],
         "corpus": inputs["corpus"].counts,
         "mine": {
             role: _audit(one.read_json("audit.json")) for role, one in mined.items() if exists(one.at("audit.json"))
@@ -119,7 +122,10 @@ def _audit(audit: Mapping[str, Any]) -> dict[str, Any]:
     return {"bins": audit["bins"], "sources": sources}
 
 
-def _metrics(train: Artifact) -> list[dict[str, Any]]:
-    filesystem, path = open_storage(train.at("metrics.jsonl"))
+def _lines(artifact: Artifact, name: str) -> list[dict[str, Any]]:
+    """Read a JSON Lines file; none where it is not there."""
+    if not exists(artifact.at(name)):
+        return []
+    filesystem, path = open_storage(artifact.at(name))
     with filesystem.open_input_stream(path) as stream:
         return [json.loads(line) for line in stream.read().decode().splitlines()]
