@@ -42,24 +42,30 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(settings: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return finish(start(settings, tmp_path_factory.mktemp("undisturbed")))
+    root = tmp_path_factory.mktemp("undisturbed")
+    return finish(start(settings, root), root)
 
 
 def start(settings: Path, root: Path) -> "subprocess.Popen[str]":
     environment = {**os.environ, "PYTHONPATH": str(PLATFORM), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(SCRIPT), str(settings), str(root)]
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
-    )
+    with log_of(root).open("a") as log:
+        return subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
+        )
 
 
-def finish(run: "subprocess.Popen[str]") -> dict[str, str]:
+def log_of(root: Path) -> Path:
+    return root / "log.txt"
+
+
+def finish(run: "subprocess.Popen[str]", root: Path) -> dict[str, str]:
     """Wait for a run; return the content of every file of its artifact but the manifest, which holds times."""
     said, _ = run.communicate(timeout=200)
-    assert run.returncode == 0
-    root = Path(said.split()[-1])
-    files = sorted(path for path in root.rglob("*") if path.is_file() and path.name != "manifest.json")
-    return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    assert run.returncode == 0, log_of(root).read_text()[-2000:]
+    made = Path(said.split()[-1])
+    files = sorted(path for path in made.rglob("*") if path.is_file() and path.name != "manifest.json")
+    return {str(path.relative_to(made)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def pieces(root: Path) -> dict[str, float]:
@@ -105,7 +111,7 @@ def test_a_killed_driver_goes_on_with_the_unfinished_pieces(
         time.sleep(0.05)
     assert len(kept) > len(done) >= when
     assert {path: kept[path] for path in done} == done, "a finished piece was done again"
-    assert finish(again) == undisturbed
+    assert finish(again, tmp_path) == undisturbed
 
 
 def busy_workers(run: "subprocess.Popen[str]") -> list[psutil.Process]:
@@ -126,4 +132,4 @@ def test_a_killed_worker_is_replaced(settings: Path, undisturbed: dict[str, str]
         assert time.monotonic() < deadline, "no worker was at work"
         time.sleep(0.01)
     busy[0].kill()
-    assert finish(run) == undisturbed
+    assert finish(run, tmp_path) == undisturbed
