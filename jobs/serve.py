@@ -11,7 +11,7 @@ from pathlib import Path
 
 from polyglossa import progress
 from polyglossa.errors import UserError
-from polyglossa.pipelines.command import errors_in_one_line, load_profile
+from polyglossa.pipelines.command import errors_in_one_line, leave_script_folder, load_profile
 from polyglossa.recipe import load_recipe
 from polyglossa.recipe.serve import ServeConfig
 
@@ -19,6 +19,7 @@ from polyglossa.recipe.serve import ServeConfig
 def main(argv: list[str] | None = None) -> None:
     """Start the endpoint and wait."""
     options = _options(argv)
+    leave_script_folder()
     with errors_in_one_line("serve.py"):
         config, models, logs = _what(options)
         profile = load_profile(options.profile)

@@ -9,6 +9,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from polyglossa.recipe.load import validate
+from polyglossa.recipe.serve import ServedDtype
 from polyglossa.recipe.strict import Strict
 
 
@@ -43,7 +44,7 @@ class MemberSettings(Strict):
     max_tokens: int | None = Field(None, ge=2)
     """Longest text (tokens, EOS included); None takes the model's own limit."""
     chunk_tokens: int | None = Field(None, ge=16)
-    """Token budget of one forward pass; None is 512 in float32 and 1,024 in bfloat16 on CPUs, 16,384 on a GPU."""
+    """Token budget of one forward pass; None is 512 on CPUs, 1,024 there in bfloat16, 16,384 on a GPU."""
     batch_tokens: int = Field(8192, ge=16)
     """Token budget of one call to a replica."""
     threads: int = Field(1, ge=1)
@@ -65,7 +66,7 @@ class MemberSettings(Strict):
         """
         if self.chunk_tokens is not None:
             return self.chunk_tokens
-        return 16_384 if self.gpus else 512 if self.dtype == "float32" else 1024
+        return 16_384 if self.gpus else 1024 if self.dtype == "bfloat16" else 512
 
 
 class Limits(Strict):

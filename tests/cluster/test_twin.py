@@ -165,6 +165,18 @@ def test_a_lost_worker_node_does_not_lose_the_stage(twin: Twin, tmp_path: Path) 
     assert list(tmp_path.glob("*/artifacts/corpus/*/COMMITTED"))
 
 
+@pytest.mark.slow
+def test_a_lost_node_under_the_endpoint_costs_no_request(twin: Twin, tmp_path: Path) -> None:
+    script = str(Path(__file__).with_name("serve_on_twin.py"))
+    command = [sys.executable, script, str(tmp_path / "model")]
+    done = subprocess.run(command, env=environment(twin), capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    seen = json.loads(done.stdout.splitlines()[-1])
+    assert seen["failed"] == []
+    assert seen["answered"] > 50
+    assert len(set(seen["before"]) & set(seen["after"])) == 1
+
+
 def _worker_nodes(twin: Twin) -> list[psutil.Process]:
     """Raylets of the twin that are not its head."""
     raylets = [

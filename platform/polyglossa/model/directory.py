@@ -14,6 +14,7 @@ from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerFast, Qw
 
 from polyglossa.errors import DataError
 from polyglossa.model.pooling import BOTH_WAYS, reads_both_ways
+from polyglossa.model.quantize import quantize_weights
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 _SENTENCE_TRANSFORMERS = "config_sentence_transformers.json"
@@ -79,7 +80,7 @@ def load_backbone(
 
     Args:
         path: name or local directory; its weights must be safetensors.
-        dtype: `float32`, `bfloat16` or `float64`.
+        dtype: `float32`, `bfloat16` or `float64`; `int8` reads float32 and quantises the weights of linear layers.
         device: where the weights go.
         revision: commit on the hub.
 
@@ -90,7 +91,7 @@ def load_backbone(
         backbone = AutoModel.from_pretrained(
             path,
             revision=revision,
-            dtype=DTYPES[dtype],
+            dtype=DTYPES["float32" if dtype == "int8" else dtype],
             attn_implementation="sdpa",
             use_safetensors=True,
             trust_remote_code=False,
@@ -105,6 +106,8 @@ def load_backbone(
             f"{path}: {backbone.config.model_type} is neither causal nor one of {', '.join(BOTH_WAYS)}; how it makes "
             "one state of a text is not known."
         )
+    if dtype == "int8":
+        quantize_weights(backbone)
     return backbone.to(device).eval()
 
 

@@ -77,7 +77,7 @@ class Encoder:
 
         Args:
             path: name or directory; safetensors only, no remote code.
-            dtype: compute precision, `float32`, `bfloat16` or `float64`.
+            dtype: compute precision, `float32`, `bfloat16` or `float64`; `int8` keeps the weights of linear layers so.
             device: torch device.
             max_tokens: longest text; None takes the model's own limit.
             revision: commit on the hub.

@@ -46,6 +46,15 @@ def errors_in_one_line(program: str) -> Iterator[None]:
         sys.exit(error.exit_code)
 
 
+def leave_script_folder() -> None:
+    """Take the folder of the running script off the search path.
+
+    Ray hands that path to its workers, where `jobs/serve.py` would hide the package `serve`.
+    """
+    folder = Path(sys.argv[0]).resolve().parent
+    sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != folder]
+
+
 def job(doc: str, *, until: str | None) -> None:
     """Run one of `jobs/`: the recipe up to a stage, with the exit codes of the `polyglossa` command."""
     parser = argparse.ArgumentParser(description=doc)
@@ -53,5 +62,6 @@ def job(doc: str, *, until: str | None) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="A.B.C=VALUE", help="override one value")
     parser.add_argument("--profile", type=Path, help="placement profile (YAML); default: local")
     given = parser.parse_args()
+    leave_script_folder()
     with errors_in_one_line(Path(sys.argv[0]).name):
         run_recipe(given.recipe, until=until, overrides=given.set, profile=given.profile)
