@@ -17,8 +17,7 @@ from typing import Any
 
 import torch
 
-from polyglossa.model.encoder import Encoder
-from polyglossa.model.pooling import finish
+from polyglossa.model.encoder import Encoder, finish
 from polyglossa.pipelines.command import errors_in_one_line
 from polyglossa.pipelines.made import finished, served_models
 from polyglossa.pipelines.tune.judge import Judge
