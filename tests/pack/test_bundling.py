@@ -10,8 +10,9 @@ import pytest
 from polyglossa.errors import ArtifactError
 from polyglossa.model.encoder import render, tokenize
 from polyglossa.model.tokenizer import train_tokenizer
-from polyglossa.pack.bundling import Examples, Packed, pack_bundles, shuffled_examples
+from polyglossa.pack.bundling import Packed, pack_bundles
 from polyglossa.pack.documents import Documents
+from polyglossa.pack.examples import Examples, shuffled_examples
 from polyglossa.records import DOCUMENT, MINED_PAIR, PAIR, TOKEN_BUNDLE, row_id, text_id
 
 MAX_TOKENS = 12

@@ -22,8 +22,9 @@ from polyglossa.artifact import Artifact, Draft, open_storage
 from polyglossa.errors import DataError
 from polyglossa.model.encoder import tokenizer_fingerprint
 from polyglossa.model.tokenizer import load_tokenizer
-from polyglossa.pack.bundling import Packed, pack_bundles, shuffled_examples
+from polyglossa.pack.bundling import Packed, pack_bundles
 from polyglossa.pack.documents import Documents
+from polyglossa.pack.examples import shuffled_examples
 from polyglossa.progress import track
 from polyglossa.recipe.pack import PackConfig
 from polyglossa.recipe.placement import StagePlacement

@@ -1,0 +1,121 @@
+"""From pairs to examples: exploded, and shuffled by hash.
+
+A pair with several positives becomes one example per positive; they share the pair's group, so they are never each
+other's negatives. A document instruction belongs to a row: it goes before the positive and the negatives alike.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+from numpy.typing import NDArray
+
+from polyglossa.pack.columns import Ints, dictionary_codes, flat, ragged
+from polyglossa.pack.documents import id_bytes
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Rows to pack, shuffled; columns as long as the examples unless said otherwise."""
+
+    query: pa.Array
+    pair_ids: NDArray[np.bytes_]
+    positive_ids: NDArray[np.bytes_]
+    negative_ids: NDArray[np.bytes_]
+    """All rows' negatives, one after another."""
+    negative_offsets: Ints
+    """[Q + 1]."""
+    instruction: pa.Array
+    document_instruction: pa.Array
+    group: Ints
+    positive_score: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+    def slice(self, start: int, stop: int) -> "Examples":
+        """Take examples [start, stop)."""
+        first, last = self.negative_offsets[start], self.negative_offsets[min(stop, len(self))]
+        return Examples(
+            query=self.query[start:stop],
+            pair_ids=self.pair_ids[start:stop],
+            positive_ids=self.positive_ids[start:stop],
+            negative_ids=self.negative_ids[first:last],
+            negative_offsets=self.negative_offsets[start : stop + 1] - first,
+            instruction=self.instruction[start:stop],
+            document_instruction=self.document_instruction[start:stop],
+            group=self.group[start:stop],
+            positive_score=self.positive_score[start:stop],
+        )
+
+
+def shuffled_examples(pairs: pa.Table, *, source: str, negatives: bool, instructions: bool, seed: int) -> Examples:
+    """Turn a source's pairs into examples in the order of a salted hash.
+
+    Args:
+        pairs: PAIR or MINED_PAIR rows of one source and split.
+        source: its name; salts the groups.
+        negatives: whether negatives are kept.
+        instructions: whether instructions are kept.
+        seed: salt of the order.
+    """
+    pairs = pairs.combine_chunks()
+    positives = flat(pairs["positive_ids"])
+    counts = pc.list_value_length(positives).to_numpy(zero_copy_only=False)
+    pair = np.repeat(np.arange(len(counts)), counts)
+    turn = np.arange(len(pair)) - np.repeat(np.cumsum(counts) - counts, counts)
+    pair_ids = id_bytes(pairs["pair_id"])
+    order = np.argsort(_mixed(pair_ids[pair], turn, seed), kind="stable")
+    pair = pair[order]
+    negative_ids, negative_offsets = _negatives(pairs, pair, negatives)
+    absent = pa.nulls(len(pairs), pa.string())
+    return Examples(
+        query=flat(pairs["query"]).take(pair),
+        pair_ids=pair_ids[pair],
+        positive_ids=id_bytes(positives.flatten())[order],
+        negative_ids=negative_ids,
+        negative_offsets=negative_offsets,
+        instruction=(flat(pairs["instruction"]) if instructions else absent).take(pair),
+        document_instruction=(flat(pairs["document_instruction"]) if instructions else absent).take(pair),
+        group=_groups(pairs, source)[pair],
+        positive_score=_scores(pairs)[pair],
+    )
+
+
+def _negatives(pairs: pa.Table, pair: Ints, wanted: bool) -> tuple[NDArray[np.bytes_], Ints]:
+    if not wanted:
+        return np.empty(0, dtype="S16"), np.zeros(len(pair) + 1, dtype=np.int64)
+    column = flat(pairs["negative_ids"])
+    counts = pc.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+    starts = np.cumsum(counts) - counts
+    offsets = np.concatenate([[0], np.cumsum(counts[pair])])
+    return ragged(id_bytes(column.flatten()), starts[pair], counts[pair]), offsets
+
+
+def _groups(pairs: pa.Table, source: str) -> Ints:
+    """One number per group of the source; a pair without a group is a group of its own."""
+    own = np.frombuffer(id_bytes(pairs["pair_id"]).tobytes(), dtype=np.int64)[::2]
+    encoded = flat(pairs["group"]).dictionary_encode()
+    hashes = [xxhash.xxh3_64_intdigest(f"{source}\x1f{group}".encode()) for group in encoded.dictionary.to_pylist()]
+    known = np.array([*hashes, 0], dtype=np.uint64).view(np.int64)
+    codes = dictionary_codes(encoded)
+    return np.where(codes < 0, own, known[codes])
+
+
+def _scores(pairs: pa.Table) -> NDArray[np.float32]:
+    if "positive_score" not in pairs.column_names:
+        return np.full(len(pairs), np.nan, dtype=np.float32)
+    scores = flat(pairs["positive_score"]).fill_null(float("nan"))
+    return np.asarray(scores.to_numpy(zero_copy_only=False), dtype=np.float32)
+
+
+def _mixed(ids: NDArray[np.bytes_], turn: Ints, seed: int) -> NDArray[np.uint64]:
+    """Salt ids (already hashes) and mix them (splitmix64's finaliser)."""
+    salt = np.uint64(xxhash.xxh3_64_intdigest(f"pack\x1f{seed}".encode()))
+    value = np.frombuffer(ids.tobytes(), dtype=np.uint64)[::2] ^ salt
+    value = value + turn.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))
