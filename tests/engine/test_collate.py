@@ -9,7 +9,7 @@ import torch
 from engine.toy_packs import EOS, ToySource, teacher_state, text_tokens, write_pack, write_teacher
 from polyglossa.engine.batch import RankBatch
 from polyglossa.engine.bundles import BundleReader, TeacherStore, iter_bundles
-from polyglossa.engine.plan import PlanSettings
+from polyglossa.engine.planned import PlanSettings
 from polyglossa.engine.spec import steps_table
 from polyglossa.engine.stream import FeedSpec, local_batches, open_plan, validation_batches
 from polyglossa.errors import ArtifactError, DataError

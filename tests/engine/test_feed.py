@@ -9,7 +9,7 @@ import ray
 
 from engine.toy_packs import Consumer, ToySource, write_pack
 from polyglossa.engine.feed import FeedSpec, StepDataConfig, open_plan, placeholder_datasets, rank_batches
-from polyglossa.engine.plan import PlanSettings
+from polyglossa.engine.planned import PlanSettings
 from polyglossa.engine.stream import local_batches
 from polyglossa.errors import TrainingError
 

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.toy_packs import ToySource, plan_source
-from polyglossa.engine.plan import Plan, PlanSettings, StepPlan, permutation
+from polyglossa.engine.draws import permutation
+from polyglossa.engine.plan import Plan
+from polyglossa.engine.planned import PlanSettings, StepPlan
 from polyglossa.errors import DataError
 
 # 45 sources like those of ../shared/data: 13 of them smaller than a batch of 512.

@@ -12,7 +12,7 @@ import ray
 
 from polyglossa.artifact import write_json
 from polyglossa.engine.feed import rank_batches
-from polyglossa.engine.plan import PlanSource
+from polyglossa.engine.planned import PlanSource
 from polyglossa.records import TEACHER_BUNDLE, TOKEN_BUNDLE, text_id
 
 EOS = 1

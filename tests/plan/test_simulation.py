@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from polyglossa.engine.layout import chunk_texts, deal
-from polyglossa.engine.plan import StepPlan
+from polyglossa.engine.planned import StepPlan
 from polyglossa.errors import UserError
 from polyglossa.pipelines.capacity.simulate import Scenario, simulate, source_sizes, synthetic_batch
 from polyglossa.pipelines.simulate_command import figures_table, scenario_of

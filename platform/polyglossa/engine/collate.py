@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from polyglossa.engine.bundles import Bundle, BundleReader
+from polyglossa.engine.draws import permutation
 from polyglossa.engine.layout import Ints, chunk_texts, deal
-from polyglossa.engine.plan import Plan, StepPlan, permutation
+from polyglossa.engine.plan import Plan
+from polyglossa.engine.planned import StepPlan
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def rank_payloads(batch: GlobalBatch, ranks: Sequence[int], world: int, chunk_to
         batch: the step's examples.
         ranks: which ranks are packed.
         world: number of ranks.
-        chunk_tokens: token budget of one forward pass.
+        chunk_tokens: token budget of a chunk.
     """
     chunks = chunk_texts(batch.length_T, chunk_tokens)
     dealt = deal(chunks, world)

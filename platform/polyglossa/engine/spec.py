@@ -9,7 +9,8 @@ import numpy as np
 from polyglossa.artifact import read_json
 from polyglossa.engine.bundles import INDEX, BundleReader, TeacherStore
 from polyglossa.engine.collate import gather_examples, rank_payloads
-from polyglossa.engine.plan import Plan, PlanSettings, PlanSource, select_sources
+from polyglossa.engine.plan import Plan, select_sources
+from polyglossa.engine.planned import PlanSettings, PlanSource
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class FeedSpec:
     pack_uri: str
     settings: PlanSettings
     chunk_tokens: int
-    """Token budget of one forward pass."""
+    """Token budget of a chunk."""
     sources: tuple[str, ...] | None = None
     """Sources trained on; None means all of the pack."""
     teachers: tuple[TeacherStore, ...] = ()

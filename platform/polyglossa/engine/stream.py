@@ -20,8 +20,9 @@ from safetensors.numpy import load
 from polyglossa.engine.batch import Chunk, RankBatch
 from polyglossa.engine.bundles import BundleReader
 from polyglossa.engine.collate import gather_examples, rank_payloads
+from polyglossa.engine.draws import hash63
 from polyglossa.engine.layout import DUMMY
-from polyglossa.engine.plan import Part, StepPlan, hash63
+from polyglossa.engine.planned import Part, StepPlan
 from polyglossa.engine.spec import BatchMaker, FeedSpec, open_plan, read_sources
 
 __all__ = ["FeedSpec", "local_batches", "open_plan", "unpack", "validation_batches"]

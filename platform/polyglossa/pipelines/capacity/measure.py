@@ -21,7 +21,7 @@ from polyglossa.engine.batch import RankBatch
 from polyglossa.engine.collate import GlobalBatch, rank_payloads
 from polyglossa.engine.embedder import Embedder
 from polyglossa.engine.objective import build_objective
-from polyglossa.engine.plan import StepPlan
+from polyglossa.engine.planned import StepPlan
 from polyglossa.engine.step import Budget, run_step
 from polyglossa.engine.stream import unpack
 from polyglossa.model.directory import build_model

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polyglossa.engine.collate import GlobalBatch, rank_payloads
+from polyglossa.engine.draws import hash63
 from polyglossa.engine.layout import DUMMY, chunk_texts, deal
-from polyglossa.engine.plan import Plan, PlanSettings, PlanSource, StepPlan, hash63
+from polyglossa.engine.plan import Plan
+from polyglossa.engine.planned import PlanSettings, PlanSource, StepPlan
 from polyglossa.pipelines.capacity.counts import draw_lengths
 
 BUNDLE_ROWS = 256
