@@ -19,6 +19,7 @@ from rich.text import Text
 _SHOW_AFTER_SECONDS = 2.0
 _PLAIN_EVERY_SECONDS = 30.0
 _console: Console | None = None
+_thread = threading.local()
 
 
 class Bar:
@@ -67,7 +68,7 @@ def track(name: str, total: float | None = None, unit: str = "rows") -> Iterator
         unit: what is counted.
     """
     bar = Bar(name, total, unit)
-    if _console is None:
+    if _console is None or getattr(_thread, "unseen", False):
         yield bar
     elif _console.is_terminal:
         with Live(bar, console=_console, refresh_per_second=4, transient=True):
@@ -75,6 +76,16 @@ def track(name: str, total: float | None = None, unit: str = "rows") -> Iterator
     else:
         with _plain_lines(bar, _console):
             yield bar
+
+
+@contextmanager
+def unseen() -> Iterator[None]:
+    """Show no live lines of this thread: its work goes on beside what is shown."""
+    _thread.unseen = True
+    try:
+        yield
+    finally:
+        _thread.unseen = False
 
 
 @contextmanager

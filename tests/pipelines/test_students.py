@@ -3,43 +3,23 @@
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from distill.conftest import make_store, root, teacher
-from polyglossa.artifact import Artifact, ArtifactKey, Draft, produce
+from polyglossa.artifact import Artifact
 from polyglossa.pipelines.students import Ground, Student, try_student
 from polyglossa.recipe.prune import PruneStage
-from train.toys import WORDS, make_model, make_pack, stage
+from train.toys import make_corpus, make_model, make_pack, stage
 
 __all__ = ["make_store", "root", "teacher"]
 
 
-@pytest.fixture(scope="module")
-def corpus(root: str) -> Artifact:
-    """A held-out set: a word is asked for by itself, said twice."""
-
-    def make(draft: Draft) -> None:
-        queries = [
-            {"query_id": word, "query": f"{word} {word}", "language": "eng", "positive_doc_ids": [word]}
-            for word in WORDS
-        ]
-        pq.write_table(pa.Table.from_pylist(queries), draft.at("heldout", "words", "queries.parquet"))
-        documents = [{"doc_id": word, "text": word} for word in WORDS]
-        pq.write_table(pa.Table.from_pylist(documents), draft.at("heldout", "words", "corpus.parquet"))
-        task = {"name": "words", "task_type": "retrieval", "instruction": "Find it.", "metric": "accuracy"}
-        draft.write_json(task, "heldout", "words", "task.json")
-
-    return produce(root, ArtifactKey("corpus", "toy", 1, {}), make)
-
-
 @pytest.fixture
-def ground(root: str, corpus: Artifact, teacher: Artifact, make_store) -> Ground:  # type: ignore[no-untyped-def]
+def ground(root: str, teacher: Artifact, make_store) -> Ground:  # type: ignore[no-untyped-def]
     pack = make_pack(root)
     parent = make_model(root, hidden=48, seed=1)
     store = make_store(teacher, pack)
-    return Ground(corpus.uri, parent.uri, pack.uri, pack.uri, store.uri, ("words",))
+    return Ground(make_corpus(root).uri, parent.uri, pack.uri, pack.uri, store.uri, ("words",))
 
 
 STUDENT = Student(

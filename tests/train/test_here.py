@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from polyglossa.artifact import Artifact, ArtifactKey, produce
@@ -32,6 +33,15 @@ def test_two_runs_in_this_process_give_the_same_model(tmp_path: Path) -> None:
     first, second = (trained(str(tmp_path / name), HERE) for name in ("one", "two"))
     models = [Encoder.load(made.at("model")).encode(["bacan", "dalor"]) for made in (first, second)]
     assert (models[0] == models[1]).all()
+
+
+def test_the_size_of_a_forward_pass_is_no_part_of_the_model(tmp_path: Path) -> None:
+    found = []
+    for tokens in (16, 4096):
+        placement = TrainPlacement(workers=0, pass_tokens=tokens, checkpoint_steps=2)
+        made = trained(str(tmp_path / str(tokens)), placement)
+        found.append(Encoder.load(made.at("model")).encode(["bacan", "dalor"]))
+    np.testing.assert_allclose(found[0], found[1], atol=1e-5)
 
 
 def test_a_zero_stage_needs_a_worker_group(tmp_path: Path) -> None:

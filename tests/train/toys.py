@@ -54,6 +54,23 @@ def make_model(root: str, *, hidden: int = 32, layers: int = 2, seed: int = 0) -
     return produce(root, ArtifactKey("backbone", "toy", 1, {"hidden": hidden, "layers": layers, "seed": seed}), make)
 
 
+def make_corpus(root: str) -> Artifact:
+    """Commit a corpus that holds a held-out set alone, `words`: words asked for by themselves, there and back."""
+
+    def make(draft: Draft) -> None:
+        queries = [
+            {"query_id": word, "query": f"{word} {word[::-1]}", "language": "eng", "positive_doc_ids": [word]}
+            for word in WORDS
+        ]
+        pq.write_table(pa.Table.from_pylist(queries), draft.at("heldout", "words", "queries.parquet"))
+        documents = [{"doc_id": word, "text": word} for word in WORDS]
+        pq.write_table(pa.Table.from_pylist(documents), draft.at("heldout", "words", "corpus.parquet"))
+        task = {"name": "words", "task_type": "retrieval", "instruction": "Find it.", "metric": "accuracy"}
+        draft.write_json(task, "heldout", "words", "task.json")
+
+    return produce(root, ArtifactKey("corpus", "toy", 1, {}), make)
+
+
 def make_pack(root: str, *, bundle_rows: int = 32, seed: int = 0) -> Artifact:
     """Commit a pack of the made-up sources."""
 

@@ -8,6 +8,7 @@ class Board:
         self._progress: dict[str, tuple[int, str]] = {}
         self._stopped: str | None = None
         self._warnings: list[str] = []
+        self._committed: list[tuple[str, int]] = []
 
     def tell(self, name: str, done: int, note: str) -> None:
         """Note a run's finished steps and a short text."""
@@ -20,6 +21,14 @@ class Board:
     def warnings(self, first: int) -> list[str]:
         """Return the warnings from number `first` on."""
         return self._warnings[first:]
+
+    def commit(self, name: str, step: int) -> None:
+        """Note that a run's checkpoint is whole."""
+        self._committed.append((name, step))
+
+    def committed(self, first: int) -> list[tuple[str, int]]:
+        """Return (run, step) of checkpoints, from number `first` on."""
+        return self._committed[first:]
 
     def stop(self, reason: str) -> None:
         """Note why a run must not be tried again."""

@@ -141,7 +141,7 @@ class Validation(_AfterStep):
 
 
 class Checkpoints(_AfterStep):
-    """Saves every so many steps and when a node is about to leave, except after the last step: the model follows."""
+    """Saves when it is due and when a node is about to leave."""
 
     def __init__(
         self,
@@ -149,18 +149,17 @@ class Checkpoints(_AfterStep):
         backend: checkpoint.Checkpointed,
         log: MetricsLog,
         *,
-        every: int,
-        total_steps: int,
+        due: Callable[[int], bool],
         leaving: Callable[[int], bool],
     ) -> None:
-        """Set what is saved; `leaving` tells after each step, and the same on every rank, whether to save now."""
+        """Set what is saved; `due` and `leaving` tell after each step, the same on every rank, whether to save now."""
         self._writer, self._backend, self._log = writer, backend, log
-        self._every, self._total, self._leaving = every, total_steps, leaving
+        self._due, self._leaving = due, leaving
 
     def after_step(self, record: StepRecord) -> None:
         """Save when it is time."""
         done = record.step + 1
-        if self._leaving(done) or (done % self._every == 0 and done < self._total):
+        if self._leaving(done) or self._due(done):
             self._log.flush()
             self._writer.save(done, self._backend)
 

@@ -14,8 +14,9 @@ import json
 import posixpath
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 from typing import Any, Protocol
 
 import pyarrow.fs as pafs
@@ -48,9 +49,24 @@ class Writer:
     runs beside the step's, and a checkpoint whose writer died is never committed.
     """
 
-    def __init__(self, root: str, *, keep: int) -> None:
-        """Set the folder of the run's checkpoints, and how many of the newest stay besides the best."""
+    def __init__(
+        self,
+        root: str,
+        *,
+        keep: int,
+        awaited: Callable[[int], bool] = lambda step: False,
+        committed: Callable[[int], None] = lambda step: None,
+    ) -> None:
+        """Set what happens to checkpoints.
+
+        Args:
+            root: folder of the run's checkpoints.
+            keep: how many of the newest stay besides the best.
+            awaited: step → whether somebody has still to read its checkpoint, which stays until then.
+            committed: gets the step of each checkpoint once it is whole, on rank 0, in the writing thread.
+        """
         self._root, self._keep = root, keep
+        self._awaited, self._committed = awaited, committed
         self._judged: dict[int, float] = {}
         self._pool = ThreadPoolExecutor(1)
         self._writing: Future[None] | None = None
@@ -94,6 +110,7 @@ class Writer:
         if own == 0 and self._all_written(folder, world):
             write_json(posixpath.join(folder, "position.json"), {"step": step, "world": world})
             write_json(posixpath.join(folder, MARKER), {"step": step})
+            self._committed(step)
             self._drop_old()
 
     def _drop_old(self) -> None:
@@ -104,7 +121,7 @@ class Writer:
             write_json(self._verdict(done), {"loss": judged[done]})
         best = min(judged, key=lambda done: (judged[done], done), default=None)
         for old in there[: -self._keep]:
-            if old != best:
+            if old != best and not self._awaited(old):
                 clear(step_folder(self._root, old))
 
     def _verdict(self, step: int) -> str:
@@ -132,15 +149,21 @@ def load(root: str, step: int, backend: Checkpointed) -> None:
     found = read_json(posixpath.join(folder, "position.json"))["step"]
     if found != step:
         raise ArtifactError(f"{folder}: holds step {found}. Remove the folder and start the run again.")
+    backend.restore(partial(read_parameter, root, step), step)
 
-    def read(name: str) -> ParameterState:
-        filesystem, path = open_storage(posixpath.join(folder, "parameters", f"{name}.safetensors"))
-        if filesystem.get_file_info(path).type == pafs.FileType.NotFound:
-            raise ArtifactError(f"{folder}: has no parameter {name!r}; it belongs to another model. Remove {root}.")
-        with filesystem.open_input_file(path) as stream:
-            return safetensors.load(stream.read())
 
-    backend.restore(read, step)
+def read_parameter(root: str, step: int, name: str) -> ParameterState:
+    """Read one parameter's state from a checkpoint.
+
+    Raises:
+        ArtifactError: the checkpoint has no such parameter.
+    """
+    folder = step_folder(root, step)
+    filesystem, path = open_storage(posixpath.join(folder, "parameters", f"{name}.safetensors"))
+    if filesystem.get_file_info(path).type == pafs.FileType.NotFound:
+        raise ArtifactError(f"{folder}: has no parameter {name!r}; it belongs to another model. Remove {root}.")
+    with filesystem.open_input_file(path) as stream:
+        return safetensors.load(stream.read())
 
 
 def write_metrics(root: str, first: int, records: Iterable[Mapping[str, Any]]) -> None:

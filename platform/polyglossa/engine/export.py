@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.fs as pafs
+from transformers import PreTrainedModel
 
 from polyglossa.artifact import clear, open_storage, write_json
 from polyglossa.collectives import rank
@@ -86,17 +87,41 @@ def write_model(run: "TrainRun", backend: Any, uri: str) -> None:
     with local_folder(run.model_uri) as source, written_folder(uri) as folder:
         backbone = adapt(load_backbone(source), run.stage)
         backbone.load_state_dict(weights)
-        restore(backbone, run.stage)
-        config = backbone.config
-        full = run.stage["objective"]["matryoshka"] == "none"
-        save_model_directory(
-            folder,
-            backbone,
-            (tokenizer := load_tokenizer(source)),
-            max_tokens=tokenizer.model_max_length,
-            prompts=read_prompts(source),
-            matryoshka_widths=getattr(config, "matryoshka_dimensions", (run.width,)) if full else widths(run.width),
-        )
+        _save(run, backbone, source, folder)
+
+
+def write_checkpoint_model(run: "TrainRun", step: int, uri: str) -> None:
+    """Write the weights of a checkpoint as a model directory, apart from the training that goes on: no collective.
+
+    Args:
+        run: whose checkpoint.
+        step: updates made.
+        uri: where the directory comes to lie.
+
+    Raises:
+        ArtifactError: the checkpoint's parameters are not the model's.
+    """
+    with local_folder(run.model_uri) as source, written_folder(uri) as folder:
+        backbone = adapt(load_backbone(source), run.stage)
+        for name, parameter in backbone.named_parameters():
+            if parameter.requires_grad:
+                parameter.data.copy_(checkpoint.read_parameter(run.checkpoint_uri, step, name)["weight"])
+        _save(run, backbone, source, folder)
+
+
+def _save(run: "TrainRun", backbone: PreTrainedModel, source: str, folder: str) -> None:
+    """Write an adapted backbone as a stock model directory; all but the weights is the source's."""
+    restore(backbone, run.stage)
+    full = run.stage["objective"]["matryoshka"] == "none"
+    declared = getattr(backbone.config, "matryoshka_dimensions", (run.width,))
+    save_model_directory(
+        folder,
+        backbone,
+        (tokenizer := load_tokenizer(source)),
+        max_tokens=tokenizer.model_max_length,
+        prompts=read_prompts(source),
+        matryoshka_widths=declared if full else widths(run.width),
+    )
 
 
 def _move(source: str, target: str) -> None:

@@ -11,6 +11,7 @@ from functools import partial
 import torch
 
 from polyglossa.engine.ahead import BatchesAhead
+from polyglossa.engine.evaluations import Evaluations
 from polyglossa.engine.runs import Compute, TrainRun
 from polyglossa.engine.stream import local_batches
 from polyglossa.engine.worker import train
@@ -19,12 +20,13 @@ from polyglossa.progress import Bar, say, track
 from polyglossa.recipe.placement import TrainPlacement
 
 
-def fit_here(runs: Sequence[TrainRun], placement: TrainPlacement) -> None:
+def fit_here(runs: Sequence[TrainRun], placement: TrainPlacement, evaluations: Evaluations) -> None:
     """Train runs one after another in this process.
 
     Args:
         runs: what is trained; results lie under each run's `output_uri`.
         placement: threads, memory and checkpoints; its ZeRO stage must be 0.
+        evaluations: learn of checkpoints and of how far runs are.
 
     Raises:
         UserError: the placement asks for a ZeRO stage, which takes a worker group.
@@ -35,24 +37,25 @@ def fit_here(runs: Sequence[TrainRun], placement: TrainPlacement) -> None:
             f"train.workers: 0 trains in one process and splits nothing; set train.zero: 0, not {placement.zero}."
         )
     torch.set_num_threads(placement.threads)
-    compute = Compute(
-        zero=None,
-        resident_tokens=placement.resident_tokens,
-        checkpoint_steps=placement.checkpoint_steps,
-        keep_checkpoints=placement.keep_checkpoints,
-        tracking=placement.tracking,
-        device="cuda" if placement.gpus else "cpu",
-        gradient_checkpointing=placement.gradient_checkpointing,
-    )
+    compute = Compute.of(placement, zero=None, device="cuda" if placement.gpus else "cpu")
     for run in runs:
         with track(run.name, total=run.total_steps, unit="steps") as bar:
-            train(run, compute, partial(_open, run), partial(_tell, bar), partial(say, style="yellow"))
+            train(
+                run,
+                compute,
+                partial(_open, run),
+                partial(_tell, bar, evaluations),
+                partial(say, style="yellow"),
+                partial(evaluations.committed, run.name),
+            )
+        evaluations.finished(run.name)
 
 
 def _open(run: TrainRun, start: int) -> BatchesAhead:
     return BatchesAhead(local_batches(run.feed(), start=start))
 
 
-def _tell(bar: Bar, done: int, note: str) -> None:
+def _tell(bar: Bar, evaluations: Evaluations, done: int, note: str) -> None:
     bar.advance(done - bar.done)
     bar.note(note)
+    evaluations.trained(bar.name, done)

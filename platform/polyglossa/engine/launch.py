@@ -1,4 +1,4 @@
-"""Run training on a Ray Train worker group: the one engine file, with feed.py, that knows Ray.
+"""Run training on a Ray Train worker group: the driver's side. What each worker does is in `group.py`.
 
     fit([run_a, run_b], placement, storage)
 
@@ -7,55 +7,59 @@ is started anew (Ray Train's failure policy) and each run goes on from its own l
 not tried again, for it would diverge again.
 """
 
-import os
 import posixpath
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
-from itertools import zip_longest
 from typing import Any, cast
 
 import ray
-import ray.train
-import torch
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from polyglossa.artifact import clear
-from polyglossa.engine.ahead import BatchesAhead
+from polyglossa.engine.beside import start_evaluations
 from polyglossa.engine.board import Board
-from polyglossa.engine.callbacks import DivergedError
-from polyglossa.engine.feed import StepDataConfig, placeholder_datasets, rank_batches
+from polyglossa.engine.evaluations import Evaluations, Evaluator
+from polyglossa.engine.feed import StepDataConfig, placeholder_datasets
+from polyglossa.engine.group import work
 from polyglossa.engine.here import fit_here
-from polyglossa.engine.position import LatestSteps, latest
-from polyglossa.engine.runs import Compute, TrainRun
-from polyglossa.engine.worker import train
+from polyglossa.engine.position import LatestSteps
+from polyglossa.engine.runs import TrainRun
 from polyglossa.errors import PolyglossaError, TrainingError
 from polyglossa.progress import Bar, say, track
 from polyglossa.recipe.placement import TrainPlacement
 
 _POLL_SECONDS = 0.5
-# oneDNN keeps a kernel and its buffers for each shape it has met, 1,024 by default: over a gigabyte of a CPU worker.
-_KERNELS_KEPT = "24"
 
 
-def fit(runs: Sequence[TrainRun], placement: TrainPlacement, storage: str) -> None:
+def fit(runs: Sequence[TrainRun], placement: TrainPlacement, storage: str, evaluator: Evaluator | None = None) -> None:
     """Train runs one after another in one worker group; Ray is initialised.
 
     Args:
         runs: what is trained; results lie under each run's `output_uri`.
         placement: workers, ZeRO stage, memory and failure settings.
         storage: folder for Ray Train's own notes, shared by all nodes; cleared afterwards.
+        evaluator: judges models beside the training; None where no run is evaluated.
 
     Raises:
         TrainingError: a run diverged, or the worker group failed more often than allowed.
     """
-    if placement.workers == 0:
-        fit_here(runs, placement)
-        return
+    evaluations = start_evaluations(runs, placement, evaluator)
+    try:
+        if placement.workers == 0:
+            fit_here(runs, placement, evaluations)
+        else:
+            _fit_group(runs, placement, storage, evaluations)
+        evaluations.wait()
+    except BaseException:
+        evaluations.abandon()
+        raise
+
+
+def _fit_group(runs: Sequence[TrainRun], placement: TrainPlacement, storage: str, evaluations: Evaluations) -> None:
     board = start_board()
     notes = posixpath.join(storage, f"ray-train-{uuid.uuid4().hex[:8]}")
     trainer = _trainer(runs, placement, notes, board)
@@ -64,7 +68,7 @@ def fit(runs: Sequence[TrainRun], placement: TrainPlacement, storage: str) -> No
     fitting = threading.Thread(target=_fit, args=(trainer, failure), daemon=True)
     fitting.start()
     try:
-        _watch(runs, board, fitting)
+        _watch(runs, board, fitting, evaluations)
         stopped = ray.get(board.read.remote())[1]
     finally:
         ray.kill(board)
@@ -88,7 +92,7 @@ def _trainer(runs: Sequence[TrainRun], placement: TrainPlacement, notes: str, bo
     gpu = placement.gpus > 0
     resources = {"CPU": placement.cpus} | ({"GPU": placement.gpus} if gpu else {})
     return TorchTrainer(
-        _work,
+        work,
         train_loop_config={
             "runs": [asdict(run) for run in runs],
             "placement": placement,
@@ -115,95 +119,6 @@ def _trainer(runs: Sequence[TrainRun], placement: TrainPlacement, notes: str, bo
     )
 
 
-def _work(config: dict[str, Any]) -> None:
-    """What each worker runs."""
-    placement: TrainPlacement = config["placement"]
-    board = config["board"]
-    torch.set_num_threads(placement.threads)
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS_KEPT)
-    context = ray.train.get_context()
-    place, world = context.get_world_rank(), context.get_world_size()
-    compute = Compute(
-        zero=placement.zero,
-        resident_tokens=placement.resident_tokens,
-        checkpoint_steps=placement.checkpoint_steps,
-        keep_checkpoints=placement.keep_checkpoints,
-        tracking=placement.tracking,
-        device=str(get_device()),
-        gradient_checkpointing=placement.gradient_checkpointing,
-    )
-    leaving = _Leaving() if config["nodes"] > 1 else _stays
-    runs = [TrainRun(**plain) for plain in config["runs"]]
-    feeds = _Feeds(place, world)
-    for run, following in zip_longest(runs, runs[1:]):
-        tell, warn = (partial(_tell, board, run.name), partial(_warn, board, run.name)) if place == 0 else _SILENT
-        try:
-            train(run, compute, feeds.opener(run, following), tell, warn, leaving)
-        except DivergedError as error:
-            # Every rank meets it at the same step; returning keeps the failure policy from trying again.
-            if place == 0:
-                ray.get(board.stop.remote(f"{run.name}: {error}"))
-            return
-
-
-class _Feeds:
-    """Opens a rank's feeds; the next run's one step early, for its first batch takes seconds to come."""
-
-    def __init__(self, place: int, world: int) -> None:
-        self._place, self._world = place, world
-        self._opened: dict[str, BatchesAhead] = {}
-
-    def opener(self, run: TrainRun, following: TrainRun | None) -> Callable[[int], BatchesAhead]:
-        """Return what opens a run's feed at its first step, and then the following run's."""
-
-        def opened(start: int) -> BatchesAhead:
-            batches = self._opened.pop(run.name, None) or self._open(run, start)
-            if following is not None and not following.finished:
-                self._opened[following.name] = self._open(following, latest(following.checkpoint_uri))
-            return batches
-
-        return opened
-
-    def _open(self, run: TrainRun, start: int) -> BatchesAhead:
-        shard = ray.train.get_dataset_shard(run.name)
-        return BatchesAhead(rank_batches(shard, rank=self._place, world=self._world, start=start))
-
-
-class _Leaving:
-    """Tells once that a node of the group is about to be reclaimed; asked every few steps, for asking is a barrier."""
-
-    _EVERY = 10
-
-    def __init__(self) -> None:
-        self._told = False
-
-    def __call__(self, done: int) -> bool:
-        if self._told or done % self._EVERY:
-            return False
-        self._told = ray.train.get_preemption_info() is not None
-        return self._told
-
-
-def _stays(done: int) -> bool:
-    """One machine has nobody to take it away."""
-    return False
-
-
-def _tell(board: Any, name: str, done: int, note: str) -> None:
-    board.tell.remote(name, done, note)
-
-
-def _warn(board: Any, name: str, text: str) -> None:
-    board.warn.remote(f"{name}: {text}")
-
-
-def _silent(*_: object) -> None:
-    """Only rank 0 speaks."""
-
-
-_SILENT = (_silent, _silent)
-
-
 def _fit(trainer: TorchTrainer, failure: list[BaseException]) -> None:
     try:
         trainer.fit()
@@ -211,12 +126,12 @@ def _fit(trainer: TorchTrainer, failure: list[BaseException]) -> None:
         failure.append(error)
 
 
-def _watch(runs: Sequence[TrainRun], board: Any, fitting: threading.Thread) -> None:
+def _watch(runs: Sequence[TrainRun], board: Any, fitting: threading.Thread, evaluations: Evaluations) -> None:
     """Show each run's progress, and what it warns of, until the worker group is done."""
     shown = 0
     for run in runs:
         with track(run.name, total=run.total_steps, unit="steps") as bar:
-            _follow(run, board, fitting, bar)
+            _follow(run, board, fitting, bar, evaluations)
         warnings = ray.get(board.warnings.remote(shown))
         shown += len(warnings)
         for text in warnings:
@@ -224,14 +139,21 @@ def _watch(runs: Sequence[TrainRun], board: Any, fitting: threading.Thread) -> N
     fitting.join()
 
 
-def _follow(run: TrainRun, board: Any, fitting: threading.Thread, bar: Bar) -> None:
-    seen = 0
+def _follow(run: TrainRun, board: Any, fitting: threading.Thread, bar: Bar, evaluations: Evaluations) -> None:
+    seen = told = 0
     while fitting.is_alive() and not run.finished:
         fitting.join(_POLL_SECONDS)
         done, note = ray.get(board.read.remote())[0].get(run.name, (0, ""))
         bar.advance(done - seen)
         bar.note(note)
         seen = done
+        evaluations.trained(run.name, done)
+        committed = ray.get(board.committed.remote(told))
+        told += len(committed)
+        for name, step in committed:
+            evaluations.committed(name, step)
+    if run.finished:
+        evaluations.finished(run.name)
 
 
 def _explained(error: BaseException) -> BaseException:

@@ -10,7 +10,7 @@ from polyglossa.engine.bundles import TeacherStore
 from polyglossa.engine.export import SUMMARY
 from polyglossa.engine.objective import Taught
 from polyglossa.engine.spec import FeedSpec
-from polyglossa.recipe.placement import TrackingConfig
+from polyglossa.recipe.placement import TrackingConfig, TrainPlacement
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class TrainRun:
     live: bool = False
     """Teachers run beside the student."""
     distillation_weight: float = 0.0
+    evaluate_every: int | None = None
+    """Steps between evaluations beside the training; None makes none."""
 
     def feed(self) -> FeedSpec:
         """What the feed reads for this run."""
@@ -56,6 +58,15 @@ class TrainRun:
         """Widths of the learned maps."""
         return tuple(one.width for one in self.taught if one.projected)
 
+    def evaluated_after(self, step: int) -> bool:
+        """Whether the model after `step` updates is evaluated; the last one is, wherever it stands."""
+        every = self.evaluate_every
+        return every is not None and (step % every == 0 or step == self.total_steps)
+
+    def checkpointed_after(self, step: int, every: int) -> bool:
+        """Whether a checkpoint follows `step` updates: each `every` of them, and for evaluations; not the last ones."""
+        return step < self.total_steps and (step % every == 0 or self.evaluated_after(step))
+
     @property
     def finished(self) -> bool:
         """Whether the results are written."""
@@ -70,10 +81,26 @@ class Compute:
     """DeepSpeed ZeRO stage; None is the plain torch backend."""
     resident_tokens: int
     checkpoint_steps: int
+    pass_tokens: int | None = None
+    """Tokens of one forward pass; None takes the stage's `chunk_tokens`."""
     keep_checkpoints: int = 2
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     device: str = "cpu"
     gradient_checkpointing: bool = False
+
+    @classmethod
+    def of(cls, placement: TrainPlacement, *, zero: int | None, device: str) -> "Compute":
+        """Take a profile's settings."""
+        return cls(
+            zero=zero,
+            resident_tokens=placement.resident_tokens,
+            checkpoint_steps=placement.checkpoint_steps,
+            pass_tokens=placement.pass_tokens,
+            keep_checkpoints=placement.keep_checkpoints,
+            tracking=placement.tracking,
+            device=device,
+            gradient_checkpointing=placement.gradient_checkpointing,
+        )
 
 
 def width_of(model_uri: str) -> int:

@@ -96,8 +96,12 @@ class Tracking:
         plain = record.plain()
         figures = {name: float(plain[name]) for name in _FIGURES} | {f"loss/{record.source}": record.loss}
         figures |= {f"terms/{name}": value for name, value in record.terms.items()}
+        self.log(record.step, figures)
+
+    def log(self, step: int, figures: Mapping[str, float]) -> None:
+        """Tell the trackers figures of a step."""
         for tracker in self._trackers:
-            tracker.log(record.step, figures)
+            tracker.log(step, figures)
 
     def close(self) -> None:
         """Close the trackers."""

@@ -16,6 +16,7 @@ from polyglossa.engine.backend_plain import OptimizerSettings, PlainBackend
 from polyglossa.engine.batch import RankBatch
 from polyglossa.engine.callbacks import Checkpoints, Guard, MetricsLog, Progress, Validation
 from polyglossa.engine.embedder import Embedder
+from polyglossa.engine.evaluations import awaits_export
 from polyglossa.engine.export import LateModels, export
 from polyglossa.engine.live import LiveTeachers
 from polyglossa.engine.loop import Callback, run_loop
@@ -39,6 +40,7 @@ def train(
     open_batches: Callable[[int], BatchesAhead],
     tell: Callable[[int, str], None],
     warn: Callable[[str], None],
+    committed: Callable[[int], None] = lambda step: None,
     leaving: Callable[[int], bool] = lambda done: False,
     watchers: Callable[[Any], Sequence[Callback]] = lambda backend: (),
 ) -> None:
@@ -50,6 +52,7 @@ def train(
         open_batches: first step → this rank's batches from there to the end.
         tell: gets (steps done, short text) after each step.
         warn: gets what a person should see at once.
+        committed: gets the steps done of each checkpoint once it is whole, on rank 0.
         leaving: steps done → whether a node is about to leave, the same on every rank: a checkpoint is due.
         watchers: backend → further callbacks; they come before a checkpoint is saved.
 
@@ -60,7 +63,12 @@ def train(
         return
     start = latest(run.checkpoint_uri)
     batches = open_batches(start)
-    writer = checkpoint.Writer(run.checkpoint_uri, keep=compute.keep_checkpoints)
+    writer = checkpoint.Writer(
+        run.checkpoint_uri,
+        keep=compute.keep_checkpoints,
+        awaited=partial(awaits_export, run),
+        committed=committed,
+    )
     backend = None
     tracking = open_trackers(compute.tracking if rank() == 0 else TrackingConfig(), run.name)
     try:
@@ -71,9 +79,8 @@ def train(
         if rank() == 0:
             checkpoint.drop_metrics(run.checkpoint_uri, start)
         log = MetricsLog(run.checkpoint_uri, writes=rank() == 0)
-        saves = Checkpoints(
-            writer, backend, log, every=compute.checkpoint_steps, total_steps=run.total_steps, leaving=leaving
-        )
+        due = partial(run.checkpointed_after, every=compute.checkpoint_steps)
+        saves = Checkpoints(writer, backend, log, due=due, leaving=leaving)
         late = LateModels(run, backend)
         tell(start, "")
         began = time.monotonic()
@@ -170,7 +177,8 @@ def _budget(run: TrainRun, compute: Compute) -> Budget:
     # Dropout is drawn pass by pass, so passes must not depend on the number of ranks where there is any.
     lora = run.stage["lora"]
     drops = lora is not None and lora["dropout"] > 0
-    return Budget(pass_tokens=1 if drops else run.stage["chunk_tokens"], resident_tokens=compute.resident_tokens)
+    pass_tokens = compute.pass_tokens or run.stage["chunk_tokens"]
+    return Budget(pass_tokens=1 if drops else pass_tokens, resident_tokens=compute.resident_tokens)
 
 
 def _validation(

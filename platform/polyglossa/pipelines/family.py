@@ -14,7 +14,7 @@ from polyglossa.recipe.pack import PackConfig
 from polyglossa.recipe.prune import PruneStage
 from polyglossa.recipe.report import ReportConfig, ReportedMember
 from polyglossa.recipe.teacher import TeacherConfig
-from polyglossa.recipe.train import StageConfig, TrainConfig
+from polyglossa.recipe.train import EvaluationBeside, StageConfig, TrainConfig
 
 
 def build(recipe: Recipe) -> Graph:
@@ -131,12 +131,16 @@ class _Builder:
         for index, teacher in enumerate(member.teachers if taught else ()):
             role = f"teacher:{index}" if index else "teacher"
             inputs[role] = self._final(teacher) if live else self._teacher_store(teacher, stage)
+        evaluation = EvaluationBeside.of(self.recipe.training[stage], self.recipe.evaluate)
+        if evaluation is not None:
+            inputs["corpus"] = "corpus"
         config = TrainConfig.of(
             stage_of(member, self.recipe.training[stage]),
             distil=taught,
             teacher_shares=tuple(member.teachers.values()),
             live=live,
             projection=member.projection,
+            evaluation=evaluation,
         )
         untaught = ".without" if stage == member.stages[-1] and member.teacher is not None and not taught else ""
         return self.graph.add(Node(f"train.{member.name}.{stage}{untaught}", "train", config, inputs))

@@ -76,8 +76,9 @@ def run_nodes(
 ) -> None:
     """Run a group of nodes of one stage, as `walk` wants it; Ray is initialised."""
     module = _module(nodes[0].stage)
-    # A search runs whole graphs, so it gets the whole profile.
-    placement = profile if nodes[0].stage == "tune" else getattr(profile, nodes[0].stage, profile.corpus)
+    # A search runs whole graphs and a training is evaluated beside, so they get the whole profile.
+    whole = nodes[0].stage in ("tune", "train")
+    placement = profile if whole else getattr(profile, nodes[0].stage, profile.corpus)
     if len(nodes) == 1:
         module.run(nodes[0].config, inputs[0], drafts[0], placement)
     else:
@@ -92,6 +93,7 @@ def _module(stage: str) -> Any:
     """Stages load when they run: importing torch, ray and mteb for `recipe check` would cost seconds."""
     elsewhere = {
         "serve": "polyglossa.pipelines.serving",
+        "train": "polyglossa.pipelines.training",
         "tune": "polyglossa.pipelines.tune.run",
         "evaluation_texts": "polyglossa.evaluate.export",
     }

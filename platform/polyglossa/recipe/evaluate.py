@@ -119,6 +119,18 @@ class EvaluateConfig(Strict):
     gate: GateConfig | None = None
     """Conditions of promotion; None lets every member pass."""
 
+    def restricted_to(self, names: Sequence[str]) -> Self:
+        """Judge by some held-out sets and tasks alone, and by no benchmark; the gate is left out."""
+        kept = {
+            "heldout": tuple(name for name in self.heldout if name in names),
+            "tasks": tuple(name for name in self.tasks if name in names),
+            "local": tuple(task for task in self.local if task.name in names),
+            "benchmarks": (),
+            "gate": None,
+            "teacher_documents": False,
+        }
+        return type(self).model_validate({**self.model_dump(), **kept})
+
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
         names = [*self.heldout, *self.tasks, *(task.name for task in self.local)]

@@ -47,6 +47,9 @@ class TrainPlacement(StagePlacement):
     """Keep only layer inputs and compute the rest again in the backward pass: less memory, about a third slower."""
     zero: Literal[0, 1, 2, 3] = 0
     """DeepSpeed ZeRO stage; changes memory, never the numbers."""
+    pass_tokens: int | None = Field(None, ge=16)
+    """Tokens that one forward pass takes, as whole chunks; None takes the stage's `chunk_tokens`. A CPU core is as fast
+    with few; a GPU wants many, and each pass under bfloat16 makes a copy of the weights."""
     resident_tokens: int = Field(4_096, ge=16)
     """Tokens whose graphs are kept for one backward; beyond it gradients are cached and recomputed (two passes)."""
     checkpoint_steps: int = Field(200, ge=1)

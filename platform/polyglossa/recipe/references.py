@@ -38,6 +38,7 @@ def check(recipe: Recipe) -> None:
         elif member.without_distillation:
             raise ValueError(f"{where}.without_distillation: the member has no `teacher` to do without")
         seen[member.name] = member
+    _check_evaluations(recipe)
     if recipe.mine is not None and "@" in recipe.mine.model:
         _model_at(recipe.mine.model, seen, "mine.model")
     served = recipe.serve.members or ()
@@ -108,6 +109,22 @@ def _check_teacher(member: Member, seen: dict[str, Member], shapes: dict[str, Sh
         raise ValueError(
             f"{where}.projection: its teachers are as wide as {member.name!r} and share its coordinates; leave it out"
         )
+
+
+def _check_evaluations(recipe: Recipe) -> None:
+    """Check what stages are evaluated by while they train."""
+    evaluate = recipe.evaluate
+    files = (*evaluate.heldout, *(task.name for task in evaluate.local))
+    known = (*files, *evaluate.tasks)
+    for name, stage in recipe.training.items():
+        where = f"training.{name}"
+        for task in stage.evaluate_tasks or ():
+            if task not in known:
+                raise ValueError(f"{where}.evaluate_tasks: {task!r} is not in `evaluate`; it has {_names(known)}")
+        if stage.evaluate_every is None and stage.evaluate_tasks is not None:
+            raise ValueError(f"{where}.evaluate_tasks: is read with `evaluate_every` alone; give that too")
+        if stage.evaluate_every is not None and not (stage.evaluate_tasks or files):
+            raise ValueError(f"{where}.evaluate_every: `evaluate` has neither held-out sets nor tasks from files")
 
 
 def _model_at(reference: str, seen: dict[str, Member], where: str) -> None:

@@ -21,6 +21,7 @@ _STAGE = {
     "warmup_steps": 500,
     "late_checkpoint_steps": 500,
     "validation_steps": 500,
+    "evaluate_every": 500,
 }
 _MINE = {"top_k": 10, "skip": 10, "negatives": 8, "max_queries": 1000, "max_candidates": 1000, "max_tokens": 16}
 _VOCABULARY, _CALIBRATION_ROWS, _VALIDATION_QUERIES, _TEXTS_PER_LANGUAGE = 64, 16, 40, 100
@@ -69,7 +70,8 @@ def _corpus(corpus: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _stage(stage: Mapping[str, Any]) -> dict[str, Any]:
-    result = {key: value for key, value in _divided(stage, _STAGE).items() if key != "source_weights"}
+    dropped = ("source_weights", "evaluate_tasks")
+    result = {key: value for key, value in _divided(stage, _STAGE).items() if key not in dropped}
     if result.get("sources") is not None:
         result["sources"] = _STAGE_1_SOURCES
     if "task_negatives" in result:

@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from polyglossa.recipe.evaluate import EvaluateConfig
 from polyglossa.recipe.strict import Strict
 
 TEACHER_PRESETS: Mapping[str, Mapping[str, float]] = {
@@ -12,6 +13,11 @@ TEACHER_PRESETS: Mapping[str, Mapping[str, float]] = {
     "compatible": {"similarity_kl": 5.0, "cosine": 2.0, "cross_space": 2.0},
 }
 """Weights of further terms under one name."""
+
+
+def _absent(value: object) -> bool:
+    """Keep what is not asked for out of hashes: an artifact made before the field existed is the same one."""
+    return value is None
 
 
 class ObjectiveConfig(Strict):
@@ -109,7 +115,7 @@ class StageConfig(Strict):
     dtype: Literal["float32", "bfloat16", "float64"] = "bfloat16"
     """Compute precision; master weights and gradient sums are at least float32."""
     chunk_tokens: int = Field(2048, ge=16)
-    """Token budget of one forward pass; part of the layout."""
+    """Token budget of a chunk: texts of like length that are dealt to one worker together. Part of the layout."""
     objective: ObjectiveConfig = ObjectiveConfig()
     embedding_rank: int | None = Field(None, ge=1)
     """Train the embedding table as a product of two factors of this rank, at a random sub-rank each step; folded into
@@ -120,12 +126,35 @@ class StageConfig(Strict):
     """Steps between validation losses; None computes none."""
     validation_batches: int = Field(4, ge=1)
     """Most global batches of each source in one validation."""
+    evaluate_every: int | None = Field(None, ge=1, exclude_if=_absent)
+    """Steps between whole evaluations of the model as it then is, made beside the training; the last model gets one
+    too. None makes none."""
+    evaluate_tasks: tuple[str, ...] | None = Field(None, min_length=1, exclude_if=_absent)
+    """Held-out sets and tasks of `evaluate`, by name, that those evaluations consist of; None means all held-out sets
+    and all tasks from files."""
     late_checkpoints: int = Field(0, ge=0)
     """Late checkpoints kept as models, to be merged (published: 5); 0 keeps none."""
     late_checkpoint_steps: int = Field(500, ge=1)
     """Steps between late checkpoints, counted back from the last step."""
     seed: int = 0
     """Seed of order, negative choice and dropout."""
+
+
+class EvaluationBeside(Strict):
+    """Evaluations that go on beside a training."""
+
+    every: int = Field(ge=1)
+    """Steps between them."""
+    judged_by: EvaluateConfig
+    """What they consist of."""
+
+    @classmethod
+    def of(cls, stage: StageConfig, evaluate: EvaluateConfig) -> Self | None:
+        """Settle what a stage asks for; None where it asks for nothing."""
+        if stage.evaluate_every is None:
+            return None
+        files = (*evaluate.heldout, *(task.name for task in evaluate.local))
+        return cls(every=stage.evaluate_every, judged_by=evaluate.restricted_to(stage.evaluate_tasks or files))
 
 
 class TrainConfig(Strict):
@@ -140,6 +169,8 @@ class TrainConfig(Strict):
     """Whether teachers run beside the student instead of being read from stores."""
     projection: bool = False
     """Whether teachers narrower than the student are reached through a learned map."""
+    evaluation: EvaluationBeside | None = Field(None, exclude_if=_absent)
+    """Evaluations beside the training; they change nothing of the model."""
 
     @classmethod
     def of(
@@ -150,14 +181,21 @@ class TrainConfig(Strict):
         teacher_shares: tuple[float, ...] = (),
         live: bool = False,
         projection: bool = False,
+        evaluation: EvaluationBeside | None = None,
     ) -> Self:
         """Settle a stage for a member that has a teacher, or has none."""
+        settled = StageConfig.model_validate({**stage.model_dump(), "evaluate_every": None, "evaluate_tasks": None})
         if not distil:
-            return cls(stage=stage)
+            return cls(stage=settled, evaluation=evaluation)
         return cls(
-            stage=stage,
+            stage=settled,
             distillation_weight=stage.objective.distillation_weight,
             teacher_shares=teacher_shares,
             live=live,
             projection=projection,
+            evaluation=evaluation,
         )
+
+    def unevaluated(self) -> Self:
+        """The same training without evaluations beside it."""
+        return type(self).model_validate({**self.model_dump(), "evaluation": None})

@@ -1,21 +1,26 @@
-"""Stage `train`: hand runs to the engine. Inputs `model`, `pack` and, for a distilled member, `teacher`.
+"""Stage `train`: hand runs to the engine. Inputs `model`, `pack`; `teacher` to distil, `corpus` to evaluate meanwhile.
 
 Checkpoints lie at `<root>/checkpoints/<stage>-<hash>/`, outside the draft, so an interrupted run goes on where it
-stopped when the same artifact is asked for again.
+stopped when the same artifact is asked for again. Evaluations beside a training become `evaluations.jsonl`, one JSON
+object each: `step` (updates made), `mean`, `tasks`, `failed`, or the `reason` why there is nothing; `trained`, the
+steps that training had done when it began and when it ended; `seconds`.
 """
 
+import json
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from polyglossa.artifact import Artifact, Draft, clear, read_json
+from polyglossa.artifact import Artifact, ArtifactKey, Draft, clear, open_storage, read_json
+from polyglossa.engine.evaluations import Evaluator, evaluations_of
 from polyglossa.engine.export import SUMMARY
 from polyglossa.engine.launch import fit
 from polyglossa.engine.runs import TrainRun, width_of
 from polyglossa.engine.spec import FeedSpec, open_plan
 from polyglossa.errors import DataError
-from polyglossa.recipe.placement import TrainPlacement
+from polyglossa.recipe.placement import StagePlacement, TrainPlacement
 from polyglossa.recipe.train import TrainConfig
 from polyglossa.train.teachers import check_live, check_store
 
@@ -23,6 +28,8 @@ STAGE = "train"
 REVISION = 1
 
 Job = tuple[TrainConfig, Mapping[str, Artifact], Draft]
+ModelJudge = Callable[[TrainConfig, Mapping[str, Artifact], str, str, str], Mapping[str, Any]]
+"""(config, inputs, revision, model directory, folder for its own files) → scores, as `engine.evaluations.Judge`."""
 
 
 def run(config: TrainConfig, inputs: Mapping[str, Artifact], draft: Draft, placement: TrainPlacement) -> None:
@@ -30,25 +37,62 @@ def run(config: TrainConfig, inputs: Mapping[str, Artifact], draft: Draft, place
     run_many([(config, inputs, draft)], placement)
 
 
-def run_many(jobs: Sequence[Job], placement: TrainPlacement) -> None:
+def run_many(
+    jobs: Sequence[Job],
+    placement: TrainPlacement,
+    judge: ModelJudge | None = None,
+    beside: StagePlacement | None = None,
+) -> None:
     """Train models that do not need each other, one after another in one worker group.
+
+    Args:
+        jobs: what is trained.
+        placement: of the training.
+        judge: evaluates models beside the training; None evaluates none.
+        beside: what the judge takes.
 
     Raises:
         DataError: a source of the recipe is not in the pack, or nothing can be trained on.
         TrainingError: a run diverged or its workers kept failing.
     """
-    runs = [_planned(*job) for job in jobs]
-    fit(runs, placement, posixpath.dirname(runs[0].checkpoint_uri))
-    for planned, (_, _, draft) in zip(runs, jobs, strict=True):
+    runs = [_planned(job, evaluated=judge is not None) for job in jobs]
+    evaluator = None
+    if judge is not None:
+        by_name = {planned.name: job for planned, job in zip(runs, jobs, strict=True)}
+        evaluator = Evaluator(lambda run, *rest: _judged(judge, by_name[run.name], *rest), beside or StagePlacement())
+    fit(runs, placement, posixpath.dirname(runs[0].checkpoint_uri), evaluator)
+    for planned, (config, inputs, draft) in zip(runs, jobs, strict=True):
         draft.count(**read_json(posixpath.join(planned.output_uri, SUMMARY)), world=max(1, placement.workers))
+        if planned.evaluate_every is not None:
+            _keep_evaluations(planned, config, inputs, draft)
         clear(planned.checkpoint_uri)
 
 
-def _planned(config: TrainConfig, inputs: Mapping[str, Artifact], draft: Draft) -> TrainRun:
+def _judged(judge: ModelJudge, job: Job, step: int, model_uri: str, folder: str) -> Mapping[str, Any]:
+    config, inputs, _ = job
+    return judge(config, inputs, f"step-{step}", model_uri, folder)
+
+
+def _keep_evaluations(planned: TrainRun, config: TrainConfig, inputs: Mapping[str, Artifact], draft: Draft) -> None:
+    """Write what evaluations found; children see the model as the one that is trained without them."""
+    found = evaluations_of(planned)
+    filesystem, path = open_storage(draft.at("evaluations.jsonl"))
+    with filesystem.open_output_stream(path) as stream:
+        stream.write("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in found).encode())
+    draft.count(evaluations=len(found), not_evaluated=sum("reason" in one for one in found))
+    parents = {role: parent for role, parent in inputs.items() if role != "corpus"}
+    plain = config.unevaluated().model_dump(mode="json", by_alias=True)
+    draft.identity = ArtifactKey(STAGE, "", REVISION, plain, parents).hash
+
+
+def _planned(job: Job, *, evaluated: bool) -> TrainRun:
+    config, inputs, draft = job
     output = _anywhere(draft.uri)
     root, _, place = output.rpartition("/artifacts/")
     checkpoints = posixpath.join(root, "checkpoints", place.replace("/", "-"))
-    return plan_run(PurePosixPath(place).name.rpartition("-")[0], config, inputs, output, checkpoints)
+    planned = plan_run(PurePosixPath(place).name.rpartition("-")[0], config, inputs, output, checkpoints)
+    every = config.evaluation.every if config.evaluation is not None and evaluated else None
+    return replace(planned, evaluate_every=every)
 
 
 def plan_run(

@@ -91,6 +91,11 @@ def step_of(work: Work, placement: TrainPlacement, device: Device) -> Step:
     )
 
 
+def pass_tokens(work: Work, placement: TrainPlacement) -> int:
+    """Tokens of one forward pass in training."""
+    return placement.pass_tokens or int(work.details["chunk_tokens"])
+
+
 def _units(placement: StagePlacement) -> float:
     """GPUs, or cores, that all workers compute on."""
     return max(1, placement.workers) * (1 if placement.gpus else max(1, placement.threads))
@@ -102,7 +107,7 @@ def _exchanged_bytes(work: Work, placement: TrainPlacement, world: int, own_toke
         return 0.0
     ring = (world - 1) / world
     gradients = 4 * work.parameters * ring * (2 if placement.zero == 0 else 1)
-    passes = max(1.0, own_tokens / max(1.0, work.details.get("chunk_tokens", 1.0)))
+    passes = max(1.0, own_tokens / pass_tokens(work, placement))
     gathers = {0: 0.0, 1: 1.0, 2: 1.0, 3: 2.0 * passes}[placement.zero]
     assert work.shape is not None
     table = work.step_texts * work.shape.hidden * 4

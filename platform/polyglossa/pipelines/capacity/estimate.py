@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from polyglossa.pipelines.capacity.clock import SESSION_SECONDS, seconds_of
+from polyglossa.pipelines.capacity.clock import SESSION_SECONDS, pass_tokens, seconds_of
 from polyglossa.pipelines.capacity.devices import Calibration, device_of
 from polyglossa.pipelines.capacity.fit import Misfit, fits, least_needed, nearest, training_remedy
 from polyglossa.pipelines.capacity.groups import MACHINE, Taken, nodes_of
@@ -192,8 +192,7 @@ class _Planner:
     def _remedy(self, work: Work, placement: StagePlacement, memory_gib: float) -> tuple[str, str]:
         if not isinstance(placement, TrainPlacement):
             return "Run the stage on devices that hold the weights (`device`, and a group that has them).", ""
-        chunk = int(work.details["chunk_tokens"])
-        found = nearest(placement, lambda other: _training(work, other), memory_gib, chunk)
+        found = nearest(placement, lambda other: _training(work, other), memory_gib, pass_tokens(work, placement))
         return training_remedy(placement, found), least_needed(work.parameters, placement, memory_gib)
 
 
@@ -202,7 +201,7 @@ def _training(work: Work, placement: TrainPlacement) -> Footprint:
     load = StepLoad(
         tokens=work.step_tokens / max(1, placement.workers),
         texts=work.step_texts,
-        pass_tokens=int(work.details["chunk_tokens"]),
+        pass_tokens=pass_tokens(work, placement),
         teacher_width=work.teacher_width,
     )
     return training_footprint(work.shape, work.parameters, placement, load, low_precision=work.low_precision)

@@ -92,6 +92,7 @@ class Maker:
                 zero=train.zero,
                 resident_tokens=train.resident_tokens,
                 checkpoint_steps=train.checkpoint_steps,
+                pass_tokens=train.pass_tokens,
                 device="cuda" if place.gpus else "cpu",
                 gradient_checkpointing=train.gradient_checkpointing,
             ),
