@@ -72,13 +72,14 @@ class Provenance:
 def provenance(artifacts: Iterable[Artifact]) -> Provenance:
     """Gather what some artifacts (a model, or what it is trained from) go back to.
 
-    Where a corpus or anything on the way to it is no longer stored, no benchmark is called zero-shot.
+    Where a corpus or anything on the way to it is not told or no longer stored, no benchmark is called zero-shot.
     """
     found = list(_ancestors(artifacts))
     behind = [one for one in found if one is not None]
     corpora = [one for one in behind if one.manifest["stage"] == "corpus"]
     kept_out = [{one.name: one for one in _benchmarks(corpus)} for corpus in corpora]
-    whole = bool(corpora) and len(behind) == len(found)
+    told = all("corpus" in one.manifest["parents"] for one in behind if one.manifest["stage"] == "pack")
+    whole = bool(corpora) and told and len(behind) == len(found)
     shared = [one for name, one in kept_out[0].items() if all(name in other for other in kept_out)] if whole else []
     backbones = [one.manifest["config"] for one in behind if one.manifest["stage"] == "backbone"]
     return Provenance(
@@ -116,7 +117,7 @@ def _packed(artifact: Artifact, corpora: Iterable[Artifact]) -> list[str]:
     chosen = artifact.manifest["config"].get("sources")
     if chosen is not None:
         return list(chosen)
-    own = artifact.manifest["parents"]["corpus"]["uri"]
+    own = artifact.manifest["parents"].get("corpus", {}).get("uri")
     return [one["name"] for corpus in corpora if corpus.uri == own for one in corpus.manifest["config"]["sources"]]
 
 
