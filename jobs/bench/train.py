@@ -4,7 +4,9 @@
 
 Same machine, weights, texts, global batch, objective (in-batch cross-entropy, temperature 0.05) and bf16 autocast for:
 (a) one padded tensor per column, as the published script lays a batch out; (b) sentence-transformers' trainer;
-(c) the engine's step over token-budget chunks. Each runs in a process of its own, so peak memory is its own.
+(c) the engine's step over token-budget chunks. Each runs in a process of its own, so peak memory is its own. All take
+turns, several times over, with other rows each time: a ratio is that of neighbours in time, and what is told is the
+median of the rounds, with the smallest and the largest. Only the memory of the large batch is measured once.
 """
 
 import argparse
@@ -15,36 +17,47 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
 from train_others import padded, sentence_transformers
-from train_shared import BATCH, LARGE_BATCH, LONGEST, TEMPERATURE, TIMED, WARM, prepare
+from train_shared import LONGEST, TEMPERATURE, Steps, prepare
 
 STAGE = {
-    "global_batch": BATCH,
     "max_tokens": LONGEST,
     "learning_rate": 1e-4,
     "warmup_steps": 0,
     "dtype": "bfloat16",
     "objective": {"temperature": TEMPERATURE, "mask": "none"},
 }
+TWO_PASS_TOKENS = 8192
+# A step of the padded layouts takes as long as six of the engine's, so each repeat times about as many seconds.
+TIMED = {"padded": 1, "sentence_transformers": 1, "ours": 4, "two_pass": 4}
+LARGE = "two_pass_4096"
+
+Figures = dict[str, float]
 
 
 def main() -> None:
-    """Prepare the texts, run every variant in turn, and print the ratios."""
+    """Prepare the texts, let the variants take turns, and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default=os.environ.get("POLYGLOSSA_DATA", "../shared/data"))
     parser.add_argument("--out", default=None, help="JSON file for the figures")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--repeats", type=int, default=3, help="rounds in which every variant has a turn")
+    parser.add_argument("--batch", type=int, default=256, help="global batch")
+    parser.add_argument("--large-batch", type=int, default=4096, help="global batch whose memory is held against it")
     parser.add_argument("--variant", choices=sorted(VARIANTS), help=argparse.SUPPRESS)
+    parser.add_argument("--turn", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.variant:
-        figures = VARIANTS[options.variant](Path(options.folder))
+        steps = steps_of(options.variant, options.turn, options.batch, options.large_batch)
+        figures = VARIANTS[options.variant](Path(options.folder), steps)
         figures["peak_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
         print(json.dumps(figures))
         return
@@ -52,46 +65,78 @@ def main() -> None:
     if not source.is_dir():
         sys.exit(f"{source}: not there. Give the folder of the benchmark data with --data or POLYGLOSSA_DATA.")
     with tempfile.TemporaryDirectory() as folder:
-        prepare(source, Path(folder))
-        found = {name: run_variant(name, folder, options.threads) for name in VARIANTS}
-    figures = ratios(found)
-    print(json.dumps(figures))
+        last = [steps_of(name, options.repeats - 1, options.batch, options.large_batch) for name in VARIANTS]
+        prepare(source, Path(folder), max(steps.stop * steps.batch for steps in last))
+        rounds = [
+            {
+                name: run_variant(name, turn, folder, options)
+                for name in (list(TIMED) if turn % 2 else list(TIMED)[::-1])
+            }
+            for turn in range(options.repeats)
+        ]
+        large = run_variant(LARGE, 0, folder, options)
+    figures, spread = summary(rounds, large)
+    print(json.dumps({**figures, "spread": spread}))
     if options.out:
         Path(options.out).parent.mkdir(parents=True, exist_ok=True)
-        Path(options.out).write_text(json.dumps({**figures, "variants": found, "threads": options.threads}, indent=1))
+        kept = {**figures, "spread": spread, "rounds": rounds, LARGE: large, "threads": options.threads}
+        Path(options.out).write_text(json.dumps(kept, indent=1))
 
 
-def ratios(found: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Return the figures that the engine is held to."""
-    ours, two_pass = found["ours"], found["two_pass"]
-    return {
-        "samples_per_second": ours["samples_per_second"],
-        "speedup_over_padded": ours["samples_per_second"] / found["padded"]["samples_per_second"],
-        "speedup_over_sentence_transformers": ours["samples_per_second"]
-        / found["sentence_transformers"]["samples_per_second"],
-        "padding_share": ours["padding_share"],
-        "two_pass_over_single": ours["samples_per_second"] / two_pass["samples_per_second"],
-        "overhead_share": ours["overhead_share"],
-        "data_wait_share": ours["data_wait_share"],
-        "memory_4096_over_256": found["two_pass_4096"]["peak_gib"] / two_pass["peak_gib"],
+def steps_of(variant: str, turn: int, batch: int, large_batch: int) -> Steps:
+    """Say which steps a variant runs in its n-th turn."""
+    if variant == LARGE:
+        return Steps(large_batch, first=0, warm=1, timed=1)
+    timed = TIMED[variant]
+    return Steps(batch, first=turn * (1 + timed), warm=1, timed=timed)
+
+
+def summary(rounds: Sequence[Mapping[str, Figures]], large: Figures) -> tuple[Figures, dict[str, tuple[float, float]]]:
+    """Return the figures that the engine is held to, medians over rounds, and the ends of their range."""
+    found = [ratios(one, large) for one in rounds]
+    values = {name: [one[name] for one in found] for name in found[0]}
+    for name in TIMED:
+        speeds = [one[name]["samples_per_second"] for one in rounds]
+        print(
+            f"{name:<24} {median(speeds):8.1f} samples/s ({min(speeds):.1f} – {max(speeds):.1f})   "
+            f"peak {median(one[name]['peak_gib'] for one in rounds):.2f} GiB"
+        )
+    return {name: median(found) for name, found in values.items()}, {
+        name: (min(found), max(found)) for name, found in values.items()
     }
 
 
-def run_variant(name: str, folder: str, threads: int) -> dict[str, float]:
-    """Run one variant in a process of its own."""
-    command = [sys.executable, __file__, "--variant", name, "--folder", folder, "--threads", str(threads)]
+def ratios(found: Mapping[str, Figures], large: Figures) -> Figures:
+    """Return the figures of one round."""
+    ours, two_pass = found["ours"], found["two_pass"]
+    speed = ours["samples_per_second"]
+    return {
+        "samples_per_second": speed,
+        "speedup_over_padded": speed / found["padded"]["samples_per_second"],
+        "speedup_over_sentence_transformers": speed / found["sentence_transformers"]["samples_per_second"],
+        "padding_share": ours["padding_share"],
+        "two_pass_over_single": speed / two_pass["samples_per_second"],
+        "overhead_share": ours["overhead_share"],
+        "data_wait_share": ours["data_wait_share"],
+        "memory_4096_over_256": large["peak_gib"] / two_pass["peak_gib"],
+    }
+
+
+def run_variant(name: str, turn: int, folder: str, options: argparse.Namespace) -> Figures:
+    """Run one variant's turn in a process of its own."""
+    command = [sys.executable, __file__, "--variant", name, "--folder", folder, "--turn", str(turn)]
+    for key in ("threads", "batch", "large_batch"):
+        command += [f"--{key.replace('_', '-')}", str(getattr(options, key))]
     # As training workers run: oneDNN would otherwise keep 1,024 kernels with their buffers, for every variant alike.
     kernels = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "24"}
-    environment = os.environ | kernels | {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
+    environment = os.environ | kernels | {"OMP_NUM_THREADS": str(options.threads), "HF_HUB_OFFLINE": "1"}
     output = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
-    figures: dict[str, float] = json.loads(output.splitlines()[-1])
-    print(f"{name:<24} {figures['samples_per_second']:8.1f} samples/s   peak {figures['peak_gib']:.2f} GiB", flush=True)
+    figures: Figures = json.loads(output.splitlines()[-1])
+    print(f"  {turn + 1}. {name:<22} {figures['samples_per_second']:8.1f} samples/s", flush=True)
     return figures
 
 
-def ours(
-    folder: Path, *, batch: int = BATCH, resident_tokens: int = 1 << 20, warm: int = WARM, timed: int = TIMED
-) -> dict[str, float]:
+def ours(folder: Path, steps: Steps, *, resident_tokens: int = 1 << 20) -> Figures:
     """(c) The engine's loop: chunks by token budget, graphs kept while they fit `resident_tokens`."""
     from polyglossa.engine.ahead import BatchesAhead
     from polyglossa.engine.backend_plain import OptimizerSettings, PlainBackend
@@ -103,7 +148,7 @@ def ours(
     from polyglossa.model.directory import load_backbone
     from polyglossa.recipe.train import StageConfig
 
-    stage = StageConfig.model_validate(STAGE | {"global_batch": batch, "steps": warm + timed}).model_dump()
+    stage = StageConfig.model_validate(STAGE | {"global_batch": steps.batch, "steps": steps.stop}).model_dump()
     settings = OptimizerSettings(betas=(0.9, 0.98), epsilon=1e-8, weight_decay=0.01, clip=1.0)
     embedder = Embedder(load_backbone(str(folder / "model")), dtype=stage["dtype"])
     backend = _Measured(PlainBackend(embedder, settings=settings))
@@ -118,18 +163,18 @@ def ours(
         def after_step(self, record: StepRecord) -> None:
             """Keep the record."""
             records.append(record)
-            if record.step == warm - 1:
+            if len(records) == steps.warm:
                 backend.seconds = 0.0
 
     run_loop(
         backend,
-        BatchesAhead(local_batches(FeedSpec.of_stage(stage, str(folder / "pack")))),
+        BatchesAhead(local_batches(FeedSpec.of_stage(stage, str(folder / "pack")), start=steps.first)),
         build_objective(stage["objective"], width=256),
         rate=lambda step: 1e-4,
         budget=Budget(stage["chunk_tokens"], resident_tokens),
         callbacks=[Keep()],
     )
-    steady = records[warm:]
+    steady = records[steps.warm :]
     seconds = sum(record.seconds for record in steady)
     return {
         "samples_per_second": sum(record.examples for record in steady) / seconds,
@@ -160,12 +205,17 @@ class _Measured:
         return clocked
 
 
-VARIANTS: dict[str, Callable[[Path], dict[str, float]]] = {
+def two_pass(folder: Path, steps: Steps) -> Figures:
+    """The engine with little memory for graphs: gradients are cached and most passes run twice."""
+    return ours(folder, steps, resident_tokens=TWO_PASS_TOKENS)
+
+
+VARIANTS: dict[str, Callable[[Path, Steps], Figures]] = {
     "padded": padded,
     "sentence_transformers": sentence_transformers,
     "ours": ours,
-    "two_pass": lambda folder: ours(folder, resident_tokens=8192),
-    "two_pass_4096": lambda folder: ours(folder, batch=LARGE_BATCH, resident_tokens=8192, warm=1, timed=1),
+    "two_pass": two_pass,
+    LARGE: two_pass,
 }
 
 if __name__ == "__main__":

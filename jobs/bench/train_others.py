@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from train_shared import BATCH, LONGEST, TEMPERATURE, TIMED, WARM
+from train_shared import LONGEST, TEMPERATURE, Steps
 
 
-def padded(folder: Path) -> dict[str, float]:
+def padded(folder: Path, steps: Steps) -> dict[str, float]:
     """(a) One padded tensor for the queries and one for the passages, with an attention mask."""
     from polyglossa.model.directory import load_backbone
     from polyglossa.model.tokenizer import load_tokenizer
@@ -26,7 +26,7 @@ def padded(folder: Path) -> dict[str, float]:
         return torch.nn.functional.normalize(hidden_BLD[torch.arange(len(texts)), last_B].float(), dim=1)
 
     def step(number: int) -> None:
-        part = rows[number * BATCH : (number + 1) * BATCH]
+        part = rows[number * steps.batch : (number + 1) * steps.batch]
         with torch.autocast("cpu", torch.bfloat16):
             query_QD, passage_QD = embed([row[0] for row in part]), embed([row[1] for row in part])
         scores = query_QD @ passage_QD.T / TEMPERATURE
@@ -35,19 +35,19 @@ def padded(folder: Path) -> dict[str, float]:
         optimizer.step()
         optimizer.zero_grad()
 
-    return _timed(step)
+    return _timed(step, steps)
 
 
-def _timed(step: Callable[[int], None]) -> dict[str, float]:
-    for number in range(WARM):
+def _timed(step: Callable[[int], None], steps: Steps) -> dict[str, float]:
+    for number in range(steps.first, steps.first + steps.warm):
         step(number)
     began = time.perf_counter()
-    for number in range(WARM, WARM + TIMED):
+    for number in range(steps.first + steps.warm, steps.stop):
         step(number)
-    return {"samples_per_second": TIMED * BATCH / (time.perf_counter() - began)}
+    return {"samples_per_second": steps.timed * steps.batch / (time.perf_counter() - began)}
 
 
-def sentence_transformers(folder: Path) -> dict[str, float]:
+def sentence_transformers(folder: Path, steps: Steps) -> dict[str, float]:
     """(b) sentence-transformers' trainer and its in-batch loss."""
     from datasets import Dataset
     from sentence_transformers import (
@@ -68,12 +68,12 @@ def sentence_transformers(folder: Path) -> dict[str, float]:
             """Note the time."""
             self.ends.append(time.perf_counter())
 
-    rows = json.loads((folder / "rows.json").read_text())[: (WARM + TIMED) * BATCH]
+    rows = json.loads((folder / "rows.json").read_text())[steps.first * steps.batch : steps.stop * steps.batch]
     model, clock = SentenceTransformer(str(folder / "model"), device="cpu"), Clock()
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(folder / "sentence_transformers"),
-        per_device_train_batch_size=BATCH,
-        max_steps=WARM + TIMED,
+        per_device_train_batch_size=steps.batch,
+        max_steps=steps.warm + steps.timed,
         bf16=True,
         use_cpu=True,
         save_strategy="no",
@@ -90,4 +90,5 @@ def sentence_transformers(folder: Path) -> dict[str, float]:
         loss=MultipleNegativesRankingLoss(model, scale=1 / TEMPERATURE),
         callbacks=[clock],
     ).train()
-    return {"samples_per_second": TIMED * BATCH / (clock.ends[-1] - clock.ends[WARM - 1])}
+    seconds = clock.ends[-1] - clock.ends[steps.warm - 1]
+    return {"samples_per_second": steps.timed * steps.batch / seconds}

@@ -1,22 +1,42 @@
-"""What every variant of the training benchmark shares: sizes, real pairs of real lengths, a small model, the pack."""
+"""What every variant of the training benchmark shares: which steps it times, real pairs, a small model, the pack."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-WARM, TIMED, BATCH, LARGE_BATCH, LONGEST = 2, 5, 256, 4096, 256
+LONGEST = 256
 TEMPERATURE = 0.05
+_BUNDLE_ROWS = 256
 
 
-def prepare(source: Path, folder: Path) -> None:
-    """Write the rows, a tokenizer trained on them, a model of 7 M parameters and the pack that the engine reads."""
+@dataclass(frozen=True)
+class Steps:
+    """The steps that one process runs."""
+
+    batch: int
+    """Global batch."""
+    first: int
+    """Number of the first step: repeats read other rows."""
+    warm: int
+    """Steps before the clock starts."""
+    timed: int
+
+    @property
+    def stop(self) -> int:
+        """Number of the step after the last."""
+        return self.first + self.warm + self.timed
+
+
+def prepare(source: Path, folder: Path, count: int) -> None:
+    """Write `count` rows, a tokenizer trained on them, a model of 7 M parameters and the pack that the engine reads."""
     from polyglossa.model.directory import build_model, save_model_directory
     from polyglossa.model.tokenizer import train_tokenizer
 
-    rows = _rows(source, max((WARM + TIMED) * BATCH, 2 * LARGE_BATCH))
+    rows = _rows(source, count)
     tokenizer = train_tokenizer((text for row in rows for text in row), vocabulary=16_384, max_tokens=LONGEST)
     backbone = build_model(
         hidden=256,
@@ -57,8 +77,8 @@ def _write_pack(folder: Path, rows: list[tuple[str, str]], tokenizer: Any) -> No
     (folder / "bundles").mkdir(parents=True)
     sizes = []
     with pq.ParquetWriter(folder / "bundles" / "real.parquet", TOKEN_BUNDLE) as writer:
-        for number, start in enumerate(range(0, len(rows), BATCH)):
-            part = rows[start : start + BATCH]
+        for number, start in enumerate(range(0, len(rows), _BUNDLE_ROWS)):
+            part = rows[start : start + _BUNDLE_ROWS]
             texts = list(dict.fromkeys(text for row in part for text in row))
             place = {text: index for index, text in enumerate(texts)}
             tokens = tokenizer(texts, truncation=True, max_length=LONGEST)["input_ids"]
