@@ -127,8 +127,9 @@ class StageConfig(Strict):
     validation_batches: int = Field(4, ge=1)
     """Most global batches of each source in one validation."""
     evaluate_every: int | None = Field(None, ge=1, exclude_if=_absent)
-    """Steps between whole evaluations of the model as it then is, made beside the training; the last model gets one
-    too. None makes none."""
+    """Steps between whole evaluations of the model as it then is; the last model gets one too. They go on beside the
+    training, on nodes that the profile's `evaluate` has by labels of its own or on what training leaves free, and wait
+    for its end where there is neither. None makes none."""
     evaluate_tasks: tuple[str, ...] | None = Field(None, min_length=1, exclude_if=_absent)
     """Held-out sets and tasks of `evaluate`, by name, that those evaluations consist of; None means all held-out sets
     and all tasks from files."""
