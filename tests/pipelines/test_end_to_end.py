@@ -68,6 +68,9 @@ def test_a_run_ends_with_results_a_report_and_a_checked_endpoint(undisturbed: Pa
     check = json.loads(next(undisturbed.rglob("check.json")).read_text())
     assert min(check["least_cosine"].values()) >= 0.9999
     assert next(undisturbed.rglob("report.html")).stat().st_size > 10_000
+    told = [json.loads(path.read_text()) for path in undisturbed.glob("*/artifacts/train/*/model/model_meta.json")]
+    assert len(told) == 4
+    assert all({"cldr", "pydoc"} <= set(meta["zero_shot"]) for meta in told)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
