@@ -67,12 +67,8 @@ def tab(folder: Path) -> Iterator[Tab]:
     """Have a browser with one empty page for the time of the block; `folder` takes its profile."""
     assert BINARY is not None
     command = [BINARY, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
-    command += [
-        "--disable-background-networking",
-        "--remote-debugging-port=0",
-        f"--user-data-dir={folder}",
-        "about:blank",
-    ]
+    command += ["--disable-background-networking", "--remote-debugging-port=0", f"--user-data-dir={folder}"]
+    # One page: given two, Chromium without a window never opens its port.
     browser = subprocess.Popen([*command, "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         port_file = folder / "DevToolsActivePort"

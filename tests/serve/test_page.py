@@ -11,10 +11,7 @@ import uvicorn
 
 from tests.serve import chrome
 
-pytestmark = [
-    pytest.mark.slow,  # Chromium did not always start on a loaded machine
-    pytest.mark.skipif(chrome.BINARY is None, reason="no Chromium on this machine"),
-]
+pytestmark = pytest.mark.skipif(chrome.BINARY is None, reason="no Chromium on this machine")
 
 
 @pytest.fixture
