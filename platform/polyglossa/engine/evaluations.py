@@ -206,4 +206,6 @@ def _write(place: str, name: str, record: Mapping[str, Any]) -> None:
 
 
 def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    """Say an error in one line; one that came from another process brings its cause along."""
+    cause = getattr(error, "cause", None) or error
+    return f"{type(cause).__name__}: {' '.join(str(cause).split())[:300]}"
