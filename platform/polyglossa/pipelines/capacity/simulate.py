@@ -226,17 +226,15 @@ def _lay_out(batch: GlobalBatch, world: int, scenario: Scenario) -> tuple[float,
     tokens_C = np.add.reduceat(batch.length_T[chunks.order_T], chunks.bounds_C1[:-1])
     tokens_W = np.where(dealt.chunk_WS == DUMMY, 0, tokens_C[dealt.chunk_WS]).sum(axis=1)
     ranks = list(range(0, world, max(1, world // _SAMPLED_RANKS)))[:_SAMPLED_RANKS]
-    started = time.perf_counter()
-    none = rank_payloads(batch, [], world, scenario.chunk_tokens)
-    shared = time.perf_counter() - started
-    started = time.perf_counter()
+    began = time.perf_counter()
+    rank_payloads(batch, [], world, scenario.chunk_tokens)
+    between = time.perf_counter()
     payloads = rank_payloads(batch, ranks, world, scenario.chunk_tokens)
-    each = max(0.0, time.perf_counter() - started - shared) / len(ranks)
-    assert not none
+    shared, all_of_it = between - began, time.perf_counter() - between
     return (
         1 - float(batch.length_T.sum()) / chunks.padded_tokens,
         float(tokens_W.max() / tokens_W.mean()),
         float((dealt.chunk_WS == DUMMY).mean()),
         float(np.mean([len(payload) for payload in payloads])),
-        shared + world * each,
+        shared + world * max(0.0, all_of_it - shared) / len(ranks),
     )
