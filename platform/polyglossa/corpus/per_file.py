@@ -8,12 +8,14 @@ import posixpath
 import re
 from collections import defaultdict
 from fnmatch import fnmatchcase
+from typing import TypeVar
 
 from polyglossa.corpus.files import bare, list_files
 from polyglossa.errors import DataError
 from polyglossa.recipe.corpus import CorpusConfig
-from polyglossa.recipe.sources import F2llmSource, Source
+from polyglossa.recipe.sources import FileSource, Source
 
+Files = TypeVar("Files", bound=FileSource)
 _PART = re.compile(r"_part\d+$")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -24,7 +26,7 @@ def spelled_out(config: CorpusConfig) -> CorpusConfig:
     Raises:
         DataError: an entry matches no file, or two files would be sources of one name.
     """
-    if not any(isinstance(source, F2llmSource) and (source.per_file or source.exclude) for source in config.sources):
+    if not any(isinstance(source, FileSource) and (source.per_file or source.exclude) for source in config.sources):
         return config
     sources = [one for source in config.sources for one in _entries(source, config.data)]
     names = [source.name for source in sources]
@@ -41,7 +43,7 @@ def source_name(uri: str) -> str:
 
 
 def _entries(source: Source, data: str) -> list[Source]:
-    if not isinstance(source, F2llmSource) or not (source.per_file or source.exclude):
+    if not isinstance(source, FileSource) or not (source.per_file or source.exclude):
         return [source]
     files = [file.uri for file in list_files(source.files, source.name, data)]
     kept = [uri for uri in files if not _excluded(uri, source.exclude)]
@@ -60,6 +62,6 @@ def _excluded(uri: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _named(source: F2llmSource, name: str, files: list[str]) -> F2llmSource:
+def _named(source: Files, name: str, files: list[str]) -> Files:
     settled = {"name": name, "files": tuple(files), "per_file": False, "exclude": ()}
-    return F2llmSource.model_validate({**source.model_dump(), **settled})
+    return type(source).model_validate({**source.model_dump(), **settled})

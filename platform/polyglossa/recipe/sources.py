@@ -61,6 +61,11 @@ class FileSource(ReadSource):
     """Paths, globs or URIs."""
     format: Format | None = None
     """Format of every file; None: known by the suffix."""
+    per_file: bool = False
+    """Each file is a source of its own, named like the file: caps and batches are then per file, as published. Files
+    `x_part2`, `x_part3` … belong to `x`."""
+    exclude: tuple[str, ...] = ()
+    """Names (globs) of files among `files` that are left to other entries."""
 
 
 class PairColumns(Strict):
@@ -127,11 +132,6 @@ class F2llmSource(FileSource):
     kind: Literal["f2llm"]
     task: Literal["retrieval", "bitext", "clustering", "classification", "sts"] = "retrieval"
     """Task of the files with more negatives."""
-    per_file: bool = False
-    """Each file is a source of its own, named like the file: caps and batches are then per file, as published. Files
-    `x_part2`, `x_part3` … belong to `x`."""
-    exclude: tuple[str, ...] = ()
-    """Names (globs) of files among `files` that are left to other entries."""
 
 
 class BeirSource(ReadSource):
