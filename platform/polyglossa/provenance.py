@@ -1,7 +1,8 @@
 """What a model learned from, and which benchmarks it is zero-shot on: read from manifests, carried by its directory.
 
-A benchmark is zero-shot for a model if every corpus behind it (its own, its teachers', those of the models before it)
-was cleaned of the benchmark's texts or held them out. What a backbone by name read before it came here is not known.
+A benchmark's texts stayed out of a model if every corpus behind it (its own, its teachers', those of the models before
+it) was cleaned of them or held them out. The model is zero-shot on the benchmark if it also learned from no data set of
+that name, as mteb counts it. What a backbone by name read before it came here is not known.
 """
 
 import posixpath
@@ -36,22 +37,26 @@ class Provenance:
 
     training_datasets: tuple[str, ...]
     """Sources of the recipes, by the names that rows carry."""
-    zero_shot: tuple[Benchmark, ...]
+    kept_out: tuple[Benchmark, ...]
     """Benchmarks whose texts none of the corpora holds."""
     corpora: tuple[str, ...]
     """Hashes of the corpora."""
     adapted_from: tuple[str, ...]
     """Models by name that training started from."""
 
-    def is_zero_shot(self, name: str, path: str | None = None) -> bool:
-        """Tell whether a benchmark, by its name or its files, stayed out of all that was learned from."""
-        return any(one.name == name or (path is not None and one.path == path) for one in self.zero_shot)
+    @property
+    def zero_shot(self) -> tuple[str, ...]:
+        """Benchmarks that stayed out and whose training part, by name, was not learned from either."""
+        return tuple(one.name for one in self.kept_out if one.name not in self.training_datasets)
+
+    def keeps_out(self, name: str, path: str | None = None) -> bool:
+        """Tell whether a benchmark's texts, by its name or its files, stayed out of all that was learned from."""
+        return any(one.name == name or (path is not None and one.path == path) for one in self.kept_out)
 
     def plain(self) -> dict[str, Any]:
-        """As JSON values: `zero_shot` lists names, `zero_shot_evidence` what stands behind them."""
-        evidence = {one.name: {k: v for k, v in asdict(one).items() if k != "name"} for one in self.zero_shot}
-        names = [one.name for one in self.zero_shot]
-        return {**asdict(self), "zero_shot": names, "zero_shot_evidence": evidence}
+        """As JSON values: `zero_shot` lists names, `kept_out` maps names to the facts."""
+        kept_out = {one.name: {k: v for k, v in asdict(one).items() if k != "name"} for one in self.kept_out}
+        return {**asdict(self), "zero_shot": list(self.zero_shot), "kept_out": kept_out}
 
     @classmethod
     def read(cls, model_uri: str) -> Self | None:
@@ -60,10 +65,9 @@ class Provenance:
         if not exists(uri):
             return None
         told = read_json(uri)
-        evidence = told.get("zero_shot_evidence", {})
         return cls(
             training_datasets=tuple(told.get("training_datasets") or ()),
-            zero_shot=tuple(Benchmark(name, **evidence.get(name, {})) for name in told.get("zero_shot") or ()),
+            kept_out=tuple(Benchmark(name, **facts) for name, facts in (told.get("kept_out") or {}).items()),
             corpora=tuple(told.get("corpora") or ()),
             adapted_from=tuple(told.get("adapted_from") or ()),
         )
@@ -72,7 +76,7 @@ class Provenance:
 def provenance(artifacts: Iterable[Artifact]) -> Provenance:
     """Gather what some artifacts (a model, or what it is trained from) go back to.
 
-    Where a corpus or anything on the way to it is not told or no longer stored, no benchmark is called zero-shot.
+    Where a corpus or anything on the way to it is not told or no longer stored, nothing is said to be kept out.
     """
     found = list(_ancestors(artifacts))
     behind = [one for one in found if one is not None]
@@ -84,7 +88,7 @@ def provenance(artifacts: Iterable[Artifact]) -> Provenance:
     backbones = [one.manifest["config"] for one in behind if one.manifest["stage"] == "backbone"]
     return Provenance(
         training_datasets=tuple(dict.fromkeys(name for one in behind for name in _packed(one, corpora))),
-        zero_shot=tuple(sorted(shared, key=lambda one: one.name)),
+        kept_out=tuple(sorted(shared, key=lambda one: one.name)),
         corpora=tuple(corpus.hash for corpus in corpora),
         adapted_from=tuple(dict.fromkeys(str(one["model"]) for one in backbones if one.get("model"))),
     )

@@ -70,7 +70,7 @@ def test_a_run_ends_with_results_a_report_and_a_checked_endpoint(undisturbed: Pa
     assert next(undisturbed.rglob("report.html")).stat().st_size > 10_000
     told = [json.loads(path.read_text()) for path in undisturbed.glob("*/artifacts/train/*/model/model_meta.json")]
     assert len(told) == 4
-    assert all({"cldr", "pydoc"} <= set(meta["zero_shot"]) for meta in told)
+    assert all({"cldr", "pydoc"} <= set(meta["kept_out"]) for meta in told)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])

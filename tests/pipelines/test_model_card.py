@@ -9,7 +9,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from polyglossa.artifact import Artifact, ArtifactKey, Draft, clear, produce
-from polyglossa.evaluate.outcome import zero_shot
+from polyglossa.evaluate.outcome import clean_tasks
 from polyglossa.evaluate.spec import model_of
 from polyglossa.pipelines.judging import spec_of
 from polyglossa.pipelines.model_card import describe_model
@@ -57,15 +57,24 @@ def metadata(model: Artifact) -> dict[str, Any]:
     return dict(json.loads(Path(model.at("model", "model_meta.json")).read_text()))
 
 
-def test_the_directory_names_the_benchmarks_that_stayed_out_of_training(tmp_path: Path) -> None:
+def test_the_directory_names_the_benchmarks_that_it_is_zero_shot_on(tmp_path: Path) -> None:
     model = trained(tmp_path, corpus(tmp_path, "web", "xquad", "tldr", heldout=("cldr",)))
     told = metadata(model)
-    assert told["zero_shot"] == ["cldr", "tldr", "xquad"]
-    assert told["zero_shot_evidence"]["xquad"] == {"path": "data/eval/xquad.parquet", "texts": 3, "rows_removed": 2}
+    assert told["zero_shot"] == list(told["kept_out"]) == ["cldr", "tldr", "xquad"]
+    assert told["kept_out"]["xquad"] == {"path": "data/eval/xquad.parquet", "texts": 3, "rows_removed": 2}
     assert told["training_datasets"] == ["qa", "web"]
     card = Path(model.at("model", "README.md"))
-    assert "| xquad | 3 | 2 |" in card.read_text()
+    assert "| xquad | yes | 3 | 2 |" in card.read_text()
     assert ModelCard.load(card).data.library_name == "sentence-transformers"
+
+
+def test_a_benchmark_whose_training_part_was_learned_from_is_clean_but_not_zero_shot(tmp_path: Path) -> None:
+    model = trained(tmp_path, corpus(tmp_path, "tldr", "xquad", "tldr"))
+    told = metadata(model)
+    assert told["zero_shot"] == ["xquad"]
+    assert list(told["kept_out"]) == ["tldr", "xquad"]
+    assert "| tldr | no" in Path(model.at("model", "README.md")).read_text()
+    assert provenance([model]).keeps_out("tldr")
 
 
 def test_what_one_corpus_behind_a_model_was_not_cleaned_of_is_not_zero_shot(tmp_path: Path) -> None:
@@ -82,19 +91,19 @@ def test_nothing_is_claimed_where_a_corpus_is_gone_or_nothing_was_checked(tmp_pa
     web = corpus(tmp_path, "web", "xquad")
     model = trained(tmp_path, web)
     clear(web.uri)
-    assert provenance([model]).zero_shot == ()
+    assert provenance([model]).kept_out == ()
     unchecked = trained(tmp_path / "other", corpus(tmp_path / "other", "web"))
     assert metadata(unchecked)["zero_shot"] == []
     assert "None is known" in Path(unchecked.at("model", "README.md")).read_text()
 
 
-def test_evaluation_marks_what_the_model_is_not_zero_shot_on_wherever_its_directory_goes(tmp_path: Path) -> None:
+def test_evaluation_marks_what_was_not_kept_out_wherever_its_directory_goes(tmp_path: Path) -> None:
     model = trained(tmp_path, corpus(tmp_path, "web", "xquad", "flores"))
     same_files = StsTask(kind="sts", name="sib", path="eval/flores.parquet")
     config = EvaluateConfig(heldout=(), local=(same_files,), data="data")
     tasks = ("xquad", "sib", "native")
-    assert zero_shot(model_of(config, model), config, tasks) == {"xquad", "sib"}
+    assert clean_tasks(model_of(config, model), config, tasks) == {"xquad", "sib"}
     moved = Path(model.at("model")).rename(tmp_path / "copied")
-    assert zero_shot(spec_of(str(moved), config), config, tasks) == {"xquad", "sib"}
+    assert clean_tasks(spec_of(str(moved), config), config, tasks) == {"xquad", "sib"}
     (moved / "model_meta.json").unlink()
-    assert zero_shot(spec_of(str(moved), config), config, tasks) == set()
+    assert clean_tasks(spec_of(str(moved), config), config, tasks) == set()

@@ -28,7 +28,7 @@ def model_card(summary: Mapping[str, Any]) -> str:
         *(_row(task, figures) for task, figures in summary["tasks"].items()),
     ]
     if any(figures.get("contaminated") for figures in summary["tasks"].values()):
-        lines += ["", "† Not known to be zero-shot: the training corpus was not checked against this task's texts."]
+        lines += ["", "† The training corpus was not checked against this task's texts."]
     if summary["failed"]:
         lines += ["", "Not judged: " + "; ".join(f"{task} ({why})" for task, why in summary["failed"].items())]
     return "---\n" + yaml.safe_dump(head, sort_keys=False, allow_unicode=True) + "---\n" + "\n".join(lines) + "\n"

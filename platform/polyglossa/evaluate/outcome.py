@@ -53,7 +53,7 @@ def write_outcome(
         draft.write_json(verdict.result, *folder, f"{verdict.task}.json")
         _write_samples(draft, verdict)
     draft.write_json(facts.meta, *folder, "model_meta.json")
-    clean = zero_shot(spec, config, [verdict.task for verdict in judged])
+    clean = clean_tasks(spec, config, [verdict.task for verdict in judged])
     tasks = {
         verdict.task: _task(verdict, facts.dim, config, metrics.get(verdict.task), verdict.task not in clean)
         for verdict in judged
@@ -91,12 +91,12 @@ def _benchmarks(members: Sequence[tuple[str, str]], tasks: Mapping[str, Mapping[
     return found
 
 
-def zero_shot(spec: ModelSpec, config: EvaluateConfig, tasks: Sequence[str]) -> set[str]:
-    """Which of some tasks stayed out of all that a model learned from, as far as that is known."""
+def clean_tasks(spec: ModelSpec, config: EvaluateConfig, tasks: Sequence[str]) -> set[str]:
+    """Of which of some tasks the texts stayed out of all that a model learned from, as far as that is known."""
     if spec.provenance is None:
         return set()
     paths = {task.name: posixpath.join(config.data, task.path) for task in config.local}
-    return {name for name in tasks if spec.provenance.is_zero_shot(name, paths.get(name))}
+    return {name for name in tasks if spec.provenance.keeps_out(name, paths.get(name))}
 
 
 def read_samples(evaluation: Artifact, task: str) -> dict[str, Samples]:

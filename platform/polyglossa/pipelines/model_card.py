@@ -58,34 +58,32 @@ def card(name: str, sizes: Mapping[str, Any], known: Provenance) -> str:
         f"Sources: {', '.join(known.training_datasets) or 'none'}.",
         *([f"Started from {', '.join(known.adapted_from)}."] if known.adapted_from else []),
         "",
-        "## Zero-shot benchmarks",
+        "## Benchmarks that stayed out of training",
         "",
-        *_evidence(known.zero_shot),
+        *_evidence(known),
     ]
     return "---\n" + yaml.safe_dump(head, sort_keys=False, allow_unicode=True) + "---\n" + "\n".join(lines) + "\n"
 
 
-def _evidence(benchmarks: Iterable[Benchmark]) -> list[str]:
-    rows = [_row(one) for one in benchmarks]
+def _evidence(known: Provenance) -> list[str]:
+    rows = [_row(one, one.name in known.zero_shot) for one in known.kept_out]
     if not rows:
         return ["None is known: the training corpus was not checked against any benchmark."]
-    heading = ["| benchmark | texts kept out | training rows removed for them |", "|---|---|---|"]
-    said = (
-        "Rows that share a text with these benchmarks stayed out of training; where a number is given, also rows that"
-    )
     return [
-        said,
-        "share a long passage with one of their texts. Other benchmarks were not checked.",
+        "Rows with a text of these benchmarks stayed out of training; where a number is given, also rows that share a",
+        "long passage with one of their texts. Other benchmarks were not checked.",
         "",
-        *heading,
+        "| benchmark | zero-shot | texts kept out | training rows removed for them |",
+        "|---|---|---|---|",
         *rows,
     ]
 
 
-def _row(one: Benchmark) -> str:
+def _row(one: Benchmark, zero_shot: bool) -> str:
+    mark = "yes" if zero_shot else "no: trained on another part of it"
     if one.texts is None:
-        return f"| {one.name} | all, held out of the corpus | – |"
-    return f"| {one.name} | {one.texts:,} | {one.rows_removed or 0:,} |"
+        return f"| {one.name} | {mark} | all, held out of the corpus | – |"
+    return f"| {one.name} | {mark} | {one.texts:,} | {one.rows_removed or 0:,} |"
 
 
 def _write(folder: str, file: str, text: str) -> None:
