@@ -72,10 +72,11 @@ class SentenceTransformersSource:
 
     finished = True
 
-    def __init__(self, path: str, max_tokens: int | None) -> None:
+    def __init__(self, path: str, max_tokens: int | None, dtype: str) -> None:
         from sentence_transformers import SentenceTransformer  # seconds to load; most runs never need it
 
-        self.model = SentenceTransformer(path, device="cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.model = SentenceTransformer(path, device=device, model_kwargs={"dtype": dtype})
         if max_tokens is not None:
             self.model.max_seq_length = min(max_tokens, self.model.max_seq_length or max_tokens)
         self.width = int(self.model.encode(["width"]).shape[1])
@@ -84,7 +85,7 @@ class SentenceTransformersSource:
         self.prompts = {name: prompt for name, prompt in self.model.prompts.items() if prompt is not None}
         self.widths: tuple[int, ...] = ()
         self.similarity = str(self.model.similarity_fn_name or "cosine")
-        self.fingerprint = _folder_hash(Path(path), self.max_tokens)
+        self.fingerprint = _folder_hash(Path(path), self.max_tokens, dtype)
 
     def embed(self, texts: list[str]) -> Floats:
         """Embed rendered texts as they are: mteb's rules have put the prompt before them."""
@@ -103,9 +104,9 @@ def open_source(spec: ModelSpec) -> Source:
     if spec.path is None:
         raise DataError(f"{spec.name}: has neither a directory nor an endpoint.")
     if _pools_otherwise(Path(spec.path)):
-        return SentenceTransformersSource(spec.path, spec.max_tokens)
+        return SentenceTransformersSource(spec.path, spec.max_tokens, spec.dtype)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return EncoderSource(Encoder.load(spec.path, device=device, max_tokens=spec.max_tokens))
+    return EncoderSource(Encoder.load(spec.path, dtype=spec.dtype, device=device, max_tokens=spec.max_tokens))
 
 
 def _pools_otherwise(folder: Path) -> bool:
@@ -122,8 +123,8 @@ def _pools_otherwise(folder: Path) -> bool:
     return not last or not pooling.get("include_prompt", True)
 
 
-def _folder_hash(folder: Path, max_tokens: int | None) -> str:
-    digest = hashlib.blake2b(f"sentence-transformers/{max_tokens}".encode(), digest_size=16)
+def _folder_hash(folder: Path, max_tokens: int | None, dtype: str) -> str:
+    digest = hashlib.blake2b(f"sentence-transformers/{max_tokens}/{dtype}".encode(), digest_size=16)
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest.update(file.relative_to(folder).as_posix().encode() + b"\x1f")
         with file.open("rb") as stream:

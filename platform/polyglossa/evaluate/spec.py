@@ -23,6 +23,8 @@ class ModelSpec:
     instructed: bool = False
     """Whether its training gave queries instructions; pinned prompts say so too."""
     max_tokens: int | None = None
+    dtype: str = "float32"
+    """Precision that a directory is run in."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Of an endpoint: `api_key`, `timeout_seconds`, `prompts`, `batch`."""
     provenance: Provenance | None = None
@@ -37,6 +39,7 @@ def model_of(config: EvaluateConfig, model: Artifact) -> ModelSpec:
         path=open_storage(model.at("model"))[1],
         instructed=_instructed(model.manifest),
         max_tokens=config.max_tokens,
+        dtype=config.dtype,
         provenance=provenance([model]),
     )
 

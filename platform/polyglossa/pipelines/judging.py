@@ -31,7 +31,7 @@ def spec_of(
 
     Args:
         model: directory, artifact, or base URL of an endpoint (`http://host:8000/v1`).
-        config: its `max_tokens` cuts long texts.
+        config: its `max_tokens` cuts long texts, its `dtype` is what a directory is run in.
         name: how results call it; of an endpoint also the name that it knows.
         instructed: whether queries get instructions although the directory pins no prompt.
         options: of an endpoint (`api_key`, `timeout_seconds`, `prompts`).
@@ -55,6 +55,7 @@ def spec_of(
         path=str(folder),
         instructed=instructed,
         max_tokens=config.max_tokens,
+        dtype=config.dtype,
         provenance=Provenance.read(str(folder)),
     )
 
