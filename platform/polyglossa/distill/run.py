@@ -5,6 +5,7 @@ groups are the pack's; text ids travel along and are checked by whoever reads th
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -46,10 +47,16 @@ def run(config: TeacherConfig, inputs: Mapping[str, Artifact], draft: Draft, pla
         for _ in range(placement.workers)
     ]
     board = start_board()
-    pending = [_write.remote(pack.at(path), draft.at(path), config.stored, teachers, board) for path in files]
+    waiting = iter(files)
+    pending: list[Any] = []
     written = []
     with track("distill", total=texts, unit="texts") as bar:
-        while pending:
+        while True:
+            # A writer is a process that mostly waits for teachers; two for each keep them busy, however many files.
+            for path in islice(waiting, 2 * placement.workers - len(pending)):
+                pending.append(_write.remote(pack.at(path), draft.at(path), config.stored, teachers, board))
+            if not pending:
+                break
             ready, pending = ray.wait(pending, timeout=0.5)
             written += ray.get(ready)
             bar.advance(_done(board) - bar.done)
