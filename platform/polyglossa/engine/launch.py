@@ -7,9 +7,9 @@ is started anew (Ray Train's failure policy) and each run goes on from its own l
 not tried again, for it would diverge again.
 """
 
+import hashlib
 import posixpath
 import threading
-import uuid
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, cast
@@ -61,7 +61,8 @@ def fit(runs: Sequence[TrainRun], placement: TrainPlacement, storage: str, evalu
 
 def _fit_group(runs: Sequence[TrainRun], placement: TrainPlacement, storage: str, evaluations: Evaluations) -> None:
     board = start_board()
-    notes = posixpath.join(storage, f"ray-train-{uuid.uuid4().hex[:8]}")
+    notes = posixpath.join(storage, f"ray-train-{_digest(runs)}")
+    clear(notes)  # a killed driver's: Ray Train would go on from them, and not from our checkpoints
     trainer = _trainer(runs, placement, notes, board)
     failure: list[BaseException] = []
     # In a thread of its own Ray Train leaves SIGINT alone: Ctrl-C reaches the driver, which takes Ray down with it.
@@ -80,6 +81,12 @@ def _fit_group(runs: Sequence[TrainRun], placement: TrainPlacement, storage: str
     unfinished = [run.name for run in runs if not run.finished]
     if unfinished:
         raise TrainingError(f"{', '.join(unfinished)}: training was aborted. Start again: it resumes by itself.")
+
+
+def _digest(runs: Sequence[TrainRun]) -> str:
+    """Name a group by what it trains, so that whoever takes its work up finds what was left."""
+    places = "\n".join(run.checkpoint_uri for run in runs)
+    return hashlib.blake2b(places.encode(), digest_size=8).hexdigest()
 
 
 def start_board() -> Any:
