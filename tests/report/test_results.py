@@ -51,6 +51,15 @@ def test_table_has_a_row_per_member_and_the_untrained_model(results: dict[str, A
     assert "10 min 5 s, peak memory 4.2 GiB" in shown
 
 
+def test_table_shows_a_recipes_own_tasks_and_no_empty_column() -> None:
+    base = {"dim": 16, "parameters": 1000, "tasks": {"faq": 0.25, "sts": 0.5}, "widths": {}}
+    table = results_table({"members": {"base": base}, "untrained": {"tasks": {"faq": 0.125}}})
+    assert [column.header for column in table.columns] == ["model", "parameters", "faq", "sts"]
+    assert [list(column.cells) for column in table.columns] == [
+        ["untrained", "base"], ["", "1,000"], ["0.1250", "0.2500"], ["", "0.5000"],
+    ]  # fmt: skip
+
+
 def test_curves_keep_the_mean_of_the_steps_they_stand_for() -> None:
     records = [
         {"step": step, "loss": float(step), "tokens": 10, "seconds": 2.0, "data_wait": 0.5} for step in range(100)
