@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from packed import write_index
 
 ROUNDS, STEPS, WARM, BATCH, BUNDLE, LONGEST = 4, 6, 2, 128, 256, 128
 VOCABULARY = 8192
@@ -110,18 +111,7 @@ def write_pack(folder: Path) -> None:
             }
             writer.write_table(pa.Table.from_pylist([bundle], schema=TOKEN_BUNDLE))
             sizes.append({"examples": BUNDLE, "texts": 2 * BUNDLE, "tokens": int(lengths.sum())})
-    source = {
-        "name": "texts",
-        "task": "retrieval",
-        "in_batch": True,
-        "examples": BUNDLE * len(sizes),
-        "negatives": 0,
-        "files": [{"path": "bundles/texts.parquet", "bundles": len(sizes)}],
-        "bundles": sizes,
-        "validation_files": [],
-        "validation": [],
-    }
-    (folder / "index.json").write_text(json.dumps({"sources": [source], "max_tokens": LONGEST}))
+    write_index(folder, "texts", sizes, max_tokens=LONGEST)
 
 
 def write_store(folder: Path) -> None:

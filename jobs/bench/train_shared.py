@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from packed import write_index
 
 LONGEST = 256
 TEMPERATURE = 0.05
@@ -97,15 +98,4 @@ def _write_pack(folder: Path, rows: list[tuple[str, str]], tokenizer: Any) -> No
             }
             writer.write_table(pa.Table.from_pylist([bundle], schema=TOKEN_BUNDLE))
             sizes.append({"examples": len(part), "texts": len(texts), "tokens": sum(map(len, tokens))})
-    source = {
-        "name": "real",
-        "task": "retrieval",
-        "in_batch": True,
-        "examples": len(rows),
-        "negatives": 0,
-        "files": [{"path": "bundles/real.parquet", "bundles": len(sizes)}],
-        "bundles": sizes,
-        "validation_files": [],
-        "validation": [],
-    }
-    (folder / "index.json").write_text(json.dumps({"sources": [source], "max_tokens": LONGEST}))
+    write_index(folder, "real", sizes, max_tokens=LONGEST)
