@@ -30,16 +30,32 @@ class ModelSpec:
     provenance: Provenance | None = None
     """What it learned from, and what it is zero-shot on, where that is known."""
 
+    @classmethod
+    def directory(
+        cls,
+        config: EvaluateConfig,
+        name: str,
+        revision: str,
+        path: str,
+        *,
+        instructed: bool,
+        provenance: Provenance | None = None,
+    ) -> "ModelSpec":
+        """Say that a model directory is run as `evaluate` of a recipe wants it: its longest text, its precision."""
+        return cls(
+            name, revision, path=path, instructed=instructed, max_tokens=config.max_tokens, dtype=config.dtype,
+            provenance=provenance,
+        )  # fmt: skip
+
 
 def model_of(config: EvaluateConfig, model: Artifact) -> ModelSpec:
     """Say how a model artifact is judged: with instructions if its training gave queries theirs."""
-    return ModelSpec(
-        name=f"polyglossa/{model.manifest['name']}",
-        revision=model.hash,
-        path=open_storage(model.at("model"))[1],
+    return ModelSpec.directory(
+        config,
+        f"polyglossa/{model.manifest['name']}",
+        model.hash,
+        open_storage(model.at("model"))[1],
         instructed=_instructed(model.manifest),
-        max_tokens=config.max_tokens,
-        dtype=config.dtype,
         provenance=provenance([model]),
     )
 

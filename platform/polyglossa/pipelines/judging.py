@@ -49,13 +49,12 @@ def spec_of(
     if not (folder / "config.json").is_file() and not (folder / "modules.json").is_file():
         raise UserError(f"{model}: no model directory (it holds config.json or modules.json), artifact or http URL.")
     called = name or folder.name
-    return ModelSpec(
+    return ModelSpec.directory(
+        config,
         called if "/" in called else f"local/{called}",
         _revision(folder),
-        path=str(folder),
+        str(folder),
         instructed=instructed,
-        max_tokens=config.max_tokens,
-        dtype=config.dtype,
         provenance=Provenance.read(str(folder)),
     )
 

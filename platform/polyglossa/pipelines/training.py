@@ -49,12 +49,12 @@ def judge(
     """
     assert config.evaluation is not None
     judged_by = config.evaluation.judged_by
-    spec = ModelSpec(
+    spec = ModelSpec.directory(
+        judged_by,
         "polyglossa/in-training",
         revision,
-        path=open_storage(model_uri)[1],
+        open_storage(model_uri)[1],
         instructed=config.stage.instructions,
-        max_tokens=judged_by.max_tokens,
     )
     draft = Draft(folder)
     try:
