@@ -40,7 +40,7 @@ class MemberSettings(Strict):
     path: str
     """Model directory, on a disk that every node of the application sees."""
     dtype: ServedDtype = "float32"
-    """Compute precision; `int8` keeps the weights in a quarter of float32's bytes and computes in float32."""
+    """Compute precision; `int8` keeps the weights of linear layers so and computes in float32."""
     max_tokens: int | None = Field(None, ge=2)
     """Longest text (tokens, EOS included); None takes the model's own limit."""
     chunk_tokens: int | None = Field(None, ge=16)

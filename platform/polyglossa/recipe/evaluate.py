@@ -113,7 +113,7 @@ class EvaluateConfig(Strict):
     max_tokens: int | None = Field(None, ge=8)
     """Longest text in evaluation; None means the model's own limit."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of embedding; on CPUs with bfloat16 units it takes about half the time."""
+    """Precision of embedding; figures of one precision are compared with figures of the same."""
     resamples: int = Field(1000, ge=100)
     """Bootstrap resamples behind each interval."""
     seed: int = 0

@@ -18,6 +18,6 @@ class ServeConfig(Strict):
     """Address to bind; loopback unless you say otherwise."""
     port: int = Field(8000, ge=1, le=65535)
     dtype: ServedDtype = "float32"
-    """Compute precision of the answers; `int8` keeps the weights in a quarter of float32's bytes."""
+    """Compute precision of the answers; `int8` keeps the weights of linear layers so, the table in float32."""
     aliases: dict[str, str] = {}
     """Extra model names → member."""
