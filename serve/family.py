@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from polyglossa.folders import kept_folder
 from serve.batch import Send
 from serve.courier import Courier
 from serve.metrics import Metrics
@@ -36,8 +37,9 @@ class Family:
         self._settings = settings
         self._starting: list[asyncio.Task[None]] = []
         for member in settings.members:
-            card = read_card(member.path, member.max_tokens)
-            tokens = Tokens(member.path, card)
+            path = kept_folder(member.path)
+            card = read_card(path, member.max_tokens)
+            tokens = Tokens(path, card)
             courier = Courier(member, tokens, sends[member.name], settings.limits, metrics, settings.cache_mib)
             self.members[member.name] = Served(member.name, card, tokens, courier)
 

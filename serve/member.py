@@ -17,6 +17,7 @@ import torch
 from ray import serve
 
 from polyglossa.engine.attention import attention_slots
+from polyglossa.folders import kept_folder
 from polyglossa.model.encoder import Encoder
 from polyglossa.recipe.load import validate
 from serve.batch import Reply
@@ -37,14 +38,15 @@ class Member:
         self._threads = 1 if self._settings.gpus else self._settings.threads
         # The number of torch threads belongs to the thread that sets it.
         self._pool = ThreadPoolExecutor(self._threads, "model", torch.set_num_threads, (1,))
+        path = kept_folder(self._settings.path)
         self._encoder = Encoder.load(
-            self._settings.path,
+            path,
             dtype=self._settings.dtype,
             device="cuda" if self._settings.gpus else "cpu",
             max_tokens=self._settings.max_tokens,
         )
         use_packed_attention(self._encoder.backbone)
-        self._tokenizer = tokenizer_digest(self._settings.path)
+        self._tokenizer = tokenizer_digest(path)
         self._replica = serve.get_replica_context().replica_id.unique_id
         # The first forward pass allocates; no request should pay for it.
         list(self._pool.map(self._pass, [[[0] * 8]] * self._threads))

@@ -38,7 +38,7 @@ class MemberSettings(Strict):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._/-]*$")
     """Name in requests (`model`)."""
     path: str
-    """Model directory, on a disk that every node of the application sees."""
+    """Model directory: on a disk that every node of the application sees, or in a bucket, fetched once a node."""
     dtype: ServedDtype = "float32"
     """Compute precision; `int8` keeps the weights of linear layers so and computes in float32."""
     max_tokens: int | None = Field(None, ge=2)

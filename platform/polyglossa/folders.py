@@ -1,12 +1,21 @@
 """Whole folders of any storage as local ones, for readers and writers that know paths alone (transformers)."""
 
+import hashlib
+import os
+import posixpath
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pyarrow.fs as pafs
 
 from polyglossa.artifact import open_storage
+
+
+def absolute(uri: str) -> str:
+    """Make a local path absolute; a URI is."""
+    return uri if "://" in uri else str(Path(uri).absolute())
 
 
 @contextmanager
@@ -19,6 +28,45 @@ def local_folder(uri: str) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         pafs.copy_files(path, folder, source_filesystem=filesystem, destination_filesystem=pafs.LocalFileSystem())
         yield folder
+
+
+def kept_folder(uri: str) -> str:
+    """Give the folder behind a URI as a local path that stays; a remote one is fetched once a node and content.
+
+    Copies lie under `$XDG_CACHE_HOME/polyglossa/folders` (`~/.cache` without it); a changed folder is fetched anew.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    filesystem, path = open_storage(uri)
+    if isinstance(filesystem, pafs.LocalFileSystem):
+        return path
+    name = f"{posixpath.basename(path)}-{revision_of(uri)}"
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "polyglossa/folders"
+    if not (home / name).is_dir():
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=home) as fetched:
+            local = str(Path(fetched) / name)
+            os.mkdir(local)
+            pafs.copy_files(path, local, source_filesystem=filesystem, destination_filesystem=pafs.LocalFileSystem())
+            try:
+                os.rename(local, home / name)
+            except OSError:  # another process of this node was faster
+                if not (home / name).is_dir():
+                    raise
+    return str(home / name)
+
+
+def revision_of(uri: str) -> str:
+    """Name a folder's place and content, sixteen hex digits that are quick to tell: its files' paths, sizes and times.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    filesystem, path = open_storage(uri)
+    found = filesystem.get_file_info(pafs.FileSelector(path, recursive=True))
+    told = sorted((one.path, one.size, one.mtime_ns) for one in found if one.type == pafs.FileType.File)
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
 
 @contextmanager

@@ -1,51 +1,21 @@
 """Protects promise 6 and the two commands: a whole run, scaled down, interrupted at any point, ends the same."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
+from pipelines.tiny import start
+
 pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).parents[2]
-# The quickstart with few steps, few names and one student layer: the same graph, every stage.
-TINY = (
-    "corpus.sources.0.pairs_per_name=1",
-    "corpus.max_queries=4000",
-    "training.stage1.steps=4",
-    "training.stage1.warmup_steps=1",
-    "training.stage1.global_batch=32",
-    "training.stage2.steps=4",
-    "members.small.steps=4",
-    "training.stage2.warmup_steps=1",
-    "training.stage2.global_batch=32",
-    "training.stage2.max_examples=500",
-    "members.base.backbone.shape.layers=2",
-    "members.small.prune.layers=1",
-)
-
-
-def start(storage: Path) -> subprocess.Popen[str]:
-    overrides = [item for value in (*TINY, f"storage={storage}") for item in ("--set", value)]
-    return subprocess.Popen(
-        [sys.executable, "-m", "polyglossa.cli", "run", "jobs/recipes/quickstart.yaml", *overrides],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "platform")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 def finish(storage: Path) -> dict[str, str]:
     """Run to the end; give the key of every artifact."""
-    run = start(storage)
+    run = start(str(storage))
     out, err = run.communicate(timeout=900)
     assert run.returncode == 0, out + err
     manifests = [json.loads(path.read_text()) for path in storage.rglob("manifest.json")]
@@ -78,7 +48,7 @@ def test_interrupted_runs_leave_no_half_artifact_and_no_process_and_end_the_same
     undisturbed: Path, tmp_path: Path, sent: signal.Signals
 ) -> None:
     for seconds in (12, 45, 80):
-        run = start(tmp_path)
+        run = start(str(tmp_path))
         time.sleep(seconds)
         family = psutil.Process(run.pid).children(recursive=True) if run.poll() is None else []
         run.send_signal(sent)

@@ -7,6 +7,7 @@ from typing import Any
 import mteb
 
 from polyglossa.errors import DataError
+from polyglossa.evaluate.labels import use_label_lists
 from polyglossa.evaluate.local import build_local
 from polyglossa.evaluate.plan import PlannedTask, Share
 from polyglossa.evaluate.presets import BENCHMARKS
@@ -18,10 +19,10 @@ _UNKNOWN_ROWS = 20_000  # weight of a task whose size mteb does not tell
 def build_task(share: Share) -> Any:
     """Make the mteb task of a share: from files, or of mteb by its name."""
     if share.local is not None:
-        return build_local(share.local, share.subsets)
+        return use_label_lists(build_local(share.local, share.subsets))
     task = mteb.get_task(share.task)
     task.hf_subsets = list(share.subsets)
-    return task
+    return use_label_lists(task)
 
 
 def named_tasks(config: EvaluateConfig) -> Iterator[PlannedTask]:

@@ -17,6 +17,7 @@ from polyglossa.evaluate.endpoint import EndpointSource
 from polyglossa.evaluate.prefix import embed_texts
 from polyglossa.evaluate.spec import ModelSpec
 from polyglossa.evaluate.states import Floats
+from polyglossa.folders import local_folder
 from polyglossa.model.encoder import Encoder
 
 
@@ -103,10 +104,11 @@ def open_source(spec: ModelSpec) -> Source:
         return EndpointSource(spec.endpoint, spec.name.rpartition("/")[2], **spec.options)
     if spec.path is None:
         raise DataError(f"{spec.name}: has neither a directory nor an endpoint.")
-    if _pools_otherwise(Path(spec.path)):
-        return SentenceTransformersSource(spec.path, spec.max_tokens, spec.dtype)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return EncoderSource(Encoder.load(spec.path, dtype=spec.dtype, device=device, max_tokens=spec.max_tokens))
+    with local_folder(spec.path) as path:
+        if _pools_otherwise(Path(path)):
+            return SentenceTransformersSource(path, spec.max_tokens, spec.dtype)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return EncoderSource(Encoder.load(path, dtype=spec.dtype, device=device, max_tokens=spec.max_tokens))
 
 
 def _pools_otherwise(folder: Path) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from polyglossa.artifact import MANIFEST, Artifact, open_storage, read_json
+from polyglossa.artifact import MANIFEST, Artifact, read_json
 from polyglossa.provenance import Provenance, provenance
 from polyglossa.recipe.evaluate import EvaluateConfig
 
@@ -17,7 +17,7 @@ class ModelSpec:
     """How results call it, `owner/model`."""
     revision: str
     path: str | None = None
-    """Local model directory."""
+    """Model directory, on any storage."""
     endpoint: str | None = None
     """Base URL of an OpenAI-compatible endpoint (`http://host:8000/v1`) that serves `name`'s last part."""
     instructed: bool = False
@@ -54,7 +54,7 @@ def model_of(config: EvaluateConfig, model: Artifact) -> ModelSpec:
         config,
         f"polyglossa/{model.manifest['name']}",
         model.hash,
-        open_storage(model.at("model"))[1],
+        model.at("model"),
         instructed=_instructed(model.manifest),
         provenance=provenance([model]),
     )

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from polyglossa.artifact import Artifact, open_artifact
 from polyglossa.errors import ArtifactError, DataError, UserError
+from polyglossa.folders import absolute
 from polyglossa.pipelines.command import load_profile
 from polyglossa.recipe import Recipe, load_recipe
 from polyglossa.recipe.evaluate import EvaluateConfig
@@ -43,7 +44,7 @@ def evaluate(
     options = {"api_key": os.environ.get(key_variable), "timeout_seconds": timeout}
     spec = spec_of(model, config, name=name, instructed=instructed, options=options)
     with ray_session(placement):
-        done = judge(spec, config, corpus, out if "://" in out else str(Path(out).absolute()), placement.evaluate)
+        done = judge(spec, config, corpus, absolute(out), placement.evaluate)
     console = Console()
     console.print(summary_table(done.read_json("summary.json")))
     console.print(f"results: {done.uri}", soft_wrap=True)

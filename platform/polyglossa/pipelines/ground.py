@@ -1,11 +1,11 @@
 """What trials of students stand on, made out of a recipe: parent, data, teacher store, and what judges them."""
 
 import json
-from pathlib import Path
 
 from polyglossa.artifact import Artifact
 from polyglossa.errors import RecipeError
 from polyglossa.evaluate.tables import located
+from polyglossa.folders import absolute
 from polyglossa.pipelines.family import build
 from polyglossa.pipelines.students import Ground
 from polyglossa.recipe import Profile, Recipe
@@ -81,6 +81,4 @@ def _searches(recipe: Recipe) -> list[RetrievalTask]:
 
 
 def _placed(task: RetrievalTask, data: str) -> RetrievalTask:
-    path = located(data, task.path)
-    absolute = path if "://" in path else str(Path(path).absolute())
-    return RetrievalTask.model_validate({**task.model_dump(), "path": absolute})
+    return RetrievalTask.model_validate({**task.model_dump(), "path": absolute(located(data, task.path))})

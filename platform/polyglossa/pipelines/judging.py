@@ -3,9 +3,7 @@
 A model is a sentence-transformers directory, an artifact that holds one, or the URL of an OpenAI-compatible endpoint.
 """
 
-import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -14,6 +12,7 @@ from polyglossa.artifact import MANIFEST, Artifact, ArtifactKey, Draft, clear, e
 from polyglossa.errors import UserError
 from polyglossa.evaluate import run as stage
 from polyglossa.evaluate.spec import ModelSpec
+from polyglossa.folders import absolute, revision_of
 from polyglossa.provenance import Provenance
 from polyglossa.recipe.evaluate import EvaluateConfig
 from polyglossa.recipe.placement import StagePlacement
@@ -45,25 +44,18 @@ def spec_of(
         return ModelSpec(name, "endpoint", endpoint=model, instructed=instructed, options=dict(options or {}))
     if exists(f"{model.rstrip('/')}/{MANIFEST}"):
         return stage.model_of(config, open_artifact(model))
-    folder = Path(model).resolve()
-    if not (folder / "config.json").is_file() and not (folder / "modules.json").is_file():
+    folder = absolute(model.rstrip("/"))
+    if not any(exists(f"{folder}/{file}") for file in ("config.json", "modules.json")):
         raise UserError(f"{model}: no model directory (it holds config.json or modules.json), artifact or http URL.")
-    called = name or folder.name
+    called = name or folder.rpartition("/")[2]
     return ModelSpec.directory(
         config,
         called if "/" in called else f"local/{called}",
-        _revision(folder),
-        str(folder),
+        revision_of(folder),
+        folder,
         instructed=instructed,
-        provenance=Provenance.read(str(folder)),
+        provenance=Provenance.read(folder),
     )
-
-
-def _revision(folder: Path) -> str:
-    """A name for the directory's content that is quick to tell: sizes and times of its files."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    told = [(path.relative_to(folder).as_posix(), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
 
 def judge(

@@ -3,8 +3,9 @@
 from polyglossa import artifact
 from polyglossa.artifact import Artifact
 from polyglossa.errors import ArtifactError
+from polyglossa.folders import absolute
 from polyglossa.pipelines.family import build
-from polyglossa.pipelines.walk import absolute, key_of
+from polyglossa.pipelines.walk import key_of
 from polyglossa.recipe import Recipe
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from polyglossa import artifact, progress
 from polyglossa.artifact import Artifact
+from polyglossa.folders import absolute
 from polyglossa.pipelines.family import build
 from polyglossa.pipelines.graph import Node
 from polyglossa.pipelines.memory import Peak, watch_memory
-from polyglossa.pipelines.walk import absolute, run_nodes, walk
+from polyglossa.pipelines.walk import run_nodes, walk
 from polyglossa.recipe import Profile, Recipe
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from polyglossa.artifact import Artifact, Draft, clear, open_storage, read_json
+from polyglossa.artifact import Artifact, Draft, clear, read_json
 from polyglossa.evaluate import run as evaluate
 from polyglossa.evaluate.spec import ModelSpec
 from polyglossa.recipe import Profile
@@ -53,7 +53,7 @@ def judge(
         judged_by,
         "polyglossa/in-training",
         revision,
-        open_storage(model_uri)[1],
+        model_uri,
         instructed=config.stage.instructions,
     )
     draft = Draft(folder)

@@ -5,7 +5,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from polyglossa import artifact, progress
@@ -127,8 +126,3 @@ def _figures(counts: Mapping[str, Any], seconds: float) -> list[str]:
             rate = f" ({value / seconds:,.0f}/s)" if isinstance(value, int) and seconds and not said else ""
             said.append(f"{amount} {figure.replace('_', ' ')}{rate}")
     return said[:_SAID_FIGURES]
-
-
-def absolute(root: str) -> str:
-    """Make a local storage root absolute; a URI is."""
-    return root if "://" in root else str(Path(root).absolute())

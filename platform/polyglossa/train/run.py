@@ -10,7 +10,7 @@ import json
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from polyglossa.artifact import Artifact, ArtifactKey, Draft, clear, open_storage, read_json
@@ -20,6 +20,7 @@ from polyglossa.engine.launch import fit
 from polyglossa.engine.runs import TrainRun, width_of
 from polyglossa.engine.spec import FeedSpec, open_plan
 from polyglossa.errors import DataError
+from polyglossa.folders import absolute
 from polyglossa.recipe.placement import StagePlacement, TrainPlacement
 from polyglossa.recipe.train import TrainConfig
 from polyglossa.train.teachers import check_live, check_store
@@ -87,7 +88,7 @@ def _keep_evaluations(planned: TrainRun, config: TrainConfig, inputs: Mapping[st
 
 def _planned(job: Job, *, evaluated: bool) -> TrainRun:
     config, inputs, draft = job
-    output = _anywhere(draft.uri)
+    output = absolute(draft.uri)
     root, _, place = output.rpartition("/artifacts/")
     checkpoints = posixpath.join(root, "checkpoints", place.replace("/", "-"))
     planned = plan_run(PurePosixPath(place).name.rpartition("-")[0], config, inputs, output, checkpoints)
@@ -110,7 +111,7 @@ def plan_run(
     Raises:
         DataError: a source of the recipe is not in the pack, or nothing can be trained on.
     """
-    model, pack = _anywhere(inputs["model"].at("model")), _anywhere(inputs["pack"].uri)
+    model, pack = absolute(inputs["model"].at("model")), absolute(inputs["pack"].uri)
     stage = config.stage.model_dump(mode="json")
     return TrainRun(
         name=name,
@@ -144,14 +145,9 @@ def _teachers(config: TrainConfig, inputs: Mapping[str, Artifact], width: int) -
                 "teacher, or set `projection: true` for the member."
             )
     return {
-        "teacher_uris": tuple(_anywhere(one.at("model") if config.live else one.uri) for one in found),
+        "teacher_uris": tuple(absolute(one.at("model") if config.live else one.uri) for one in found),
         "teacher_widths": tuple(min(have, width) for have in widths),
         "teacher_shares": shares,
         "projected": projected,
         "live": config.live,
     }
-
-
-def _anywhere(uri: str) -> str:
-    """Make a local path absolute: workers run in folders of their own."""
-    return uri if "://" in uri else str(Path(uri).absolute())

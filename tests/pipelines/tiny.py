@@ -1,0 +1,35 @@
+"""The quickstart with few steps, few names and one student layer: the same graph, every stage."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TINY = (
+    "corpus.sources.0.pairs_per_name=1",
+    "corpus.max_queries=4000",
+    "training.stage1.steps=4",
+    "training.stage1.warmup_steps=1",
+    "training.stage1.global_batch=32",
+    "training.stage2.steps=4",
+    "members.small.steps=4",
+    "training.stage2.warmup_steps=1",
+    "training.stage2.global_batch=32",
+    "training.stage2.max_examples=500",
+    "members.base.backbone.shape.layers=2",
+    "members.small.prune.layers=1",
+)
+
+
+def start(storage: str) -> subprocess.Popen[str]:
+    """Start a run on a storage root."""
+    overrides = [item for value in (*TINY, f"storage={storage}") for item in ("--set", value)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "polyglossa.cli", "run", "jobs/recipes/quickstart.yaml", *overrides],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "platform")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
