@@ -10,20 +10,18 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openai
-import polars as pl
-import pyarrow.dataset as ds
-import pyarrow.fs as pafs
 
 import polyglossa
-from polyglossa.artifact import Artifact, Draft, open_storage, read_table
+from polyglossa.artifact import Artifact, Draft
 from polyglossa.errors import PolyglossaError
+from polyglossa.folders import local_folder
 from polyglossa.model.encoder import Encoder, render
+from polyglossa.pipelines.questions import Questions
 from polyglossa.progress import track
 from polyglossa.recipe import StagePlacement
 from polyglossa.recipe.serve import ServeConfig
@@ -42,14 +40,14 @@ def run(config: ServeConfig, inputs: Mapping[str, Artifact], draft: Draft, place
     Args:
         config: the recipe's `serve` section.
         inputs: `model:<member>` for each served member; `corpus` for the texts that are asked.
-        draft: gets `check.json` (cosines, seconds, `shown`: a cross-lingual search as text).
+        draft: gets `check.json` (cosines, seconds, `shown`: a search as text).
         placement: CPUs and threads of each member's replica.
 
     Raises:
         PolyglossaError: the endpoint answers with other vectors than the encoder or sentence-transformers.
     """
     models = {role.partition(":")[2]: model.at("model") for role, model in inputs.items() if role.startswith("model:")}
-    questions = _Questions.read(inputs["corpus"])
+    questions = Questions.read(inputs["corpus"])
     settings = application_settings(config, models, placement)
     started = time.monotonic()
     with (
@@ -60,7 +58,8 @@ def run(config: ServeConfig, inputs: Mapping[str, Artifact], draft: Draft, place
         client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
         cosines = {}
         for member, path in models.items():
-            cosines[member] = _check_parity(client, member, path, questions.queries[:_PARITY_TEXTS], config)
+            with local_folder(path) as folder:
+                cosines[member] = _check_parity(client, member, folder, questions.queries[:_PARITY_TEXTS], config)
             bar.advance()
         shown = _search(client, next(iter(models)), questions)
     draft.write_json({"least_cosine": cosines, "start_seconds": start_seconds, "shown": shown}, "check.json")
@@ -100,37 +99,6 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@dataclass(frozen=True)
-class _Questions:
-    """Held-out queries, one script after another, and the documents among which each has its answer."""
-
-    queries: list[str]
-    languages: list[str]
-    documents: list[str]
-    instruction: str | None
-
-    @classmethod
-    def read(cls, corpus: Artifact) -> "_Questions":
-        """Read the corpus's first held-out set; where it has none, its documents ask for themselves."""
-        filesystem, folder = open_storage(corpus.at("heldout"))
-        found = filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
-        names = sorted(entry.base_name for entry in found if entry.type == pafs.FileType.Directory)
-        if not names:
-            filesystem, folder = open_storage(corpus.at("documents"))
-            texts = ds.dataset(folder, filesystem=filesystem, format="parquet").head(_PARITY_TEXTS)["text"].to_pylist()
-            return cls(texts, ["und"] * len(texts), texts, None)
-        queries = pl.from_arrow(read_table(corpus.at("heldout", names[0], "queries.parquet")))
-        documents = read_table(corpus.at("heldout", names[0], "corpus.parquet"))["text"].to_pylist()
-        assert isinstance(queries, pl.DataFrame)
-        spread = (
-            queries.filter(~pl.col("same_as_english").fill_null(False))
-            .with_columns(turn=pl.int_range(pl.len()).over("script"))
-            .sort("turn", "script", "query_id")
-        )
-        instruction = corpus.read_json("heldout", names[0], "task.json")["instruction"]
-        return cls(spread["query"].to_list(), spread["language"].to_list(), documents, instruction)
-
-
 def _check_parity(client: openai.OpenAI, member: str, path: str, texts: Sequence[str], config: ServeConfig) -> float:
     """Return the least cosine of HTTP answers to our encoder and sentence-transformers, at full and half width."""
     from sentence_transformers import SentenceTransformer
@@ -157,16 +125,14 @@ def _embed(client: openai.OpenAI, member: str, texts: Sequence[str], width: int)
     return np.array([item.embedding for item in answer.data], dtype=np.float32)
 
 
-def _search(client: openai.OpenAI, member: str, questions: _Questions) -> str:
+def _search(client: openai.OpenAI, member: str, questions: Questions) -> str:
     """Search the held-out documents for a few queries, all through the endpoint, and lay the answers out as text."""
     asked = questions.queries[:_SHOWN_QUERIES]
     width = len(client.embeddings.create(model=member, input=asked[0]).data[0].embedding)
     document_DW = _embed(client, member, questions.documents, width)
     query_QW = _embed(client, member, [render(query, questions.instruction) for query in asked], width)
     score_QD = query_QW @ document_DW.T
-    lines = [
-        f"Cross-lingual search over {len(questions.documents)} held-out texts, answered by the endpoint ({member}):"
-    ]
+    lines = [f"Search over {len(questions.documents)} {questions.origin}, answered by the endpoint ({member}):"]
     for query, language, score_D in zip(asked, questions.languages, score_QD, strict=False):
         best = int(score_D.argmax())
         lines.append(f"  {language:<10} {query[:40]:<40} → {questions.documents[best][:40]:<40} {score_D[best]:.2f}")
