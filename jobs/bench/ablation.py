@@ -83,7 +83,7 @@ def main() -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(found, indent=1))
     path.with_suffix(".md").write_text(markdown(found))
-    print(markdown(found))
+    print(markdown(found), json.dumps(found), sep="\n")
 
 
 def ablate(options: argparse.Namespace) -> dict[str, Any]:

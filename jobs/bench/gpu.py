@@ -40,10 +40,11 @@ def main() -> None:
     figures: dict[str, Any] = {"device": torch.cuda.get_device_name()}
     for name in SHAPES:
         figures[name] = measure(name, options.tokens)
-        print(name, json.dumps(figures[name]), flush=True)
+        print(name, *(f"{key} {value:.4g}" for key, value in figures[name].items()), sep="  ", flush=True)
     if options.out:
         Path(options.out).parent.mkdir(parents=True, exist_ok=True)
         Path(options.out).write_text(json.dumps(figures, indent=1))
+    print(json.dumps(figures))
 
 
 def measure(name: str, tokens: int) -> dict[str, float]:

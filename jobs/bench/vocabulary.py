@@ -54,7 +54,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     Path(options.out).parent.mkdir(parents=True, exist_ok=True)
     Path(options.out).write_text(json.dumps(found, indent=1))
-    print(json.dumps({name: value for name, value in found.items() if name != "languages"}, indent=1))
+    print(json.dumps({name: value for name, value in found.items() if name != "languages"}))
 
 
 def experiment(options: argparse.Namespace, files: list[Path]) -> dict[str, Any]:
