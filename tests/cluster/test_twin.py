@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from cluster.schemas import ROOT
+from pipelines.tiny import TINY
 from polyglossa.pipelines.cluster_spec import load_spec
 from polyglossa.pipelines.cluster_twin import Twin, running_twin, twin_config
 
@@ -54,14 +55,16 @@ def environment(twin: Twin, **changes: str) -> dict[str, str]:
     return plain | twin.environment | changes
 
 
-def submit(twin: Twin, *command: str, options: tuple[str, ...] = (), **changes: str) -> subprocess.CompletedProcess:
+def submit(
+    twin: Twin, *command: str, options: tuple[str, ...] = (), seconds: float = 300, **changes: str
+) -> subprocess.CompletedProcess:
     return subprocess.run(
         [RAY, "job", "submit", "--runtime-env", "cluster/job-env.yaml", *options, "--", *command],
         cwd=ROOT,
         env=environment(twin, **changes),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=seconds,
         check=False,
     )
 
@@ -109,6 +112,17 @@ def test_a_submitted_recipe_runs_follows_its_log_and_ends_well(twin: Twin, tmp_p
     assert size < 2 << 20
     assert not (package / ".git").exists()
     assert not (package / "tests").exists()
+
+
+@pytest.mark.slow
+def test_a_submitted_pipeline_passes_every_stage_each_on_its_group(twin: Twin, tmp_path: Path) -> None:
+    overrides = [item for value in (*TINY, f"storage={tmp_path}") for item in ("--set", value)]
+    done = submit(twin, "python", "jobs/pipeline.py", RECIPE, *PROFILE, *overrides, seconds=1200)
+    assert done.returncode == 0, done.stdout[-2000:]
+    results = json.loads((tmp_path / "quickstart/results.json").read_text())
+    assert set(results["members"]) == {"base", "small"}
+    check = json.loads(next(tmp_path.rglob("check.json")).read_text())
+    assert min(check["least_cosine"].values()) >= 0.9999
 
 
 @pytest.mark.slow
