@@ -19,14 +19,28 @@ def absolute(uri: str) -> str:
 
 
 @contextmanager
-def local_folder(uri: str) -> Iterator[str]:
-    """Give the folder behind a URI as a local path; a remote one is fetched, and removed when the block ends."""
+def local_folder(uri: str, *, weights: bool = True) -> Iterator[str]:
+    """Give the folder behind a URI as a local path; a remote one is fetched, and removed when the block ends.
+
+    Args:
+        uri: the folder.
+        weights: whether `.safetensors` files are fetched too.
+    """
     filesystem, path = open_storage(uri)
     if isinstance(filesystem, pafs.LocalFileSystem):
         yield path
         return
     with tempfile.TemporaryDirectory() as folder:
-        pafs.copy_files(path, folder, source_filesystem=filesystem, destination_filesystem=pafs.LocalFileSystem())
+        for file in _files(filesystem, path):
+            if weights or not file.path.endswith(".safetensors"):
+                target = Path(folder, posixpath.relpath(file.path, path))
+                target.parent.mkdir(parents=True, exist_ok=True)
+                pafs.copy_files(
+                    file.path,
+                    str(target),
+                    source_filesystem=filesystem,
+                    destination_filesystem=pafs.LocalFileSystem(),
+                )
         yield folder
 
 
@@ -64,8 +78,7 @@ def revision_of(uri: str) -> str:
         FileNotFoundError: there is no such folder.
     """
     filesystem, path = open_storage(uri)
-    found = filesystem.get_file_info(pafs.FileSelector(path, recursive=True))
-    told = sorted((one.path, one.size, one.mtime_ns) for one in found if one.type == pafs.FileType.File)
+    told = sorted((one.path, one.size, one.mtime_ns) for one in _files(filesystem, path))
     return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
 
@@ -77,3 +90,8 @@ def written_folder(uri: str) -> Iterator[str]:
         yield folder
         filesystem.create_dir(path, recursive=True)
         pafs.copy_files(folder, path, source_filesystem=pafs.LocalFileSystem(), destination_filesystem=filesystem)
+
+
+def _files(filesystem: pafs.FileSystem, path: str) -> list[pafs.FileInfo]:
+    found = filesystem.get_file_info(pafs.FileSelector(path, recursive=True))
+    return [one for one in found if one.type == pafs.FileType.File]

@@ -1,8 +1,10 @@
 """The quickstart with few steps, few names and one student layer: the same graph, every stage."""
 
 import os
+import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +25,7 @@ TINY = (
 
 
 def start(storage: str) -> subprocess.Popen[str]:
-    """Start a run on a storage root."""
+    """Start a run on a storage root; Ctrl-C reaches it even where the tests run in the background."""
     overrides = [item for value in (*TINY, f"storage={storage}") for item in ("--set", value)]
     return subprocess.Popen(
         [sys.executable, "-m", "polyglossa.cli", "run", "jobs/recipes/quickstart.yaml", *overrides],
@@ -32,4 +34,5 @@ def start(storage: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from polyglossa.artifact import Artifact, Draft, open_storage
 from polyglossa.backbone.texts import training_texts
+from polyglossa.engine.tokenizers import stored_tokenizer
 from polyglossa.errors import DataError
 from polyglossa.model.directory import build_model, load_backbone, save_model_directory
 from polyglossa.model.encoder import tokenizer_fingerprint
@@ -43,7 +44,7 @@ def run(config: BackboneConfig, inputs: Mapping[str, Artifact], draft: Draft, pl
     with track(STAGE, unit="texts") as bar:
         backbone, tokenizer = _load(config) if config.model else _build(config, inputs, draft, bar)
     if "tokenizer" in inputs:
-        _check_same(tokenizer, load_tokenizer(inputs["tokenizer"].at("model")), config.model or "the new model")
+        _check_same(tokenizer, stored_tokenizer(inputs["tokenizer"].at("model")), config.model or "the new model")
     # The full width only: a model is Matryoshka once a stage has trained it so.
     full = (int(backbone.config.hidden_size),)
     with tempfile.TemporaryDirectory() as folder:
@@ -71,7 +72,7 @@ def _build(
             yield text
 
     if "tokenizer" in inputs:
-        tokenizer = load_tokenizer(inputs["tokenizer"].at("model"), max_tokens=config.max_tokens)
+        tokenizer = stored_tokenizer(inputs["tokenizer"].at("model"), max_tokens=config.max_tokens)
     else:
         tokenizer = train_tokenizer(counted(), vocabulary=config.tokenizer.vocabulary, max_tokens=config.max_tokens)
         draft.count(tokenizer_texts=int(bar.done))

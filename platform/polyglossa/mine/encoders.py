@@ -17,6 +17,7 @@ import torch
 from transformers.utils.hub import cached_file
 
 from polyglossa.errors import DataError
+from polyglossa.folders import local_folder
 from polyglossa.model.chunks import chunk_by_tokens
 from polyglossa.model.encoder import Encoder
 from polyglossa.vectors import Floats
@@ -87,7 +88,7 @@ def open_encoder(path: str, *, dtype: str, device: str, max_tokens: int | None) 
     """Load a model by name or from a directory.
 
     Args:
-        path: a model directory, or a Hugging Face or sentence-transformers name.
+        path: a model directory on any storage, or a Hugging Face or sentence-transformers name.
         dtype: precision of the computation.
         device: torch device.
         max_tokens: longest text; None takes the model's own limit.
@@ -95,6 +96,9 @@ def open_encoder(path: str, *, dtype: str, device: str, max_tokens: int | None) 
     Raises:
         DataError: nothing usable is there.
     """
+    if "://" in path:
+        with local_folder(path) as folder:
+            return open_encoder(folder, dtype=dtype, device=device, max_tokens=max_tokens)
     chunk_tokens = _CHUNK_TOKENS[device]
     if _pooling(path) in (None, _LAST_TOKEN):
         encoder = Encoder.load(path, dtype=dtype, device=device, max_tokens=max_tokens)

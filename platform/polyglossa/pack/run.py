@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 import ray
 
 from polyglossa.artifact import Artifact, Draft, open_storage
+from polyglossa.engine.tokenizers import stored_tokenizer
 from polyglossa.errors import DataError
 from polyglossa.model.encoder import tokenizer_fingerprint
-from polyglossa.model.tokenizer import load_tokenizer
 from polyglossa.pack.bundling import Packed, pack_bundles
 from polyglossa.pack.documents import Documents
 from polyglossa.pack.examples import shuffled_examples
@@ -99,7 +99,7 @@ def pack_file(job: Job, config: PackConfig, documents: pa.Table, model_uri: str,
     packed = pack_bundles(
         examples.slice(first * config.bundle_rows, last * config.bundle_rows),
         Documents(documents),
-        load_tokenizer(model_uri).backend_tokenizer,
+        stored_tokenizer(model_uri).backend_tokenizer,
         source=job.source,
         task=job.task,
         max_tokens=config.max_tokens,
@@ -192,7 +192,7 @@ def _write_index(
     index = {
         "sources": list(sources.values()),
         "max_tokens": config.max_tokens,
-        "tokenizer": tokenizer_fingerprint(load_tokenizer(model_uri)),
+        "tokenizer": tokenizer_fingerprint(stored_tokenizer(model_uri)),
         "truncated_share": share,
     }
     draft.write_json(index, "index.json")

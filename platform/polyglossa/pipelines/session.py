@@ -5,6 +5,7 @@ Inside a submitted job, or with RAY_ADDRESS set, the run joins that cluster; oth
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -31,7 +32,8 @@ def ray_session(profile: Profile) -> Iterator[None]:
     """Join the cluster that RAY_ADDRESS names, or start a local Ray, for the time of the block."""
     os.environ.update({name: os.environ.get(name, value) for name, value in _QUIET.items()})
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(address="auto", log_to_driver=False, logging_level="warning")
+        with _own_sigterm():
+            ray.init(address="auto", log_to_driver=False, logging_level="warning")
         try:
             yield
         finally:
@@ -66,18 +68,32 @@ def local_ray(*, cpus: int | None, object_store_gib: float) -> Iterator[None]:
         cpus: logical CPUs; None takes what the machine has.
         object_store_gib: size of the object store (GiB).
     """
-    ray.init(
-        address="local",
-        num_cpus=cpus,
-        include_dashboard=False,
-        object_store_memory=int(object_store_gib * _GIB),
-        log_to_driver=False,
-        logging_level="warning",
-    )
+    with _own_sigterm():
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            include_dashboard=False,
+            object_store_memory=int(object_store_gib * _GIB),
+            log_to_driver=False,
+            logging_level="warning",
+        )
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep our handler of SIGTERM over the start of Ray, which puts its own in the place and aborts on the signal."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit:  # what Ray's handler makes of a signal that comes meanwhile
+        raise KeyboardInterrupt from None
+    finally:
+        if callable(handler) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
 
 
 @contextmanager

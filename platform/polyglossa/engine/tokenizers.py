@@ -1,0 +1,20 @@
+"""Tokenizers of model directories on any storage."""
+
+from transformers import PreTrainedTokenizerFast
+
+from polyglossa.folders import local_folder
+from polyglossa.model.tokenizer import load_tokenizer
+
+
+def stored_tokenizer(model_uri: str, *, max_tokens: int | None = None) -> PreTrainedTokenizerFast:
+    """Load the tokenizer of a model directory; of one in a bucket all but the weights is fetched.
+
+    Args:
+        model_uri: the directory.
+        max_tokens: longest text, EOS included; None keeps the tokenizer's own limit.
+
+    Raises:
+        DataError: it is not a fast tokenizer, or it has no EOS token.
+    """
+    with local_folder(model_uri, weights=False) as folder:
+        return load_tokenizer(folder, max_tokens=max_tokens)
