@@ -42,4 +42,4 @@ def test_the_scaled_down_recipe_ends_with_eight_served_members(name: str, tmp_pa
     assert set(results["members"]) == MEMBERS
     check = json.loads(next(root.rglob("check.json")).read_text())
     assert set(check["least_cosine"]) == MEMBERS
-    assert min(check["least_cosine"].values()) >= 0.9999
+    assert min(check["least_cosine"].values()) >= 0.999  # served in bfloat16
