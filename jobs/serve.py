@@ -10,7 +10,9 @@ from datetime import datetime
 from pathlib import Path
 
 from polyglossa import progress
+from polyglossa.artifact import exists
 from polyglossa.errors import UserError
+from polyglossa.folders import absolute
 from polyglossa.pipelines.command import errors_in_one_line, leave_script_folder, load_profile
 from polyglossa.recipe import load_recipe
 from polyglossa.recipe.serve import ServeConfig
@@ -67,9 +69,9 @@ def _what(options: argparse.Namespace) -> tuple[ServeConfig, dict[str, str], Pat
 
 def _directory(text: str) -> tuple[str, str]:
     name, _, path = text.partition("=")
-    if not (Path(path) / "config.json").is_file():
+    if not path or not exists(f"{path}/config.json"):
         raise UserError(f"--model {text}: write NAME=PATH, where PATH is a model directory (it holds config.json).")
-    return name, str(Path(path).resolve())
+    return name, absolute(path)
 
 
 if __name__ == "__main__":
