@@ -36,7 +36,7 @@ def make_api(family: Family, settings: AppSettings, metrics: Metrics) -> FastAPI
 
     @asynccontextmanager
     async def lifespan(_api: FastAPI) -> AsyncIterator[None]:
-        family.start()
+        await family.start()
         yield
         await family.close()
 

@@ -12,6 +12,8 @@ from serve.problems import Problem
 from serve.settings import AppSettings
 from serve.tokens import ModelCard, Tokens, read_card
 
+_PATIENCE_SECONDS = 3.0
+
 
 @dataclass(frozen=True)
 class Served:
@@ -81,9 +83,13 @@ class Family:
             "compatible_with": sorted({one for pair in pairs for one in pair} - {served.name}),
         }
 
-    def start(self) -> None:
-        """Begin to ask members whether they are there."""
+    async def start(self) -> None:
+        """Begin to ask members whether they are there, and wait a little for them.
+
+        A new ingress before running members, as every redeployment brings, must not refuse its first requests.
+        """
         self._starting = [asyncio.create_task(served.courier.await_replica()) for served in self.members.values()]
+        await asyncio.wait(self._starting, timeout=_PATIENCE_SECONDS)
 
     async def close(self) -> None:
         """Stop all couriers."""

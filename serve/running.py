@@ -6,16 +6,19 @@ with running({"members": [{"name": "small", "path": path}]}, port=8000) as url: 
 import contextlib
 import logging
 import os
-import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 from ray import serve
 
+from polyglossa.ports import free_ports
 from serve.app import build
 
 ROOT = str(Path(__file__).resolve().parents[1])
+_READY_SECONDS = 60.0
 
 
 def start(args: dict[str, Any], *, host: str = "127.0.0.1", port: int = 8000) -> str:
@@ -40,7 +43,20 @@ def start(args: dict[str, Any], *, host: str = "127.0.0.1", port: int = 8000) ->
         controller_options={"runtime_env": {"env_vars": environment(host)}},
     )
     redeploy(args)
-    return f"http://{host}:{port}"
+    url = f"http://{host}:{port}"
+    _wait_until_ready(url)
+    return url
+
+
+def _wait_until_ready(url: str) -> None:
+    """Wait until the ingress has heard from every member: Ray Serve calls a deployment up before that."""
+    deadline = time.monotonic() + _READY_SECONDS
+    while time.monotonic() < deadline:
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.get(f"{url}/ready", timeout=5, trust_env=False).status_code == 200:
+                return
+        time.sleep(0.1)
+    raise RuntimeError(f"{url}/ready: not every member answered within {_READY_SECONDS:.0f} s.")
 
 
 def redeploy(args: dict[str, Any]) -> None:
@@ -107,12 +123,3 @@ def _haproxy(host: str) -> dict[str, str]:
             "RAY_SERVE_HAPROXY_STATS_PORT": str(statistics),
         }
     return settings
-
-
-def free_ports(count: int) -> list[int]:
-    """Find free ports on loopback, all different."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]

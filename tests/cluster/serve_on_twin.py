@@ -21,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from polyglossa.model.directory import build_model, save_model_directory
 from polyglossa.model.tokenizer import train_tokenizer
-from serve.running import free_ports, running
+from polyglossa.ports import free_ports
+from serve.running import running
 
 CLIENTS = 4
 LIMIT_SECONDS = 120

@@ -14,11 +14,12 @@ from fastapi.testclient import TestClient
 from polyglossa.model.directory import build_model, save_model_directory
 from polyglossa.model.encoder import Encoder
 from polyglossa.model.tokenizer import train_tokenizer
+from polyglossa.ports import free_ports
 from serve.api import make_api
 from serve.batch import Reply
 from serve.family import Family
 from serve.metrics import Metrics
-from serve.running import free_ports, running
+from serve.running import running
 from serve.settings import read_settings
 from serve.tokens import tokenizer_digest
 

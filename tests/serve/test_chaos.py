@@ -10,7 +10,8 @@ import httpx
 import psutil
 import pytest
 
-from serve.running import free_ports, redeploy, running
+from polyglossa.ports import free_ports
+from serve.running import redeploy, running
 
 pytestmark = pytest.mark.slow
 SOAK_SECONDS = float(os.environ.get("POLYGLOSSA_SOAK_SECONDS", "300"))

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from serve.running import free_ports
+from polyglossa.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 

@@ -27,6 +27,7 @@ import psutil
 
 from polyglossa.errors import PolyglossaError
 from polyglossa.pipelines.cluster_spec import ClusterSpec
+from polyglossa.ports import free_ports
 
 _HEAD_ID = "f" * 51 + "00000"
 _PROVIDER = "polyglossa.pipelines.cluster_nodes.TwinNodeProvider"
@@ -109,7 +110,8 @@ def start_twin(spec: ClusterSpec, *, idle_seconds: float | None = None) -> Twin:
         PolyglossaError: it did not answer in time; the message holds the end of its log.
     """
     folder = tempfile.mkdtemp(prefix="pgtwin-")  # short: Ray's socket paths must stay under 107 characters
-    address, dashboard_port = f"{_host()}:{_free_port()}", _free_port()
+    port, dashboard_port, client_port, agent_port = free_ports(4, "")
+    address = f"{_host()}:{port}"
     token_file = os.path.join(folder, "token")
     Path(token_file).touch(mode=0o600)
     Path(token_file).write_text(secrets.token_hex(32))
@@ -117,9 +119,9 @@ def start_twin(spec: ClusterSpec, *, idle_seconds: float | None = None) -> Twin:
     Path(config).write_text(json.dumps(twin_config(spec, address, idle_seconds or spec.idle_seconds)))
     command = [
         *_ray_command(), "start", "--head", "--block", "--num-cpus=0", "--num-gpus=0",
-        f"--port={address.rpartition(':')[2]}", f"--dashboard-port={dashboard_port}", "--include-dashboard=true",
+        f"--port={port}", f"--dashboard-port={dashboard_port}", "--include-dashboard=true",
         "--object-store-memory=200000000", f"--temp-dir={folder}/ray", f"--autoscaling-config={config}",
-        f"--ray-client-server-port={_free_port()}", f"--dashboard-agent-listen-port={_free_port()}",
+        f"--ray-client-server-port={client_port}", f"--dashboard-agent-listen-port={agent_port}",
         "--disable-usage-stats",
     ]  # fmt: skip
     with open(os.path.join(folder, "head.log"), "wb") as log:
@@ -222,9 +224,3 @@ def _host() -> str:
         except OSError:
             return "127.0.0.1"
         return str(probe.getsockname()[0])
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])

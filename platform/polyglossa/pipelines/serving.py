@@ -5,7 +5,6 @@ agree. Its artifact holds the figures and one cross-lingual search; `jobs/serve.
 """
 
 import importlib
-import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ from polyglossa.errors import PolyglossaError
 from polyglossa.folders import local_folder
 from polyglossa.model.encoder import Encoder, render
 from polyglossa.pipelines.questions import Questions
+from polyglossa.ports import free_ports
 from polyglossa.progress import track
 from polyglossa.recipe import StagePlacement
 from polyglossa.recipe.serve import ServeConfig
@@ -52,7 +52,7 @@ def run(config: ServeConfig, inputs: Mapping[str, Artifact], draft: Draft, place
     started = time.monotonic()
     with (
         track("serve", total=len(models), unit="members") as bar,
-        running_application(settings, port=_free_port()) as url,
+        running_application(settings, port=free_ports(1)[0]) as url,
     ):
         start_seconds = time.monotonic() - started
         client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
@@ -91,12 +91,6 @@ def running_application(
         dict(settings), host=host, port=port
     )
     return application
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _check_parity(client: openai.OpenAI, member: str, path: str, texts: Sequence[str], config: ServeConfig) -> float:

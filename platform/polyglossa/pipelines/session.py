@@ -7,15 +7,17 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, TypeVar
 
+import psutil
 import ray
 
 from polyglossa.recipe import Profile
 
 _GIB = 1024**3
+_LEAVE_SECONDS = 3.0
 Result = TypeVar("Result")
 _QUIET = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
@@ -32,7 +34,7 @@ def ray_session(profile: Profile) -> Iterator[None]:
     """Join the cluster that RAY_ADDRESS names, or start a local Ray, for the time of the block."""
     os.environ.update({name: os.environ.get(name, value) for name, value in _QUIET.items()})
     if os.environ.get("RAY_ADDRESS"):
-        with _own_sigterm():
+        with _nothing_left(), _undisturbed():
             ray.init(address="auto", log_to_driver=False, logging_level="warning")
         try:
             yield
@@ -68,7 +70,7 @@ def local_ray(*, cpus: int | None, object_store_gib: float) -> Iterator[None]:
         cpus: logical CPUs; None takes what the machine has.
         object_store_gib: size of the object store (GiB).
     """
-    with _own_sigterm():
+    with _nothing_left(), _undisturbed():
         ray.init(
             address="local",
             num_cpus=cpus,
@@ -84,16 +86,43 @@ def local_ray(*, cpus: int | None, object_store_gib: float) -> Iterator[None]:
 
 
 @contextmanager
-def _own_sigterm() -> Iterator[None]:
-    """Keep our handler of SIGTERM over the start of Ray, which puts its own in the place and aborts on the signal."""
-    handler = signal.getsignal(signal.SIGTERM)
+def _undisturbed() -> Iterator[None]:
+    """Let Ray start in peace, and keep our handlers over its start.
+
+    Ctrl-C waits until Ray is up: its core crashes when it is interrupted half-way. Of SIGTERM Ray makes an exit while
+    it starts, and an abort from then on.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = signal.getsignal(signal.SIGTERM)
+    interrupt = signal.signal(signal.SIGINT, lambda signum, _frame: came.append(signum))
     try:
         yield
-    except SystemExit:  # what Ray's handler makes of a signal that comes meanwhile
+    except SystemExit:
         raise KeyboardInterrupt from None
     finally:
-        if callable(handler) and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)
+        signal.signal(signal.SIGINT, interrupt)
+        if callable(before):
+            signal.signal(signal.SIGTERM, before)
+    if came:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _nothing_left() -> Iterator[None]:
+    """End every process that a broken start of Ray has started: its agents outlive a raylet that dies young."""
+    try:
+        yield
+    except BaseException:
+        family = psutil.Process().children(recursive=True)
+        ray.shutdown()
+        _gone, alive = psutil.wait_procs(family, timeout=_LEAVE_SECONDS)
+        for process in alive:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        raise
 
 
 @contextmanager

@@ -4,6 +4,7 @@ The searcher and the scheduler keep no state that matters: both are told the jou
 """
 
 import posixpath
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,8 @@ from polyglossa.recipe.tune import TuneConfig
 
 Propose = Callable[[int, Journal], Proposal | Later | None]
 _TIME, _METRIC, _MODE = "step", "score", "max"
+_RAISED = re.compile(r"^[\w.]+(?:Error|Exception|Exit|Interrupt)(?:: .*)?$", re.MULTILINE)
+"""The line of a traceback that names the error."""
 
 
 @dataclass(frozen=True)
@@ -184,12 +187,20 @@ def scheduler_of(search: Search, journal: Journal) -> TrialScheduler:
     return scheduler
 
 
-def reason_of(error: BaseException | None) -> str:
-    """Say an error of a trial in one line, by its innermost cause."""
-    while error is not None and (inner := getattr(error, "cause", None) or error.__cause__) is not None:
+def reason_of(error: BaseException | str | None) -> str:
+    """Say an error of a trial in one line, by its innermost cause.
+
+    Args:
+        error: what Ray Tune keeps of it: the error, or the tracebacks of all tries as text.
+    """
+    while isinstance(inner := getattr(error, "cause", None) or getattr(error, "__cause__", None), BaseException):
         error = inner
-    lines = [line for line in str(error).strip().splitlines() if line.strip()] or [""]
-    return f"{type(error).__name__}: {lines[0][:300]}" if not isinstance(error, PolyglossaError) else str(error)
+    if isinstance(error, PolyglossaError):
+        return str(error)
+    said = str(error).strip()
+    if raised := _RAISED.findall(said):
+        return str(raised[-1])[:300]
+    return f"{type(error).__name__}: {said.partition(chr(10))[0][:300]}"
 
 
 def _short(value: Any) -> str:
