@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -23,6 +24,7 @@ def test_the_endpoint_is_announced_in_calm_lines_and_ctrl_c_leaves_nothing(
     job = subprocess.Popen(
         [*command, "--port", str(free_ports(1)[0])], cwd=tmp_path, env=environment,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in the background
     )  # fmt: skip
     assert job.stdout is not None
     starting, ready = job.stdout.readline(), job.stdout.readline()
