@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from polyglossa.artifact import Artifact
+from polyglossa.folders import absolute
 from polyglossa.pipelines.command import load_profile
 from polyglossa.pipelines.session import ray_session
 from polyglossa.pipelines.tune.plan import search_nodes
@@ -70,7 +71,7 @@ def stopping(recipe: Path, overrides: list[str], profile: Profile) -> dict[str, 
 def searched(recipe: Path, overrides: list[str], profile: Profile) -> tuple[Artifact, float]:
     """Run a search, all that it shares made before; its artifact, and seconds of the search alone."""
     loaded = load_recipe(recipe, overrides)
-    nodes, root = search_nodes(loaded), str(Path(loaded.root).absolute())
+    nodes, root = search_nodes(loaded), absolute(loaded.root)
     work = partial(run_nodes, profile=profile)
     with ray_session(profile):
         walk(nodes[:-1], root, work)

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from polyglossa.artifact import Artifact, ArtifactKey, Draft, produce
 from polyglossa.errors import PolyglossaError
+from polyglossa.folders import absolute
 from polyglossa.recipe import Profile, load_recipe
 from polyglossa.recipe.models import Recipe
 from polyglossa.recipe.pack import PackConfig
@@ -97,7 +98,7 @@ def make_models(
     from polyglossa.prune import run as prune
     from polyglossa.train import run as train
 
-    root, one = str(Path(recipe.root).absolute()), StagePlacement()
+    root, one = absolute(recipe.root), StagePlacement()
     plain = recipe.training[options.stage].model_dump(mode="json") | {"steps": options.steps}
     stage = type(recipe.training[options.stage]).model_validate_json(json.dumps(plain))
     texts = {"files": [file.name for file in files], "tokens": options.tokens, "shape": SHAPE}
