@@ -55,7 +55,8 @@ def kept_folder(uri: str) -> str:
     filesystem, path = open_storage(uri)
     if isinstance(filesystem, pafs.LocalFileSystem):
         return path
-    name = f"{posixpath.basename(path)}-{revision_of(uri)}"
+    place = hashlib.sha256(uri.encode()).hexdigest()[:16]
+    name = f"{place}-{revision_of(uri)}"
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "polyglossa/folders"
     if not (home / name).is_dir():
         home.mkdir(parents=True, exist_ok=True)
@@ -72,13 +73,13 @@ def kept_folder(uri: str) -> str:
 
 
 def revision_of(uri: str) -> str:
-    """Name a folder's place and content, sixteen hex digits that are quick to tell: its files' paths, sizes and times.
+    """Name a folder's content by sixteen hex digits that are quick to tell: its files' names, sizes and times.
 
     Raises:
         FileNotFoundError: there is no such folder.
     """
     filesystem, path = open_storage(uri)
-    told = sorted((one.path, one.size, one.mtime_ns) for one in _files(filesystem, path))
+    told = sorted((posixpath.relpath(one.path, path), one.size, one.mtime_ns) for one in _files(filesystem, path))
     return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
 
