@@ -13,15 +13,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cluster.jobs import PROFILE, RAY, SMALL_RECIPE, environment, submit
 from cluster.schemas import ROOT
-from pipelines.tiny import TINY
 from polyglossa.pipelines.cluster_spec import load_spec
 from polyglossa.pipelines.cluster_twin import Twin, running_twin, twin_config
 
 SPEC = load_spec(ROOT / "cluster" / "spec.yaml")
-RAY = str(Path(sys.executable).with_name("ray"))
 RECIPE = "jobs/recipes/quickstart.yaml"
-PROFILE = ("--profile", "cluster/profiles/twin.yaml")
 
 
 def test_the_twin_has_the_specs_groups_within_their_limits() -> None:
@@ -33,6 +31,13 @@ def test_the_twin_has_the_specs_groups_within_their_limits() -> None:
         assert types[name]["max_workers"] <= group.max
     assert types["ray.head.default"]["resources"] == {"CPU": 0}
     assert config["idle_timeout_minutes"] == pytest.approx(5 / 60)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("recipes") / "small.yaml"
+    path.write_text(SMALL_RECIPE)
+    return str(path)
 
 
 @pytest.fixture(scope="module")
@@ -48,25 +53,6 @@ def _session(process: psutil.Process) -> int | None:
         return os.getsid(process.pid) if process.status() != psutil.STATUS_ZOMBIE else None
     except (psutil.NoSuchProcess, ProcessLookupError):
         return None
-
-
-def environment(twin: Twin, **changes: str) -> dict[str, str]:
-    plain = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "RAY_ADDRESS")}
-    return plain | twin.environment | changes
-
-
-def submit(
-    twin: Twin, *command: str, options: tuple[str, ...] = (), seconds: float = 300, **changes: str
-) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [RAY, "job", "submit", "--runtime-env", "cluster/job-env.yaml", *options, "--", *command],
-        cwd=ROOT,
-        env=environment(twin, **changes),
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-        check=False,
-    )
 
 
 @pytest.mark.slow
@@ -115,17 +101,6 @@ def test_a_submitted_recipe_runs_follows_its_log_and_ends_well(twin: Twin, tmp_p
 
 
 @pytest.mark.slow
-def test_a_submitted_pipeline_passes_every_stage_each_on_its_group(twin: Twin, tmp_path: Path) -> None:
-    overrides = [item for value in (*TINY, f"storage={tmp_path}") for item in ("--set", value)]
-    done = submit(twin, "python", "jobs/pipeline.py", RECIPE, *PROFILE, *overrides, seconds=1200)
-    assert done.returncode == 0, done.stdout[-2000:]
-    results = json.loads((tmp_path / "quickstart/results.json").read_text())
-    assert set(results["members"]) == {"base", "small"}
-    check = json.loads(next(tmp_path.rglob("check.json")).read_text())
-    assert min(check["least_cosine"].values()) >= 0.9999
-
-
-@pytest.mark.slow
 def test_a_recipe_that_is_wrong_fails_with_its_reason(twin: Twin) -> None:
     failed = submit(twin, "python", "jobs/corpus.py", RECIPE, "--set", "nonsense=1")
     assert failed.returncode != 0
@@ -134,9 +109,9 @@ def test_a_recipe_that_is_wrong_fails_with_its_reason(twin: Twin) -> None:
 
 
 @pytest.mark.slow
-def test_two_jobs_at_once_do_not_disturb_each_other(twin: Twin, tmp_path: Path) -> None:
+def test_two_jobs_at_once_do_not_disturb_each_other(twin: Twin, small: str, tmp_path: Path) -> None:
     def run(name: str) -> subprocess.CompletedProcess:
-        return submit(twin, "python", "jobs/corpus.py", RECIPE, *PROFILE, "--set", f"storage={tmp_path}/{name}")
+        return submit(twin, "python", "jobs/corpus.py", small, *PROFILE, "--set", f"storage={tmp_path}/{name}")
 
     with ThreadPoolExecutor(2) as pool:
         ended = list(pool.map(run, ("first", "second")))
@@ -147,8 +122,8 @@ def test_two_jobs_at_once_do_not_disturb_each_other(twin: Twin, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_a_stopped_job_leaves_a_run_that_goes_on(twin: Twin, tmp_path: Path) -> None:
-    command = ("python", "jobs/corpus.py", RECIPE, *PROFILE, "--set", f"storage={tmp_path}")
+def test_a_stopped_job_leaves_a_run_that_goes_on(twin: Twin, small: str, tmp_path: Path) -> None:
+    command = ("python", "jobs/corpus.py", small, *PROFILE, "--set", f"storage={tmp_path}")
     started = submit(twin, *command, options=("--no-wait", "--submission-id", "stopped"))
     assert started.returncode == 0, started.stderr
     deadline = time.monotonic() + 60
@@ -163,8 +138,8 @@ def test_a_stopped_job_leaves_a_run_that_goes_on(twin: Twin, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_a_lost_worker_node_does_not_lose_the_stage(twin: Twin, tmp_path: Path) -> None:
-    command = ("python", "jobs/corpus.py", RECIPE, *PROFILE, "--set", f"storage={tmp_path}")
+def test_a_lost_worker_node_does_not_lose_the_stage(twin: Twin, small: str, tmp_path: Path) -> None:
+    command = ("python", "jobs/corpus.py", small, *PROFILE, "--set", f"storage={tmp_path}")
     assert submit(twin, *command, options=("--no-wait", "--submission-id", "hurt")).returncode == 0
     deadline = time.monotonic() + 90
     while not (nodes := _worker_nodes(twin)) and time.monotonic() < deadline:

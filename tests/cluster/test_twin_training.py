@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,37 +11,21 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cluster.jobs import PROFILE, RAY, SMALL_RECIPE, environment, submit
 from cluster.schemas import ROOT
 from polyglossa.pipelines.cluster_spec import load_spec
 from polyglossa.pipelines.cluster_twin import Twin, running_twin
 
-RAY = str(Path(sys.executable).with_name("ray"))
-RECIPE = """
-name: tiny
-corpus:
-  sources: [{kind: pydoc}]
-training:
-  stage1: {global_batch: 64, steps: 300, max_tokens: 64, learning_rate: 1.0e-3, warmup_steps: 10, dtype: float32}
-members:
-  - name: base
-    backbone:
-      shape: {hidden: 32, mlp: 64, layers: 2, heads: 2, kv_heads: 1, head_dim: 16}
-      tokenizer: {vocabulary: 1000}
-      max_tokens: 64
-    stages: [stage1]
-evaluate: {heldout: [pydoc]}
-"""
 LIMIT_SECONDS = 400
 
 
 @pytest.mark.slow
 def test_a_lost_training_node_costs_no_step(tmp_path: Path) -> None:
-    (tmp_path / "tiny.yaml").write_text(RECIPE)
+    (tmp_path / "tiny.yaml").write_text(SMALL_RECIPE)
     spec = load_spec(ROOT / "cluster" / "spec.yaml")
     with running_twin(spec, idle_seconds=15) as twin:
-        command = ["python", "jobs/train.py", str(tmp_path / "tiny.yaml"), "--profile", "cluster/profiles/twin.yaml"]
-        options = ["--no-wait", "--submission-id", "hurt", "--runtime-env", "cluster/job-env.yaml", "--"]
-        _ray(twin, "job", "submit", *options, *command, "--set", f"storage={tmp_path}")
+        command = ("python", "jobs/train.py", str(tmp_path / "tiny.yaml"), *PROFILE, "--set", f"storage={tmp_path}")
+        assert submit(twin, *command, options=("--no-wait", "--submission-id", "hurt")).returncode == 0
         _until(lambda: list(tmp_path.glob("tiny/checkpoints/*/step-*")) and _trainers(twin))
         raylet = next(_trainers(twin)).parent()
         raylet.send_signal(signal.SIGKILL)
@@ -65,11 +48,10 @@ def _trainers(twin: Twin) -> Iterator[psutil.Process]:
 
 
 def _ray(twin: Twin, *command: str) -> str:
-    plain = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "RAY_ADDRESS")}
-    done = subprocess.run(
-        [RAY, *command], cwd=ROOT, env=plain | twin.environment, capture_output=True, text=True, timeout=120, check=True
-    )
-    return done.stdout
+    ask = [RAY, *command]
+    return subprocess.run(
+        ask, cwd=ROOT, env=environment(twin), capture_output=True, text=True, timeout=120, check=True
+    ).stdout
 
 
 def _until(holds: object) -> None:

@@ -1,50 +1,82 @@
-"""Protects promise 6 and the two commands: a whole run, scaled down, interrupted at any point, ends the same."""
+"""Protects promise 6 and the two commands: a whole run, scaled down, ends the same wherever it runs and if interrupted.
+
+The undisturbed run is a submitted job on the twin of the cluster, each stage on its group of nodes, and its storage is
+a bucket: nothing lies on a disk that nodes share. The interrupted one runs on this machine and keeps to its disk.
+"""
 
 import json
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
+import pyarrow.fs as pafs
 import pytest
 
-from pipelines.tiny import start
+from cluster.jobs import PROFILE, submit
+from cluster.schemas import ROOT
+from pipelines.tiny import RECIPE, overrides, start
+from polyglossa.artifact import open_storage, read_json
+from polyglossa.pipelines.cluster_spec import load_spec
+from polyglossa.pipelines.cluster_twin import Twin, running_twin
+from s3 import loopback_s3
 
 pytestmark = pytest.mark.slow
 
 
-def finish(storage: Path) -> dict[str, str]:
-    """Run to the end; give the key of every artifact."""
-    run = start(str(storage))
-    out, err = run.communicate(timeout=900)
-    assert run.returncode == 0, out + err
-    manifests = [json.loads(path.read_text()) for path in storage.rglob("manifest.json")]
-    assert all((path.parent / "COMMITTED").exists() for path in storage.rglob("manifest.json"))
-    return {manifest["name"]: manifest["key"] for manifest in manifests}
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    with loopback_s3() as uri:
+        yield uri
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    storage = tmp_path_factory.mktemp("undisturbed")
-    finish(storage)
-    return storage
+def twin(bucket: str) -> Iterator[Twin]:
+    with running_twin(load_spec(ROOT / "cluster" / "spec.yaml"), idle_seconds=4) as started:
+        yield started
 
 
-def test_a_run_ends_with_results_a_report_and_a_checked_endpoint(undisturbed: Path) -> None:
-    results = json.loads((undisturbed / "quickstart/results.json").read_text())
+def submitted(twin: Twin, bucket: str) -> None:
+    job = submit(twin, "python", "jobs/pipeline.py", RECIPE, *PROFILE, *overrides(f"{bucket}/runs"), seconds=1200)
+    assert job.returncode == 0, job.stdout[-4000:]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(twin: Twin, bucket: str) -> str:
+    """Root of a run that was submitted."""
+    submitted(twin, bucket)
+    return f"{bucket}/runs/quickstart"
+
+
+def test_a_submitted_run_ends_with_results_a_report_and_a_checked_endpoint(undisturbed: str) -> None:
+    results = read_json(f"{undisturbed}/results.json")
     assert set(results["members"]) == {"base", "small"}
     assert len(results["members"]["base"]["cldr_accuracy_by_language"]) >= 200
     assert results["members"]["small"]["without_distillation"] is not None
-    check = json.loads(next(undisturbed.rglob("check.json")).read_text())
-    assert min(check["least_cosine"].values()) >= 0.9999
-    assert next(undisturbed.rglob("report.html")).stat().st_size > 10_000
-    told = [json.loads(path.read_text()) for path in undisturbed.glob("*/artifacts/train/*/model/model_meta.json")]
+    found = files(undisturbed)
+    (check,) = (path for path in found if path.endswith("check.json"))
+    assert min(read_json(check)["least_cosine"].values()) >= 0.9999
+    (report,) = (path for path in found if path.endswith("report.html"))
+    assert found[report].size > 10_000
+    committed = {path.rpartition("/")[0] for path in found if path.endswith("/COMMITTED")}
+    assert {path.rpartition("/")[0] for path in found if path.endswith("/manifest.json")} == committed
+    told = [read_json(path) for path in found if "/train/" in path and path.endswith("/model/model_meta.json")]
     assert len(told) == 4
     assert all({"cldr", "pydoc"} <= set(meta["kept_out"]) for meta in told)
 
 
+def test_a_second_submission_makes_nothing(undisturbed: str, twin: Twin, bucket: str) -> None:
+    before = files(f"{undisturbed}/artifacts")
+    submitted(twin, bucket)
+    assert {path: file.mtime for path, file in files(f"{undisturbed}/artifacts").items()} == {
+        path: file.mtime for path, file in before.items()
+    }
+
+
 def test_interrupted_runs_leave_no_half_artifact_and_no_process_and_end_the_same(
-    undisturbed: Path, tmp_path: Path
+    undisturbed: str, tmp_path: Path
 ) -> None:
     for sent, seconds in ((signal.SIGINT, 12), (signal.SIGTERM, 45), (signal.SIGINT, 80)):
         run = start(str(tmp_path))
@@ -57,15 +89,29 @@ def test_interrupted_runs_leave_no_half_artifact_and_no_process_and_end_the_same
         assert not alive
         for manifest in tmp_path.rglob("manifest.json"):
             assert (manifest.parent / "COMMITTED").exists()
-    keys = finish(tmp_path)
-    assert keys == {m["name"]: m["key"] for m in map(json.loads, _manifests(undisturbed))}
-    assert _results(tmp_path) == _results(undisturbed)
+    run = start(str(tmp_path))
+    out, err = run.communicate(timeout=900)
+    assert run.returncode == 0, out + err
+    assert keys(str(tmp_path / "quickstart")) == keys(undisturbed)
+    assert results(json.loads((tmp_path / "quickstart/results.json").read_text())) == results(
+        read_json(f"{undisturbed}/results.json")
+    )
 
 
-def _manifests(storage: Path) -> list[str]:
-    return [path.read_text() for path in storage.rglob("manifest.json")]
+def files(root: str) -> dict[str, pafs.FileInfo]:
+    """What lies under a place, by URI."""
+    filesystem, path = open_storage(root)
+    listed = filesystem.get_file_info(pafs.FileSelector(path, recursive=True))
+    scheme = "s3://" if root.startswith("s3://") else ""
+    return {f"{scheme}{one.path}": one for one in listed if one.type == pafs.FileType.File}
 
 
-def _results(storage: Path) -> dict[str, object]:
-    results = json.loads((storage / "quickstart/results.json").read_text())
-    return {name: value for name, value in results.items() if name not in ("wall_seconds", "peak_memory_gib")}
+def keys(root: str) -> dict[str, str]:
+    """Key of every artifact by its name."""
+    manifests = [read_json(path) for path in files(root) if path.endswith("/manifest.json")]
+    return {manifest["name"]: manifest["key"] for manifest in manifests}
+
+
+def results(found: dict[str, Any]) -> dict[str, Any]:
+    """Results without what a run's machine decides."""
+    return {name: value for name, value in found.items() if name not in ("wall_seconds", "peak_memory_gib")}

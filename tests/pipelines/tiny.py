@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+RECIPE = "jobs/recipes/quickstart.yaml"
 TINY = (
     "corpus.sources.0.pairs_per_name=1",
     "corpus.max_queries=4000",
@@ -24,11 +25,15 @@ TINY = (
 )
 
 
+def overrides(storage: str) -> list[str]:
+    """Arguments that scale the recipe down, with a storage root."""
+    return [item for value in (*TINY, f"storage={storage}") for item in ("--set", value)]
+
+
 def start(storage: str) -> subprocess.Popen[str]:
     """Start a run on a storage root; Ctrl-C reaches it even where the tests run in the background."""
-    overrides = [item for value in (*TINY, f"storage={storage}") for item in ("--set", value)]
     return subprocess.Popen(
-        [sys.executable, "-m", "polyglossa.cli", "run", "jobs/recipes/quickstart.yaml", *overrides],
+        [sys.executable, "-m", "polyglossa.cli", "run", RECIPE, *overrides(storage)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT / "platform")},
         stdout=subprocess.PIPE,

@@ -1,0 +1,48 @@
+"""How tests submit to the twin: as a user does, with the token and the uploaded working directory."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from cluster.schemas import ROOT
+from polyglossa.pipelines.cluster_twin import Twin
+
+RAY = str(Path(sys.executable).with_name("ray"))
+PROFILE = ("--profile", "cluster/profiles/twin.yaml")
+SMALL_RECIPE = """
+name: tiny
+corpus:
+  sources: [{kind: pydoc}]
+training:
+  stage1: {global_batch: 64, steps: 300, max_tokens: 64, learning_rate: 1.0e-3, warmup_steps: 10, dtype: float32}
+members:
+  - name: base
+    backbone:
+      shape: {hidden: 32, mlp: 64, layers: 2, heads: 2, kv_heads: 1, head_dim: 16}
+      tokenizer: {vocabulary: 1000}
+      max_tokens: 64
+    stages: [stage1]
+evaluate: {heldout: [pydoc]}
+"""
+
+
+def environment(twin: Twin, **changes: str) -> dict[str, str]:
+    """What a process needs to reach the twin, and no other Ray."""
+    plain = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "RAY_ADDRESS")}
+    return plain | twin.environment | changes
+
+
+def submit(
+    twin: Twin, *command: str, options: tuple[str, ...] = (), seconds: float = 300, **changes: str
+) -> subprocess.CompletedProcess:
+    """Submit a job and wait for it, unless an option says not to; `changes` are of the environment."""
+    return subprocess.run(
+        [RAY, "job", "submit", "--runtime-env", "cluster/job-env.yaml", *options, "--", *command],
+        cwd=ROOT,
+        env=environment(twin, **changes),
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
