@@ -46,18 +46,21 @@ def headline(summary: Summary) -> dict[str, Any]:
 
 def _member(member: ReportedMember, summaries: Mapping[str, Summary]) -> dict[str, Any]:
     summary = summaries[member.name]
-    main = main_task(summary)
-    figures = {"parameters": summary["parameters"], "dim": summary["dim"], **headline(summary)}
+    figures = _model(summary)
     if "cldr" in summary["tasks"]:
         figures["cldr_accuracy_by_language"] = summary["tasks"]["cldr"]["by_language"]
-    figures["widths"] = main["widths"]
-    for name in ("without_distillation", "unmerged"):
-        label = getattr(member, name)
-        if label is not None:
-            figures[name] = main_task(summaries[label])["mean"]
+    if member.without_distillation is not None:
+        figures["without_distillation"] = _model(summaries[member.without_distillation])
+    if member.unmerged is not None:
+        figures["unmerged"] = main_task(summaries[member.unmerged])["mean"]
     if "teacher_documents" in summary:
         figures["teacher_documents"] = summary["teacher_documents"]
     return figures
+
+
+def _model(summary: Summary) -> dict[str, Any]:
+    sizes = {"parameters": summary["parameters"], "dim": summary["dim"]}
+    return {**sizes, **headline(summary), "widths": main_task(summary)["widths"]}
 
 
 def main_task(summary: Summary) -> Mapping[str, Any]:

@@ -20,7 +20,7 @@ from polyglossa.report.results import family_results
 from polyglossa.report.taught import taught
 
 STAGE = "report"
-REVISION = 1
+REVISION = 2
 
 _EVALUATE, _TRAIN, _MINE = "evaluate:", "train:", "mine"
 

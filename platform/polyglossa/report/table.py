@@ -12,28 +12,45 @@ _EMBEDDED = ("cldr", "pydoc")
 
 
 def results_table(results: Mapping[str, Any]) -> Table:
-    """Lay out `results.json`: a row per member, the untrained model first.
+    """Lay out `results.json`: the untrained model, then each member and what it is without its teacher.
+
+    Models stand in rows, or in columns where a recipe has more tasks than models: the longer side goes down.
 
     Args:
         results: what `family_results` returns; `wall_seconds` and `peak_memory_gib` go to the caption where they are.
     """
-    rows = {"untrained": results["untrained"]} if "untrained" in results else {}
-    rows |= results["members"]
+    models = _models(results)
+    grid = {
+        heading: [read(figures) for figures in models.values()] for heading, read in _figures(models.values()).items()
+    }
+    grid = {heading: cells for heading, cells in grid.items() if any(cells)}  # what judges no model takes no room
     table = Table(title="Results on held-out data", caption=_caption(results), title_justify="left")
-    table.add_column("model", no_wrap=True)
-    cells = {name: [name] for name in rows}
-    for heading, read in _columns(rows.values()).items():
-        shown = [read(figures) for figures in rows.values()]
-        if any(shown):  # what no model of the recipe is judged by takes no room
+    if len(grid) > len(models) + 2:
+        table.add_column("")
+        for name in models:
+            table.add_column(name, justify="right")
+        for heading, cells in grid.items():
+            table.add_row(heading, *cells)
+    else:
+        table.add_column("model", no_wrap=True)
+        for heading in grid:
             table.add_column(heading, justify="right", no_wrap=heading == "parameters")
-            for row, cell in zip(cells.values(), shown, strict=True):
-                row.append(cell)
-    for name, row in cells.items():
-        table.add_row(*row, style="dim" if name == "untrained" else None)
+        for name, *cells in zip(models, *grid.values(), strict=True):
+            table.add_row(name, *cells, style="dim" if name == "untrained" else None)
     return table
 
 
-def _columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, Callable[[Mapping[str, Any]], str]]:
+def _models(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Figures of every model that is shown, by the name it is shown under."""
+    models = {"untrained": results["untrained"]} if "untrained" in results else {}
+    for name, figures in results["members"].items():
+        models[name] = figures
+        if "without_distillation" in figures:
+            models[f"{name}, not distilled"] = figures["without_distillation"]
+    return models
+
+
+def _figures(rows: Iterable[Mapping[str, Any]]) -> dict[str, Callable[[Mapping[str, Any]], str]]:
     """Headings in order and how a cell is read: embedded sets under what they mean, other tasks under their names."""
     others = dict.fromkeys(task for figures in rows for task in figures.get("tasks", {}) if task not in _EMBEDDED)
     return {
@@ -42,7 +59,6 @@ def _columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, Callable[[Mapping[s
         "without equal names": lambda figures: _score(figures.get("cldr_accuracy_mean_distinct")),
         **{task: partial(_task, task) for task in others},
         "half width keeps": _half_width,
-        "not distilled": lambda figures: _score(figures.get("without_distillation")),
         "code search, nDCG@10": lambda figures: _score(figures.get("pydoc_ndcg10")),
     }
 
