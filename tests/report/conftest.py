@@ -35,7 +35,7 @@ def summary(model: str, dim: int, level: float) -> dict[str, Any]:
     widths = {str(width): mean * (1 - 0.2 * (dim // width - 1) / dim) for width in (dim // 4, dim // 2, dim)}
     tasks = {
         "cldr": {"metric": "accuracy", "type": "Retrieval", "mean": mean, "mean_distinct": mean - 0.05,
-                 "by_language": names, "widths": widths, "interval": [mean - 0.01, mean + 0.01]},
+                 "by_language": names, "widths": widths, "interval": [mean - 0.2, mean + 0.2]},
         "pydoc": {"metric": "ndcg_at_10", "type": "Retrieval", "mean": level / 2,
                   "by_language": {"python": level / 2}, "widths": {str(dim): level / 2}},
         "topics": {"metric": "accuracy", "type": "Classification", "mean": level, "by_language": {"l00": level},

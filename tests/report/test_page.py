@@ -80,3 +80,10 @@ def test_a_browser_draws_every_section(page: Path, tmp_path: Path, theme: str) -
         "mean score meanwhile",
     ):
         assert part in document
+    ends = [
+        float(y)
+        for line in re.findall(r'<line class="interval"[^>]*>', document)
+        for y in re.findall(r' y[12]="(.*?)"', line)
+    ]
+    assert len(ends) == 8
+    assert all(0 <= y <= 320 for y in ends), "an interval leaves its chart"

@@ -112,12 +112,13 @@ function sizeChart(task, cost) {
   const shown = models.filter((model) => model.tasks[task]).flatMap((model) =>
     points(model, task).map(([value, mean, mark]) => ({ model, value, mean, mark, full: !mark || value === widest(model) })));
   if (!shown.length) return make("p", { class: "lead" }, `No ${title} were measured for this task.`);
-  const scores = shown.map((point) => point.mean), sizes = shown.map((point) => Math.log10(point.value));
+  const interval = (point) => (point.full && point.model.tasks[task].interval) || [];
+  const scores = shown.flatMap((point) => [point.mean, ...interval(point)]), sizes = shown.map((point) => Math.log10(point.value));
   const x = span(sizes, 0.18), y = span([...scores, Math.max(0, Math.min(...scores))]);
   const xTicks = cost === "parameters" ? [...new Set(members.map((model) => Math.log10(model.parameters)))] : [...new Set(sizes)].sort((a, b) => a - b)
     .filter((value, index, all) => index === 0 || index === all.length - 1 || value - all[index - 1] > (x[1] - x[0]) / 9);
   const { svg, px, py } = axes({ width: room("size"), height: 320, x, y: [Math.max(0, y[0]), y[1]], yTicks: ticks(Math.max(0, y[0]), y[1]),
-    yText: (value) => `${+value.toFixed(3)}`, xTicks, xText: (value) => text(10 ** value), xTitle: title });
+    yText: String, xTicks, xText: (value) => text(10 ** value), xTitle: title });
   const front = shown.filter((point) => point.model.kind === "member").filter((point, _, all) =>
     !all.some((other) => other !== point && other.value <= point.value && other.mean >= point.mean && (other.value < point.value || other.mean > point.mean)))
     .sort((a, b) => a.value - b.value);
@@ -125,9 +126,9 @@ function sizeChart(task, cost) {
     svg.append(draw("path", { class: "front", d: path(front.map((point) => [px(Math.log10(point.value)), py(point.mean)])),
       fill: "none", stroke: "var(--soft)", "stroke-dasharray": "4 4" }));
   const labels = [];
-  for (const { model, value, mean, mark, full } of shown) {
-    const [cx, cy] = [px(Math.log10(value)), py(mean)], around = full && model.tasks[task].interval;
-    if (around) svg.append(draw("line", { x1: cx, x2: cx, y1: py(around[0]), y2: py(around[1]), stroke: model.colour, "stroke-width": 2, "stroke-opacity": 0.5 }));
+  for (const point of shown) {
+    const { model, value, mean, mark, full } = point, [cx, cy] = [px(Math.log10(value)), py(mean)], around = interval(point);
+    if (around.length) svg.append(draw("line", { class: "interval", x1: cx, x2: cx, y1: py(around[0]), y2: py(around[1]), stroke: model.colour, "stroke-width": 2, "stroke-opacity": 0.5 }));
     const solid = model.kind === "member";
     svg.append(hint(draw("circle", { cx, cy, r: full ? (solid ? 7 : 6) : 4, fill: solid ? model.colour : "var(--panel)", stroke: model.colour, "stroke-width": 2 }),
       `${model.name}${mark}\n${score(mean, 4)}, ${text(value)} ${title}${cost === "parameters" || !model.parameters ? "" : `, ${short(model.parameters)} parameters`}`));
