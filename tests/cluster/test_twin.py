@@ -15,11 +15,11 @@ import pytest
 
 from cluster.jobs import PROFILE, RAY, SMALL_RECIPE, environment, submit
 from cluster.schemas import ROOT
+from pipelines.tiny import RECIPE
 from polyglossa.pipelines.cluster_spec import load_spec
 from polyglossa.pipelines.cluster_twin import Twin, running_twin, twin_config
 
 SPEC = load_spec(ROOT / "cluster" / "spec.yaml")
-RECIPE = "jobs/recipes/quickstart.yaml"
 
 
 def test_the_twin_has_the_specs_groups_within_their_limits() -> None:

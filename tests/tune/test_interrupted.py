@@ -18,7 +18,7 @@ from tune.toy_search import write_recipe
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-SETTINGS: dict[str, Any] = {"searcher": "random", "trials": 3, "rungs": {"first": 2}}
+SETTINGS: dict[str, Any] = {"searcher": "random", "trials": 4, "rungs": {"first": 2}}
 PATIENCE_SECONDS = 400.0
 
 
@@ -80,7 +80,7 @@ def test_a_search_whose_driver_is_killed_ends_with_the_same_finished_trials(tmp_
     folder.mkdir()
     whole = finish(undisturbed)
     run = start(folder)
-    wait_for_ended(folder, 1, run)
+    wait_for_ended(folder, 2, run)
     family = psutil.Process(run.pid).children(recursive=True)
     run.kill()
     run.wait()
@@ -88,7 +88,7 @@ def test_a_search_whose_driver_is_killed_ends_with_the_same_finished_trials(tmp_
     before = journal(folder)
     assert before is not None
     done = {record.number: record for record in before.trials() if record.state != "running"}
-    assert 1 <= len(done) < 3
+    assert 2 <= len(done) < 4
     taken_up = finish(folder)
     assert states(taken_up) == states(whole)
     assert scores(taken_up) == scores(whole)
@@ -99,7 +99,7 @@ def test_a_search_whose_driver_is_killed_ends_with_the_same_finished_trials(tmp_
 
 
 def test_a_killed_student_is_tried_again_and_the_search_goes_on(tmp_path: Path) -> None:
-    run = start(tmp_path)
+    run = start(tmp_path, trials=3)
     killed = _kill_a_student(run)
     out, _ = run.communicate(timeout=PATIENCE_SECONDS)
     assert run.returncode == 0, out
@@ -138,7 +138,7 @@ def _kill_a_student(run: subprocess.Popen[str]) -> int:
 
 def test_a_population_trains_through_its_generations(tmp_path: Path) -> None:
     space = {"training.distil.learning_rate": {"loguniform": [1e-4, 1e-2]}}
-    outcome = finish(tmp_path, scheduler="pbt", space=space)
+    outcome = finish(tmp_path, trials=3, scheduler="pbt", space=space)
     assert [trial["number"] for trial in outcome["trials"]] == [0, 1, 2]
     for trial in outcome["trials"]:
         assert trial["state"] == "finished"
