@@ -149,7 +149,7 @@ function widthChart(task) {
   const all = points.flat(), widths = [...new Set(all.map(([width]) => width))].sort((a, b) => a - b);
   const x = widths.length > 1 ? [Math.log2(widths[0]), Math.log2(widths.at(-1))] : [Math.log2(widths[0]) - 1, Math.log2(widths[0]) + 1];
   const y = [0, Math.max(...all.map(([, value]) => value)) * 1.08];
-  const { svg, px, py } = axes({ width: room("widths"), height: 320, x, y, yTicks: ticks(...y), yText: (value) => `${+value.toFixed(3)}`,
+  const { svg, px, py } = axes({ width: room("widths"), height: 320, x, y, yTicks: ticks(...y), yText: String,
     xTicks: widths.map(Math.log2), xText: (value) => `${Math.round(2 ** value)}`, xTitle: "width" });
   points.forEach((line, index) => {
     svg.append(draw("path", { d: path(line.map(([width, value]) => [px(Math.log2(width)), py(value)])), fill: "none", stroke: shown[index].colour, "stroke-width": 2.5 }));
