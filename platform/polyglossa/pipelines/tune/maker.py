@@ -3,13 +3,13 @@
 Two trials that need the same pruned model get the same artifact, made once: nobody else writes artifacts meanwhile.
 """
 
-import posixpath
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from polyglossa.engine.runs import Compute
 from polyglossa.errors import PolyglossaError
+from polyglossa.pipelines.tune.files import trial_files
 from polyglossa.pipelines.tune.plan import SearchConfig, Widths, rung_steps, teacher_widths, trial_graph
 from polyglossa.pipelines.tune.student import Assignment
 from polyglossa.pipelines.walk import run_nodes, walk
@@ -18,9 +18,6 @@ from polyglossa.recipe.train import TrainConfig
 from polyglossa.recipe.trial import trial_recipe
 from polyglossa.recipe.tune import TuneConfig
 from polyglossa.train.run import plan_run
-
-KEPT = "kept"
-"""Folder of a trial with the checkpoint that another one goes on from."""
 
 
 class Maker:
@@ -79,9 +76,9 @@ class Maker:
         artifacts = walk(graph.nodes, self._root, partial(run_nodes, profile=self._profile))
         config = graph.student.config
         assert isinstance(config, TrainConfig)
-        own = posixpath.join(folder, f"{number:05d}")
+        files = trial_files(folder, number)
         inputs = {role: artifacts[name] for role, name in graph.student.inputs.items()}
-        run = plan_run(f"trial-{number}", config, inputs, f"{own}/work/output", f"{own}/work/checkpoints")
+        run = plan_run(f"trial-{number}", config, inputs, f"{files.training}/output", f"{files.training}/checkpoints")
         rungs = rung_steps(first, self._tune.rungs.factor, run.total_steps) if until is None else (until,)
         if start is not None and until is None:
             rungs = ()
@@ -102,8 +99,8 @@ class Maker:
             sets=self._tune.judge.sets or self._recipe.evaluate.heldout,
             judge=self._tune.judge,
             until=until,
-            start_uri=None if start is None else posixpath.join(folder, f"{start:05d}", KEPT),
-            kept_uri=posixpath.join(own, KEPT),
-            samples_uri=f"{own}/samples.json",
+            start_uri=None if start is None else trial_files(folder, start).kept,
+            kept_uri=files.kept,
+            samples_uri=files.samples,
             timed="latency" in self._tune.objectives,
         )

@@ -11,14 +11,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from polyglossa.artifact import clear, read_json
+from polyglossa.pipelines.tune.files import trial_files
 from polyglossa.pipelines.tune.journal import Journal, TrialRecord
 from polyglossa.pipelines.tune.judge import SEARCH, UNSEEN, mean_difference
-from polyglossa.pipelines.tune.maker import KEPT
 from polyglossa.pipelines.tune.plan import SearchConfig, rung_steps
 from polyglossa.pipelines.tune.population import stretch, whole_trials
 from polyglossa.pipelines.tune.propose import Later, Proposal, Values, grid, propose
 from polyglossa.pipelines.tune.search import MakerProcess, run_search
-from polyglossa.pipelines.tune.trials import Propose, Search, observations, trial_folder
+from polyglossa.pipelines.tune.trials import Propose, Search, observations
 from polyglossa.recipe import Profile, Recipe
 from polyglossa.recipe.trial import searched_member, trial_recipe, value_at
 from polyglossa.recipe.tune import TuneConfig
@@ -78,9 +78,7 @@ class Runner:
         if failed:
             return {"failed": f"seed {failed[0].values[path]}: {failed[0].reason}"}
         folder = posixpath.join(self._folder, "seeds")
-        return comparison(
-            seeds, trials, [read_json(f"{trial_folder(folder, one.number)}/samples.json") for one in trials]
-        )
+        return comparison(seeds, trials, [read_json(trial_files(folder, one.number).samples) for one in trials])
 
     def _population(self) -> list[TrialRecord]:
         """Train a population; its members are the trials."""
@@ -93,7 +91,7 @@ class Runner:
 
         stretches = self._run("trials", policy, members * len(steps), early_stopping=False)
         for record in stretches:
-            clear(posixpath.join(trial_folder(posixpath.join(self._folder, "trials"), record.number), KEPT))
+            clear(trial_files(posixpath.join(self._folder, "trials"), record.number).kept)
         return whole_trials(stretches, members)
 
     def _run(self, place: str, policy: Propose, count: int | None, *, early_stopping: bool) -> list[TrialRecord]:
@@ -110,7 +108,7 @@ class Runner:
         run_search(search, journal, self._maker, policy, trials=count)
         trials = journal.trials()
         for record in trials:  # a student that was stopped may have written after its trial had ended
-            clear(posixpath.join(trial_folder(search.folder, record.number), "work"))
+            clear(trial_files(search.folder, record.number).training)
         return trials
 
     def _check(self, values: Values) -> None:

@@ -3,7 +3,6 @@
 The searcher and the scheduler keep no state that matters: both are told the journal when a search is taken up again.
 """
 
-import posixpath
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from ray.tune.search import Searcher
 
 from polyglossa.artifact import clear
 from polyglossa.errors import PolyglossaError, RecipeError
+from polyglossa.pipelines.tune.files import trial_files
 from polyglossa.pipelines.tune.journal import Journal, TrialRecord
 from polyglossa.pipelines.tune.propose import Later, Observation, Proposal, Values
 from polyglossa.progress import Bar, say
@@ -113,7 +113,7 @@ class Notes(tune.Callback):
 
     def _end(self, number: int, state: str, reason: str | None) -> None:
         self._journal.ended(number, state, reason)
-        clear(posixpath.join(trial_folder(self._search.folder, number), "work"))
+        clear(trial_files(self._search.folder, number).training)
         record = self._journal.trial(number)
         score = f"{record.last['score']:.4f} after {record.last['step']} steps" if record.last else ""
         said = ", ".join(f"{path.rpartition('.')[2]} {_short(value)}" for path, value in record.values.items())
@@ -205,8 +205,3 @@ def reason_of(error: BaseException | str | None) -> str:
 
 def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def trial_folder(folder: str, number: int) -> str:
-    """Where a trial's files lie."""
-    return posixpath.join(folder, f"{number:05d}")
