@@ -1,5 +1,7 @@
 """The audit page holds what the audit says, needs nothing from elsewhere, and texts cannot break out of it."""
 
+import re
+
 import numpy as np
 
 from polyglossa.mine.audit import BINS, histogram
@@ -31,6 +33,18 @@ def test_figures_are_on_the_page():
     html = page(audit_of())
     for expected in ("faq", "relative margin", "12.50%", "jpn", "50.0%", "who?", "exact search"):
         assert expected in html
+
+
+def test_a_language_shows_both_of_its_distributions():
+    cell = re.search(r"jpn</td>.*?<svg.*?</svg>", page(audit_of()))
+    assert cell
+    heights = {side: re.findall(r"V([\d.]+)h", path) for side, path in re.findall(r'class="(\w+)" d="(.*?)"', cell[0])}
+    assert {
+        side: [place for place, height in enumerate(found) if height != "22.0"] for side, found in heights.items()
+    } == {
+        "positive": [int((1 + cosine) * BINS / 2) for cosine in (0.7, 0.75, 0.8)],
+        "negative": [int((1 + cosine) * BINS / 2) for cosine in (0.2, 0.3)],
+    }
 
 
 def test_the_page_is_self_contained_and_has_a_dark_side():

@@ -21,9 +21,11 @@ td.text { overflow-wrap: anywhere; max-width: 22rem; white-space: pre-line; }
 .scroll { overflow-x: auto; max-height: 28rem; } svg { display: block; max-width: 100%; }
 .positive { fill: var(--positive); color: var(--positive); }
 .negative { fill: var(--negative); color: var(--negative); }
-svg rect { opacity: .65; } svg text { fill: var(--soft); font-size: 11px; } svg line { stroke: var(--line); }
+svg rect, svg path { opacity: .65; } td svg { margin-left: auto; }
+svg text { fill: var(--soft); font-size: 11px; } svg line { stroke: var(--line); }
 """
 _WIDTH, _HEIGHT = 720, 150
+_CELL_WIDTH, _CELL_HEIGHT = 150, 22
 
 
 def page(audit: Mapping[str, Any]) -> str:
@@ -114,10 +116,29 @@ def _languages(languages: Mapping[str, Mapping[str, Any]]) -> str:
             f"{figures['short_share']:.1%}",
             f"{figures['positive_mean']:.3f}",
             "–" if figures["negative_mean"] is None else f"{figures['negative_mean']:.3f}",
+            _Markup(_outlines(figures)),
         )
         for name, figures in languages.items()
     )
-    return _table(("language", "rows", "negatives", "short", "positive mean", "negative mean"), cells, numbers=1)
+    head = ("language", "rows", "negatives", "short", "positive mean", "negative mean", "scores from −1 to 1")
+    return _table(head, cells, numbers=1)
+
+
+def _outlines(figures: Mapping[str, Any]) -> str:
+    """Both distributions in a table's cell, each a path, as high as its own highest bar."""
+    paths = []
+    for side in ("negative", "positive"):
+        counts = figures[f"{side}_histogram"]
+        step, top = _CELL_WIDTH / len(counts), max(counts) or 1
+        bars = "".join(f"V{_CELL_HEIGHT * (1 - count / top):.1f}h{step:g}" for count in counts)
+        paths.append(f'<path class="{side}" d="M0 {_CELL_HEIGHT}{bars}V{_CELL_HEIGHT}z"/>')
+    label = "Distributions of cosines, positives and negatives"
+    size = f'width="{_CELL_WIDTH}" height="{_CELL_HEIGHT}" viewBox="0 0 {_CELL_WIDTH} {_CELL_HEIGHT}"'
+    return f'<svg {size} role="img" aria-label="{label}">{"".join(paths)}</svg>'
+
+
+class _Markup(str):
+    """A cell that is HTML already."""
 
 
 def _numbers(counts: Mapping[str, int]) -> list[tuple[str, str]]:
@@ -129,7 +150,7 @@ def _table(head: Sequence[str], rows: Any, numbers: int | None = None) -> str:
 
     def cell(tag: str, place: int, value: Any) -> str:
         kind = "number" if numbers is not None and place >= numbers else "text"
-        return f'<{tag} class="{kind}">{escape(str(value))}</{tag}>'
+        return f'<{tag} class="{kind}">{value if isinstance(value, _Markup) else escape(str(value))}</{tag}>'
 
     top = "".join(cell("th", place, name) for place, name in enumerate(head))
     lines = "".join(f"<tr>{''.join(cell('td', i, value) for i, value in enumerate(row))}</tr>" for row in rows)
