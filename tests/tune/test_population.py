@@ -69,6 +69,21 @@ def test_a_failed_member_is_replaced(tmp_path: Path) -> None:
     assert proposal.start in range(7)
 
 
+def test_a_field_that_the_recipe_leaves_unset_is_drawn_when_others_go_on_from_it(tmp_path: Path) -> None:
+    journal = Journal(str(tmp_path))
+    for number in range(8):
+        proposal = stretch(tune(), {"kind": "a"}, STEPS, number, journal.trials())
+        assert isinstance(proposal, Proposal)
+        journal.proposed(number, proposal.values, until=10)
+        journal.rung(number, {"step": 10, "score": 1.0 - number, "final": True})
+        journal.ended(number, "finished")
+    assert journal.trial(0).values == {"kind": "a"}
+    after = [stretch(tune(), {"kind": "a"}, STEPS, number, journal.trials()) for number in range(8, 16)]
+    heirs = [one for one in after if isinstance(one, Proposal) and one.start == 0 and set(one.values) == set(SPACE)]
+    assert heirs
+    assert all(1e-3 <= one.values["rate"] <= 1e-1 for one in heirs)
+
+
 def test_the_same_journal_gives_the_same_population(tmp_path: Path) -> None:
     whole, cut = run(Journal(str(tmp_path / "a"))), run(Journal(str(tmp_path / "b")), until=11)
     taken_up = run(Journal(str(tmp_path / "b")))

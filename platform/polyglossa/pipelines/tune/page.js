@@ -5,7 +5,7 @@ const paths = Object.keys(search.space);
 const last = (trial) => trial.rungs.filter((rung) => !("failed" in rung)).at(-1);
 const valueOf = (trial, path) => (path in trial.values ? trial.values[path] : search.own[path]);
 const digits = (value, count = 4) => (value === undefined || value === null ? "–" : value.toFixed(count));
-const said = (value) => (typeof value === "number" && !Number.isInteger(value) ? `${+value.toPrecision(3)}` : `${value}`);
+const said = (value) => (value === null || value === undefined ? "not set" : typeof value === "number" && !Number.isInteger(value) ? `${+value.toPrecision(3)}` : `${value}`);
 const whole = (value) => (value === undefined ? "–" : Math.round(value).toLocaleString("en"));
 const shortPath = (path) => path.split(".").slice(-2).join(".");
 const named = (trial) => (Object.keys(trial.values).length ? `trial ${trial.number}` : `trial ${trial.number}, the recipe as it is`);

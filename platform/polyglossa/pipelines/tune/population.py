@@ -32,7 +32,7 @@ def stretch(
 
     Args:
         config: space, number of members and seed.
-        own: the recipe's own value of each dimension: the first member's.
+        own: the recipe's own values, the first member's; a field that the recipe leaves unset is not among them.
         steps: where generations end.
         number: of the stretch.
         trials: all stretches so far.
@@ -56,7 +56,7 @@ def stretch(
         return Proposal(before[member].values, start=before[member].number, until=until)
     donor = _chance(config, number, "donor").choice(ranked[-max(1, given_up) :])
     moved = {
-        path: _moved(axis, donor.values[path], _chance(config, number, path)) for path, axis in config.space.items()
+        path: _moved(axis, donor.values.get(path), _chance(config, number, path)) for path, axis in config.space.items()
     }
     return Proposal(moved, start=donor.number, until=until)
 
@@ -77,9 +77,9 @@ def whole_trials(trials: Sequence[TrialRecord], members: int) -> list[TrialRecor
 
 
 def _moved(axis: Dimension, value: Any, chance: random.Random) -> Any:
-    if chance.random() < _DRAWN_ANEW:
-        return drawn(axis, chance)
     listed = axis.values
+    if chance.random() < _DRAWN_ANEW or value is None:
+        return drawn(axis, chance)
     if listed is not None:
         at = listed.index(value) if value in listed else 0
         return listed[min(max(at + chance.choice((-1, 1)), 0), len(listed) - 1)]

@@ -84,7 +84,8 @@ class Runner:
         """Train a population; its members are the trials."""
         tune, members = self._tune, self._tune.trials or 1
         steps = (*rung_steps(self._first, tune.rungs.factor, self._total), self._total)
-        own = {path: value_at(self._recipe, path) for path in tune.space}
+        given = {path: value_at(self._recipe, path) for path in tune.space}
+        own = {path: value for path, value in given.items() if value is not None}
 
         def policy(number: int, journal: Journal) -> Proposal | Later | None:
             return stretch(tune, own, steps, number, journal.trials())
