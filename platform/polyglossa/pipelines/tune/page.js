@@ -92,21 +92,25 @@ function axis(path) {
 function parallel() {
   const columns = [...paths.map((path) => ({ title: shortPath(path), ...axis(path), of: (trial) => valueOf(trial, path) })),
     { title: "score", place: share, marks: ticks(worst, finest, 4).filter((value) => value >= worst && value <= finest), of: (trial) => last(trial).score }];
-  const width = Math.max(150 * columns.length, $("parallel").clientWidth || 900), height = 340, top_ = 40, bottom = 20;
-  const x = (index) => 70 + (index * (width - 130)) / (columns.length - 1);
+  const width = Math.max(150 * columns.length, $("parallel").clientWidth || 900), height = 350, top_ = 52, bottom = 20;
+  // Room for the first axis's own labels, and for half of the names that stand over the first and the last axis.
+  const left = Math.max(70, ...columns[0].marks.map((mark) => 12 + 7 * said(mark).length)), right = 60;
+  const x = (index) => left + (index * (width - left - right)) / (columns.length - 1);
   const y = (column, value) => height - bottom - column.place(value) * (height - top_ - bottom);
   const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, width, role: "img", style: `min-width:${width}px`, "aria-label": "Trials as lines over their values" });
   columns.forEach((column, index) => {
     svg.append(draw("line", { class: "axis", x1: x(index), x2: x(index), y1: top_, y2: height - bottom }),
       draw("text", { class: "name", x: x(index), y: 18 + (index % 2) * 12, "text-anchor": "middle" }, column.title));
-    for (const mark of column.marks)
-      svg.append(draw("text", { x: x(index) - 6, y: y(column, mark) + 4, "text-anchor": "end" }, said(mark)));
   });
   for (const trial of [...scored].sort((a, b) => last(a).score - last(b).score)) {
     const points = columns.map((column, index) => [x(index), y(column, column.of(trial))]);
     const classes = `trial ${trial.state}${trial.number === search.best ? " best" : ""}`;
     svg.append(follows(trial, draw("path", { class: classes, d: line(points), style: `stroke:${colour(last(trial).score)}` })));
   }
+  columns.forEach((column, index) => { // over the lines, which would strike them through
+    for (const mark of column.marks)
+      svg.append(draw("text", { class: "mark", x: x(index) - 6, y: y(column, mark) + 4, "text-anchor": "end" }, said(mark)));
+  });
   $("parallel").replaceChildren(svg);
   $("ramp").replaceChildren(make("span", {}, digits(worst, 3)),
     ...[0, 0.25, 0.5, 0.75, 1].map((part) => make("i", { style: `background:${colour(worst + part * (finest - worst))}` })),
@@ -114,11 +118,11 @@ function parallel() {
 }
 
 function importance() {
-  const entries = Object.entries(search.importance);
+  const entries = Object.entries(search.importance).sort(([, a], [, b]) => b - a);
   $("importancecaption").textContent = entries.length
     ? "Share of the scores' variance that each parameter accounts for (fANOVA)" : "Too few trials reached a common step to tell what matters.";
   $("importance").replaceChildren(...entries.map(([path, part]) => make("div", { class: "share" },
-    make("code", {}, path), make("i", { style: `width:${Math.max(0.5, 100 * part)}%` }), make("span", {}, `${Math.round(100 * part)} %`))));
+    make("code", { title: path }, shortPath(path)), make("i", { style: `width:${Math.max(0.5, 100 * part)}%` }), make("span", {}, `${Math.round(100 * part)} %`))));
 }
 
 function frame(id, xs, ys, { xText, xMarks, xTitle, height = 320 }) {
