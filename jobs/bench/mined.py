@@ -1,6 +1,7 @@
 """What mined negatives bring: the same training with mined and with random ones, equal steps, several seeds.
 
-    python jobs/bench/mined.py [RECIPE] --seeds 3 --steps 60          # make bench-mined: quickstart
+    python jobs/bench/mined.py                                 # make bench-mined: the quickstart, 60 steps, three seeds
+    python jobs/bench/mined.py jobs/recipes/real-small.yaml    # real text, where the data is
 
 Both arms go through the same stages; random negatives are what the miner fills in where every candidate is refused
 (`mine: {max_score: -2, short: fill}`). Queries and metric are those of the recipe's held-out searches. What is trained
@@ -17,7 +18,7 @@ from typing import Any
 from polyglossa.pipelines.command import errors_in_one_line, load_profile
 from polyglossa.pipelines.family import build
 from polyglossa.pipelines.run import make
-from polyglossa.recipe import Profile, load_recipe
+from polyglossa.recipe import Profile, Recipe, load_recipe
 
 QUICKSTART = Path(__file__).parents[1] / "recipes" / "quickstart.yaml"
 ARMS: Mapping[str, tuple[str, ...]] = {
@@ -47,11 +48,17 @@ def _trained(options: argparse.Namespace, overrides: list[str], seed: int) -> di
     """Train one arm with one seed; returns the main score of each held-out search."""
     stage = load_recipe(options.recipe, overrides).members[0].stages[-1]
     settings = [f"training.{stage}.seed={seed}", f"training.{stage}.steps={options.steps}"]
-    recipe = load_recipe(options.recipe, [*overrides, *settings])
+    recipe = _searches_alone(load_recipe(options.recipe, [*overrides, *settings]))
     profile: Profile = load_profile(options.profile)
     node = f"evaluate.{recipe.members[0].name}"
     summary = make(recipe, profile, build(recipe).needed_for([node]))[node].read_json("summary.json")
     return {name: task["mean"] for name, task in summary["tasks"].items() if task["type"] == "Retrieval"}
+
+
+def _searches_alone(recipe: Recipe) -> Recipe:
+    """Leave the tasks out that are not read here."""
+    local = tuple(task for task in recipe.evaluate.local if task.kind == "retrieval")
+    return recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update={"local": local})})
 
 
 def compare(scores: Mapping[str, list[dict[str, float]]]) -> dict[str, Any]:
