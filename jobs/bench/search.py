@@ -99,7 +99,7 @@ def search_store(folder: str, size: str, queries: str) -> dict[str, Any]:
     from polyglossa.vectors import VectorStore
 
     torch.set_num_threads(THREADS)
-    documents = Stored(VectorStore(folder, "synthetic"), pa.array(ids(0, int(size)), pa.binary(16)))
+    documents = Stored(VectorStore(folder, "synthetic"), pa.array(sorted(ids(0, int(size))), pa.binary(16)))
     query = unit_vectors(int(queries), 10**9)
     started = time.perf_counter()
     search(query, documents, 100)
@@ -108,8 +108,10 @@ def search_store(folder: str, size: str, queries: str) -> dict[str, Any]:
 
 
 def ids(start: int, stop: int) -> list[bytes]:
-    """Ids of synthetic texts."""
-    return [number.to_bytes(16, "big") for number in range(start, stop)]
+    """Ids of synthetic texts: hashes, as the store expects them."""
+    from polyglossa.records import text_id
+
+    return [text_id(str(number)) for number in range(start, stop)]
 
 
 def unit_vectors(count: int, seed: int) -> Any:
