@@ -18,7 +18,7 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { text-align: left; vertical-align: top; padding: .25rem .7rem .25rem 0; border-bottom: 1px solid var(--line); }
 th { color: var(--soft); font-weight: 500; } td.number, th.number { text-align: right; }
 td.text { overflow-wrap: anywhere; max-width: 22rem; white-space: pre-line; }
-.scroll { overflow-x: auto; max-height: 28rem; } svg { display: block; max-width: 100%; }
+.score { white-space: nowrap; } .scroll { overflow-x: auto; max-height: 28rem; } svg { display: block; max-width: 100%; }
 .positive { fill: var(--positive); color: var(--positive); }
 .negative { fill: var(--negative); color: var(--negative); }
 svg rect, svg path { opacity: .65; } td svg { margin-left: auto; }
@@ -101,10 +101,14 @@ def _histogram(source: Mapping[str, Any], bins: Sequence[float]) -> str:
 
 def _suspicious(rows: Sequence[Mapping[str, Any]]) -> str:
     cells = (
-        (row["query"], row["positive"], f"{row['positive_score']:.3f}", row["negative"], f"{row['negative_score']:.3f}")
+        (row["query"], row["positive"], _score(row["positive_score"]), row["negative"], _score(row["negative_score"]))
         for row in rows
     )
     return _table(("query", "positive", "score", "negative", "score"), cells)
+
+
+def _score(value: float) -> str:
+    return _Markup(f"<span class='score'>{value:.3f}</span>")
 
 
 def _languages(languages: Mapping[str, Mapping[str, Any]]) -> str:
