@@ -18,7 +18,8 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { text-align: left; vertical-align: top; padding: .25rem .7rem .25rem 0; border-bottom: 1px solid var(--line); }
 th { color: var(--soft); font-weight: 500; } td.number, th.number { text-align: right; }
 td.text { overflow-wrap: anywhere; max-width: 22rem; white-space: pre-line; }
-.score { white-space: nowrap; } .scroll { overflow-x: auto; max-height: 28rem; } svg { display: block; max-width: 100%; }
+.score { white-space: nowrap; }
+.scroll { overflow-x: auto; max-height: 28rem; } svg { display: block; max-width: 100%; }
 .positive { fill: var(--positive); color: var(--positive); }
 .negative { fill: var(--negative); color: var(--negative); }
 svg rect, svg path { opacity: .65; } td svg { margin-left: auto; }
