@@ -12,13 +12,16 @@ import argparse
 import json
 import statistics
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from polyglossa.pipelines.command import errors_in_one_line, load_profile
 from polyglossa.pipelines.family import build
+from polyglossa.pipelines.graph import Node
 from polyglossa.pipelines.run import make
-from polyglossa.recipe import Profile, Recipe, load_recipe
+from polyglossa.recipe import Profile, load_recipe
+from polyglossa.recipe.evaluate import EvaluateConfig
 
 QUICKSTART = Path(__file__).parents[1] / "recipes" / "quickstart.yaml"
 ARMS: Mapping[str, tuple[str, ...]] = {
@@ -48,17 +51,19 @@ def _trained(options: argparse.Namespace, overrides: list[str], seed: int) -> di
     """Train one arm with one seed; returns the main score of each held-out search."""
     stage = load_recipe(options.recipe, overrides).members[0].stages[-1]
     settings = [f"training.{stage}.seed={seed}", f"training.{stage}.steps={options.steps}"]
-    recipe = _searches_alone(load_recipe(options.recipe, [*overrides, *settings]))
+    recipe = load_recipe(options.recipe, [*overrides, *settings])
     profile: Profile = load_profile(options.profile)
-    node = f"evaluate.{recipe.members[0].name}"
-    summary = make(recipe, profile, build(recipe).needed_for([node]))[node].read_json("summary.json")
+    name = f"evaluate.{recipe.members[0].name}"
+    *before, judged = build(recipe).needed_for([name])
+    summary = make(recipe, profile, [*before, _searches_alone(judged)])[name].read_json("summary.json")
     return {name: task["mean"] for name, task in summary["tasks"].items() if task["type"] == "Retrieval"}
 
 
-def _searches_alone(recipe: Recipe) -> Recipe:
-    """Leave the tasks out that are not read here."""
-    local = tuple(task for task in recipe.evaluate.local if task.kind == "retrieval")
-    return recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update={"local": local})})
+def _searches_alone(node: Node) -> Node:
+    """Leave the tasks of an evaluation out that are not read here; what was made before it stays the recipe's."""
+    assert isinstance(node.config, EvaluateConfig)
+    local = tuple(task for task in node.config.local if task.kind == "retrieval")
+    return replace(node, config=node.config.model_copy(update={"local": local}))
 
 
 def compare(scores: Mapping[str, list[dict[str, float]]]) -> dict[str, Any]:
