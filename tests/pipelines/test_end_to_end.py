@@ -33,7 +33,7 @@ def bucket() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def twin(bucket: str) -> Iterator[Twin]:
-    with running_twin(load_spec(ROOT / "cluster" / "spec.yaml"), idle_seconds=60) as started:
+    with running_twin(load_spec(ROOT / "cluster" / "spec.yaml"), idle_seconds=4) as started:
         yield started
 
 
