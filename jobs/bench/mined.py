@@ -56,14 +56,15 @@ def _trained(options: argparse.Namespace, overrides: list[str], seed: int) -> di
     name = f"evaluate.{recipe.members[0].name}"
     *before, judged = build(recipe).needed_for([name])
     summary = make(recipe, profile, [*before, _searches_alone(judged)])[name].read_json("summary.json")
-    return {name: task["mean"] for name, task in summary["tasks"].items() if task["type"] == "Retrieval"}
+    return {search: task["mean"] for search, task in summary["tasks"].items() if task["type"] == "Retrieval"}
 
 
 def _searches_alone(node: Node) -> Node:
     """Leave the tasks of an evaluation out that are not read here; what was made before it stays the recipe's."""
     assert isinstance(node.config, EvaluateConfig)
-    local = tuple(task for task in node.config.local if task.kind == "retrieval")
-    return replace(node, config=node.config.model_copy(update={"local": local}))
+    config = node.config
+    searches = [task.name for task in config.local if task.kind == "retrieval"]
+    return replace(node, config=config.restricted_to([*config.heldout, *config.tasks, *searches]))
 
 
 def compare(scores: Mapping[str, list[dict[str, float]]]) -> dict[str, Any]:

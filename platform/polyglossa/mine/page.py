@@ -121,7 +121,7 @@ def _languages(languages: Mapping[str, Mapping[str, Any]]) -> str:
             f"{figures['short_share']:.1%}",
             f"{figures['positive_mean']:.3f}",
             "–" if figures["negative_mean"] is None else f"{figures['negative_mean']:.3f}",
-            _Markup(_outlines(figures)),
+            _outlines(figures),
         )
         for name, figures in languages.items()
     )
@@ -139,7 +139,7 @@ def _outlines(figures: Mapping[str, Any]) -> str:
         paths.append(f'<path class="{side}" d="M0 {_CELL_HEIGHT}{bars}V{_CELL_HEIGHT}z"/>')
     label = "Distributions of cosines, positives and negatives"
     size = f'width="{_CELL_WIDTH}" height="{_CELL_HEIGHT}" viewBox="0 0 {_CELL_WIDTH} {_CELL_HEIGHT}"'
-    return f'<svg {size} role="img" aria-label="{label}">{"".join(paths)}</svg>'
+    return _Markup(f'<svg {size} role="img" aria-label="{label}">{"".join(paths)}</svg>')
 
 
 class _Markup(str):

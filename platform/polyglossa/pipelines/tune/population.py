@@ -77,9 +77,9 @@ def whole_trials(trials: Sequence[TrialRecord], members: int) -> list[TrialRecor
 
 
 def _moved(axis: Dimension, value: Any, chance: random.Random) -> Any:
-    listed = axis.values
     if chance.random() < _DRAWN_ANEW or value is None:
         return drawn(axis, chance)
+    listed = axis.values
     if listed is not None:
         at = listed.index(value) if value in listed else 0
         return listed[min(max(at + chance.choice((-1, 1)), 0), len(listed) - 1)]
