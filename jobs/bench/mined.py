@@ -1,7 +1,8 @@
 """What mined negatives bring: the same training with mined and with random ones, equal steps, several seeds.
 
-    python jobs/bench/mined.py                                 # make bench-mined: the quickstart, 60 steps, three seeds
-    python jobs/bench/mined.py jobs/recipes/real-small.yaml    # real text, where the data is
+    python jobs/bench/mined.py                                      # make bench-mined: code, 60 steps, three seeds
+    python jobs/bench/mined.py jobs/recipes/real-small-mine.yaml    # questions in ten languages, where the data is
+    python jobs/bench/mined.py jobs/recipes/quickstart.yaml         # any recipe as it is
 
 Both arms go through the same stages; random negatives are what the miner fills in where every candidate is refused
 (`mine: {max_score: -2, short: fill}`). Queries and metric are those of the recipe's held-out searches. What is trained
@@ -23,7 +24,7 @@ from polyglossa.pipelines.run import make
 from polyglossa.recipe import Profile, load_recipe
 from polyglossa.recipe.evaluate import EvaluateConfig
 
-QUICKSTART = Path(__file__).parents[1] / "recipes" / "quickstart.yaml"
+RECIPE = Path(__file__).parents[1] / "recipes" / "quickstart-mine.yaml"
 ARMS: Mapping[str, tuple[str, ...]] = {
     "mined": (),
     "random": ("mine.max_score=-2.0", "mine.short=fill"),
@@ -33,7 +34,7 @@ ARMS: Mapping[str, tuple[str, ...]] = {
 def main() -> None:
     """Train both arms with every seed and compare them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("recipe", nargs="?", type=Path, default=QUICKSTART, help="recipe file (YAML)")
+    parser.add_argument("recipe", nargs="?", type=Path, default=RECIPE, help="recipe file (YAML)")
     parser.add_argument("--set", action="append", default=[], metavar="A.B.C=VALUE", help="override one value")
     parser.add_argument("--profile", type=Path, help="placement profile (YAML); default: local")
     parser.add_argument("--seeds", type=int, default=3)
