@@ -14,6 +14,7 @@ def audit_of(query: str = "who?") -> dict:
         "rows_without_negatives": 1,
         "short_share": 0.5,
         "negatives": 4,
+        "filled": 2,
         "positive_mean": 0.75,
         "negative_mean": 0.25,
         "positive_histogram": histogram(np.array([0.7, 0.8, 0.75], np.float32)),
@@ -33,6 +34,13 @@ def test_figures_are_on_the_page():
     html = page(audit_of())
     for expected in ("faq", "relative margin", "12.50%", "jpn", "50.0%", "who?", "exact search"):
         assert expected in html
+
+
+def test_a_source_whose_rows_are_short_says_which_rule_and_what_to_do():
+    audit = audit_of()
+    assert "refused by <b>relative_margin</b>" in page(audit)
+    audit["sources"]["faq"]["short_share"] = 0.1
+    assert "refused by <b>" not in page(audit)
 
 
 def test_a_language_shows_both_of_its_distributions():

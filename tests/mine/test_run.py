@@ -120,9 +120,11 @@ def test_short_rows_are_dropped_with_a_reason_or_filled(tmp_path, tiny_corpus, t
     dropped = mine(tmp_path, corpus, MineConfig(**base, short="drop"))
     assert dropped.counts["rejects"] == {"too_few_negatives": len(short)}
     assert {row["row"]["query"] for row in rejects_of(dropped)} == short
-    filled = [
-        row for row in pairs_of(mine(tmp_path, corpus, MineConfig(**base, short="fill"))) if row["source"] == "faq"
-    ]
+    artifact = mine(tmp_path, corpus, MineConfig(**base, short="fill"))
+    filled = [row for row in pairs_of(artifact) if row["source"] == "faq"]
+    audited = artifact.read_json("audit.json")["sources"]["faq"]
+    assert audited["short_share"] == pytest.approx(len(short) / len(kept), abs=1e-6)
+    assert audited["filled"] == sum(10 - len(row["negative_ids"]) for row in kept)
     assert all(len(set(row["negative_ids"])) == 10 for row in filled)
     assert all(set(row["negative_ids"]).isdisjoint(row["positive_ids"]) for row in filled)
 

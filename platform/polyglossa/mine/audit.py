@@ -29,9 +29,9 @@ def audit(rows: Rows, documents: pa.Table, found: pa.Table, negatives: int) -> d
         negatives: negatives that a full row has.
 
     Returns:
-        `bins`, `recall` of an approximate search by pool, and, by source, `rows_mined`, `short_share`, `negatives`,
-        `rejects` by rule, histograms and means of both sides' scores, the same by language, `false_negatives` and
-        `suspicious` (see the functions of these names).
+        `bins`, `recall` of an approximate search by pool, and, by source, `rows_mined`,
+        `rows_without_negatives`, `short_share`, `negatives`, `filled`, histograms and means of both sides' scores, the
+        same by language, `rejects` by rule, `false_negatives` and `suspicious` (see the functions of these names).
     """
     row = found.column("row").to_numpy()
     language = rows.table.column("language").take(pa.array(row)).fill_null("und").combine_chunks()
@@ -51,15 +51,20 @@ def audit(rows: Rows, documents: pa.Table, found: pa.Table, negatives: int) -> d
 
 
 def summary(found: pa.Table, negatives: int) -> dict[str, Any]:
-    """Count rows and negatives, and describe the scores of both sides."""
+    """Count rows and negatives, and describe the scores of both sides.
+
+    Rows are short of, or without, negatives that the rules let through; random ones that fill them up are `filled`.
+    """
     count = pc.list_value_length(found.column("negatives")).to_numpy()
+    mined = count - found.column("filled").to_numpy()
     positive = found.column("positive_score").to_numpy()
     negative = pc.list_flatten(found.column("negative_scores")).to_numpy()
     return {
         "rows_mined": len(found),
-        "rows_without_negatives": int((count == 0).sum()),
-        "short_share": _rounded((count < negatives).mean()),
+        "rows_without_negatives": int((mined == 0).sum()),
+        "short_share": _rounded((mined < negatives).mean()),
         "negatives": int(count.sum()),
+        "filled": int((count - mined).sum()),
         "positive_mean": _rounded(positive.mean()),
         "negative_mean": _rounded(negative.mean()) if len(negative) else None,
         "positive_histogram": histogram(positive),

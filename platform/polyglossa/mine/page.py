@@ -27,6 +27,8 @@ svg text { fill: var(--soft); font-size: 11px; } svg line { stroke: var(--line);
 """
 _WIDTH, _HEIGHT = 720, 150
 _CELL_WIDTH, _CELL_HEIGHT = 150, 22
+_MANY_SHORT = 0.25  # share of a source's rows
+_BY_SCORE = ("max_score", "relative_margin", "absolute_margin")
 
 
 def page(audit: Mapping[str, Any]) -> str:
@@ -53,7 +55,8 @@ def _section(name: str, source: Mapping[str, Any], bins: Sequence[float]) -> str
     figures = {
         "rows mined": f"{source['rows_mined']:,}",
         "negatives": f"{source['negatives']:,}",
-        "rows short of negatives": f"{source['short_share']:.1%}",
+        "of them random, to fill rows up": f"{source['filled']:,}",
+        "rows short of mined negatives": f"{source['short_share']:.1%}",
         "rows with none": f"{source['rows_without_negatives']:,}",
         "mean score, positives": f"{source['positive_mean']:.3f}",
         "mean score, negatives": "–" if source["negative_mean"] is None else f"{source['negative_mean']:.3f}",
@@ -61,12 +64,27 @@ def _section(name: str, source: Mapping[str, Any], bins: Sequence[float]) -> str
     }
     return (
         f"<section><h2>{escape(name)}</h2>{_table(('figure', 'value'), figures.items(), numbers=1)}"
-        f"<h3>Scores</h3><p><b class='positive'>positives</b> and <b class='negative'>chosen negatives</b>, each as "
-        f"shares of their own number</p>{_histogram(source, bins)}"
+        f"{_advice(source)}<h3>Scores</h3><p><b class='positive'>positives</b> and "
+        f"<b class='negative'>chosen negatives</b>, each as shares of their own number</p>{_histogram(source, bins)}"
         f"<h3>Candidates refused, by rule</h3>{_table(('rule', 'candidates'), _numbers(source['rejects']), numbers=1)}"
         f"<h3>Most suspicious negatives</h3><p>Those that score highest against their own positive.</p>"
         f"{_suspicious(source['suspicious'])}"
         f"<h3>By language of the query</h3>{_languages(source['languages'])}</section>"
+    )
+
+
+def _advice(source: Mapping[str, Any]) -> str:
+    """What to change where the rules leave many rows short."""
+    if source["short_share"] <= _MANY_SHORT:
+        return ""
+    rules = {rule: count for rule, count in source["rejects"].items() if rule in _BY_SCORE}
+    if not rules:
+        return ""
+    most = max(rules, key=lambda rule: rules[rule])
+    return (
+        f"<p>Most candidates are refused by <b>{escape(most)}</b>: where the model ranks the positive low, all of the "
+        "window scores above the bar. A wider <b>top_k</b> reaches candidates below it, <b>short: fill</b> adds "
+        "random ones, and a model that is further trained (<b>refresh</b>) ranks positives higher.</p>"
     )
 
 

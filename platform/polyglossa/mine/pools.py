@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from polyglossa.errors import DataError
 from polyglossa.mine.choose import contains
+from polyglossa.order import reading_order
 from polyglossa.recipe.mine import MineConfig
 from polyglossa.vectors import as_keys
 
@@ -140,9 +141,20 @@ def mined_rows(rows: Rows, config: MineConfig) -> dict[str, Ints]:
             continue
         row = start + np.flatnonzero(wanted & (config.replace | ~given[start:stop]))
         if len(row):
-            ids = rows.table.column("pair_id").combine_chunks().take(pa.array(row))
-            mined[source] = row[_sample(as_keys(ids)[:, 1], config.max_queries, config.seed)]
+            mined[source] = _first_read(rows, row, config)
     return mined
+
+
+def _first_read(rows: Rows, row: Ints, config: MineConfig) -> Ints:
+    """Rows that a training stage of the same seed reads first, at most `max_queries`, in ascending order."""
+    if config.max_queries is None or len(row) <= config.max_queries:
+        return row
+    ids = as_keys(rows.table.column("pair_id").take(pa.array(row))).astype(">u8").view("S16")[:, 0]
+    place = rows.positives.take(row)[0]
+    turn = np.arange(len(place)) - np.searchsorted(place, place)
+    first = np.full(len(row), np.iinfo(np.uint64).max, np.uint64)  # of a row's positives, the one read first
+    np.minimum.at(first, place, reading_order(ids[place], turn, config.seed))
+    return row[np.sort(np.argsort(first, kind="stable")[: config.max_queries])]
 
 
 def units(rows: Rows, mined: Mapping[str, Ints], documents: pa.Table, config: MineConfig) -> Iterator[Unit]:
@@ -210,13 +222,10 @@ def _codes(column: pa.ChunkedArray) -> Ints:
 
 
 def _cap(candidates: Ints, salt: npt.NDArray[np.uint64], config: MineConfig) -> Ints:
-    return candidates[_sample(salt[candidates], config.max_candidates, config.seed)]
-
-
-def _sample(salt: npt.NDArray[np.uint64], most: int | None, seed: int) -> Ints:
-    """Positions of at most `most` items, by hash, in ascending order."""
-    if most is None or len(salt) <= most:
-        return np.arange(len(salt))
+    """At most `max_candidates` of a pool, by hash, in ascending order."""
+    if config.max_candidates is None or len(candidates) <= config.max_candidates:
+        return candidates
     with np.errstate(over="ignore"):
-        mixed = (salt ^ np.uint64(seed)) * np.uint64(0x9E3779B97F4A7C15)
-    return np.sort(np.argsort(mixed ^ (mixed >> np.uint64(29)), kind="stable")[:most])
+        mixed = (salt[candidates] ^ np.uint64(config.seed)) * np.uint64(0x9E3779B97F4A7C15)
+    order = np.argsort(mixed ^ (mixed >> np.uint64(29)), kind="stable")
+    return candidates[np.sort(order[: config.max_candidates])]

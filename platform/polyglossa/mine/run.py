@@ -33,7 +33,7 @@ from polyglossa.records import DOCUMENT
 from polyglossa.vectors import VectorStore
 
 STAGE = "mine"
-REVISION = 1
+REVISION = 2
 
 Ints = npt.NDArray[np.int64]
 

@@ -24,6 +24,7 @@ FOUND = pa.schema(
         pa.field("row", pa.int64()),
         pa.field("negatives", pa.list_(pa.int64())),
         pa.field("negative_scores", pa.list_(pa.float32())),
+        pa.field("filled", pa.int32()),
         pa.field("positive_score", pa.float32()),
         pa.field("reason", pa.string()),
         pa.field("refused", pa.list_(pa.int32())),
@@ -113,11 +114,11 @@ def mine_unit(work: Work, pool: Pool, store: VectorStore, config: MineConfig, de
     """Find and choose the negatives of a unit's rows.
 
     Returns:
-        One row per query, in order: `row`, `negatives` (document numbers, hardest first), `negative_scores`,
-        `positive_score` (the lowest of the row's positives), `reason` (null, or why the row is rejected), `refused`
-        (candidates refused, by `RULES[1:]`), `pool`, the measured recall of an approximate search (on the unit's first
-        row), and what the rules would have let through without knowing groups: `blind` negatives, of which
-        `blind_same_group` are of the query's own group.
+        One row per query, in order: `row`, `negatives` (document numbers, hardest first), `negative_scores`, `filled`
+        (how many of them are random), `positive_score` (the lowest of the row's positives), `reason` (null, or why the
+        row is rejected), `refused` (candidates refused, by `RULES[1:]`), `pool`, the measured recall of an approximate
+        search (on the unit's first row), and what the rules would have let through without knowing groups: `blind`
+        negatives, of which `blind_same_group` are of the query's own group.
     """
     if not len(work.row):
         return FOUND.empty_table()
@@ -138,6 +139,7 @@ def mine_unit(work: Work, pool: Pool, store: VectorStore, config: MineConfig, de
     if config.short == "fill":
         candidate_QN, score_QN = _filled(choice, query_QD, documents, work, config.seed)
     count_Q = (candidate_QN >= 0).sum(axis=1)
+    mined_Q = (choice.candidate_QN >= 0).sum(axis=1)
     available_Q = len(documents) - np.bincount(work.excluded // max(len(documents), 1), minlength=len(query_QD))
     reason = _reasons(choice, count_Q, available_Q, config)
     real = candidate_QN >= 0
@@ -149,6 +151,7 @@ def mine_unit(work: Work, pool: Pool, store: VectorStore, config: MineConfig, de
         "row": work.row,
         "negatives": pa.ListArray.from_arrays(offsets, number),
         "negative_scores": pa.ListArray.from_arrays(offsets, score_QN[real]),
+        "filled": (count_Q - mined_Q).astype(np.int32),
         "positive_score": lowest_Q,
         "reason": pa.array(reason, pa.string()),
         "refused": list(refused.astype(np.int32)),

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import xxhash
 from numpy.typing import NDArray
 
+from polyglossa.order import reading_order
 from polyglossa.pack.columns import Ints, dictionary_codes, flat, ragged
 from polyglossa.pack.documents import id_bytes
 
@@ -67,7 +68,7 @@ def shuffled_examples(pairs: pa.Table, *, source: str, negatives: bool, instruct
     pair = np.repeat(np.arange(len(counts)), counts)
     turn = np.arange(len(pair)) - np.repeat(np.cumsum(counts) - counts, counts)
     pair_ids = id_bytes(pairs["pair_id"])
-    order = np.argsort(_mixed(pair_ids[pair], turn, seed), kind="stable")
+    order = np.argsort(reading_order(pair_ids[pair], turn, seed), kind="stable")
     pair = pair[order]
     negative_ids, negative_offsets = _negatives(pairs, pair, negatives)
     absent = pa.nulls(len(pairs), pa.string())
@@ -109,13 +110,3 @@ def _scores(pairs: pa.Table) -> NDArray[np.float32]:
         return np.full(len(pairs), np.nan, dtype=np.float32)
     scores = flat(pairs["positive_score"]).fill_null(float("nan"))
     return np.asarray(scores.to_numpy(zero_copy_only=False), dtype=np.float32)
-
-
-def _mixed(ids: NDArray[np.bytes_], turn: Ints, seed: int) -> NDArray[np.uint64]:
-    """Salt ids (already hashes) and mix them (splitmix64's finaliser)."""
-    salt = np.uint64(xxhash.xxh3_64_intdigest(f"pack\x1f{seed}".encode()))
-    value = np.frombuffer(ids.tobytes(), dtype=np.uint64)[::2] ^ salt
-    value = value + turn.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))

@@ -48,7 +48,8 @@ class MineConfig(Strict):
     replace: bool = False
     """Mine rows that bring negatives, too, in place of theirs; False keeps theirs."""
     max_queries: int | None = Field(None, ge=1)
-    """Most rows mined per source, chosen by hash; the others pass through without negatives. None means all."""
+    """Most rows mined per source: those that a training stage of the same `seed` reads first, so that its
+    `max_examples` finds negatives in every row; the others pass through without. None means all."""
     pool: Literal["source", "language", "all"] = "source"
     """Where candidates come from: the row's source, its source in the positive's language, or all documents."""
     max_candidates: int | None = Field(None, ge=1)
