@@ -70,7 +70,8 @@ class MineConfig(Strict):
     max_score: float | None = None
     """Candidates at or above this cosine are dropped; None means no ceiling."""
     relative_margin: float | None = Field(0.95, gt=0)
-    """Candidates above positive − (1 − margin)·|positive| are dropped (NV-Retriever, arXiv 2407.15831)."""
+    """Candidates above positive − (1 − margin)·|positive| are dropped (NV-Retriever, arXiv 2407.15831). 0.95 suits a
+    strong mining model; one from scratch wanted 0.7 (`make bench-mined`)."""
     absolute_margin: float | None = None
     """Candidates above positive − margin are dropped."""
     near_copy: float | None = Field(0.8, gt=0, le=1)
