@@ -12,11 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
+from polyglossa.order import ODD, scattered
 from polyglossa.records import ID
 
 SEPARATOR = "\x1f"
-_MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
-_ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
 def joined(column: pa.Array | pa.ChunkedArray) -> pa.Array:
@@ -63,12 +62,8 @@ def shares(ids: pa.Array, seed: int, purpose: str) -> np.ndarray:
 
 
 def mixed(values: np.ndarray) -> np.ndarray:
-    """Scatter 64-bit values (the finaliser of SplitMix64)."""
-    with np.errstate(over="ignore"):
-        values = values + _ODD
-        values = (values ^ (values >> np.uint64(30))) * _MIX[0]
-        values = (values ^ (values >> np.uint64(27))) * _MIX[1]
-        return values ^ (values >> np.uint64(31))
+    """Scatter 64-bit values, 0 among them (a step of SplitMix64)."""
+    return scattered(values + ODD)
 
 
 def of_distinct(column: pa.Array | pa.ChunkedArray, rule: Callable[[str], str | None]) -> pa.Array:

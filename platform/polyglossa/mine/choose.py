@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from polyglossa.order import scattered
+
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
@@ -174,8 +176,8 @@ def fill(
         if not len(short):
             break
         place = (filled_QN[short] < 0).argmax(axis=1)
-        salt = _mix(np.array([seed + (draw << 32)], np.uint64))
-        document = (_mix(key_Q[short] ^ salt) % np.uint64(pool)).astype(np.int64)
+        salt = scattered(np.array([seed + (draw << 32)], np.uint64))
+        document = (scattered(key_Q[short] ^ salt) % np.uint64(pool)).astype(np.int64)
         taken = (filled_QN[short] == document[:, None]).any(axis=1) | contains(excluded, short * pool + document)
         filled_QN[short[~taken], place[~taken]] = document[~taken]
         new_QN[short[~taken], place[~taken]] = True
@@ -187,11 +189,3 @@ def contains(ordered: Ints, values: Ints) -> Flags:
     if not len(ordered):
         return np.zeros(values.shape, bool)
     return ordered[np.searchsorted(ordered, values).clip(max=len(ordered) - 1)] == values
-
-
-def _mix(value: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """Scramble integers: the finaliser of splitmix64."""
-    with np.errstate(over="ignore"):
-        value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return value ^ (value >> np.uint64(31))

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from polyglossa.errors import DataError
 from polyglossa.mine.choose import contains
-from polyglossa.order import reading_order
+from polyglossa.order import ODD, reading_order
 from polyglossa.recipe.mine import MineConfig
 from polyglossa.vectors import as_keys
 
@@ -226,6 +226,6 @@ def _cap(candidates: Ints, salt: npt.NDArray[np.uint64], config: MineConfig) -> 
     if config.max_candidates is None or len(candidates) <= config.max_candidates:
         return candidates
     with np.errstate(over="ignore"):
-        mixed = (salt[candidates] ^ np.uint64(config.seed)) * np.uint64(0x9E3779B97F4A7C15)
+        mixed = (salt[candidates] ^ np.uint64(config.seed)) * ODD
     order = np.argsort(mixed ^ (mixed >> np.uint64(29)), kind="stable")
     return candidates[np.sort(order[: config.max_candidates])]
