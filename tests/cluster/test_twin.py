@@ -87,8 +87,8 @@ def test_without_the_right_token_nothing_is_submitted(twin: Twin, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_a_submitted_recipe_runs_follows_its_log_and_ends_well(twin: Twin, tmp_path: Path) -> None:
-    done = submit(twin, "python", "jobs/corpus.py", RECIPE, *PROFILE, "--set", f"storage={tmp_path}")
+def test_a_submitted_recipe_runs_follows_its_log_and_ends_well(twin: Twin, small: str, tmp_path: Path) -> None:
+    done = submit(twin, "python", "jobs/corpus.py", small, *PROFILE, "--set", f"storage={tmp_path}")
     assert done.returncode == 0, done.stdout[-2000:]
     assert "succeeded" in done.stdout
     assert list(tmp_path.glob("*/artifacts/corpus/*/COMMITTED"))

@@ -11,7 +11,7 @@ from polyglossa.recipe.placement import StagePlacement
 
 
 def main(root: str, corpus_uri: str, model: str) -> None:
-    embed.CHUNK_BYTES = 128
+    embed.CHUNK_BYTES = 512
     stage._LITTLE_BYTES = 0
     prepare._ROWS_PER_TASK = 16
     corpus = open_artifact(corpus_uri)

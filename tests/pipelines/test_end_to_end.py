@@ -24,6 +24,17 @@ from s3 import loopback_s3
 
 pytestmark = pytest.mark.slow
 
+SEARCH = f"""
+extends: {ROOT / RECIPE}
+tune:
+  member: small
+  searcher: random
+  scheduler: none
+  trials: 2
+  rungs: {{first: 2}}
+  space: {{members.small.learning_rate: {{loguniform: [1.0e-4, 1.0e-2]}}}}
+"""
+
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
@@ -37,8 +48,8 @@ def twin(bucket: str) -> Iterator[Twin]:
         yield started
 
 
-def submitted(twin: Twin, bucket: str) -> None:
-    job = submit(twin, "python", "jobs/pipeline.py", RECIPE, *PROFILE, *overrides(f"{bucket}/runs"), seconds=1200)
+def submitted(twin: Twin, bucket: str, command: str = "jobs/pipeline.py", recipe: str = RECIPE) -> None:
+    job = submit(twin, "python", command, recipe, *PROFILE, *overrides(f"{bucket}/runs"), seconds=1200)
     assert job.returncode == 0, job.stdout[-4000:]
 
 
@@ -70,6 +81,20 @@ def test_a_second_submission_makes_nothing(undisturbed: str, twin: Twin, bucket:
     before = times(f"{undisturbed}/artifacts")
     submitted(twin, bucket)
     assert times(f"{undisturbed}/artifacts") == before
+
+
+def test_a_submitted_search_takes_what_the_run_made(undisturbed: str, twin: Twin, bucket: str, tmp_path: Path) -> None:
+    recipe = tmp_path / "search.yaml"
+    recipe.write_text(SEARCH)
+    before = times(f"{undisturbed}/artifacts")
+    submitted(twin, bucket, "jobs/tune.py", str(recipe))
+    after = times(f"{undisturbed}/artifacts")
+    assert {path: after[path] for path in before} == before
+    (outcome,) = (path for path in after if path.endswith("/trials.json"))
+    assert {path.removeprefix(f"{undisturbed}/artifacts/").partition("/")[0] for path in after.keys() - before} == {
+        "tune"
+    }
+    assert [trial["state"] for trial in read_json(outcome)["trials"]] == ["finished"] * 2
 
 
 def test_interrupted_runs_leave_no_half_artifact_and_no_process_and_end_the_same(
