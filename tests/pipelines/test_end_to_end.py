@@ -83,20 +83,6 @@ def test_a_second_submission_makes_nothing(undisturbed: str, twin: Twin, bucket:
     assert times(f"{undisturbed}/artifacts") == before
 
 
-def test_a_submitted_search_takes_what_the_run_made(undisturbed: str, twin: Twin, bucket: str, tmp_path: Path) -> None:
-    recipe = tmp_path / "search.yaml"
-    recipe.write_text(SEARCH)
-    before = times(f"{undisturbed}/artifacts")
-    submitted(twin, bucket, "jobs/tune.py", str(recipe))
-    after = times(f"{undisturbed}/artifacts")
-    assert {path: after[path] for path in before} == before
-    (outcome,) = (path for path in after if path.endswith("/trials.json"))
-    assert {path.removeprefix(f"{undisturbed}/artifacts/").partition("/")[0] for path in after.keys() - before} == {
-        "tune"
-    }
-    assert [trial["state"] for trial in read_json(outcome)["trials"]] == ["finished"] * 2
-
-
 def test_interrupted_runs_leave_no_half_artifact_and_no_process_and_end_the_same(
     undisturbed: str, tmp_path: Path
 ) -> None:
@@ -117,6 +103,20 @@ def test_interrupted_runs_leave_no_half_artifact_and_no_process_and_end_the_same
     assert_committed(root)
     assert keys(root) == keys(undisturbed)
     assert results(root) == results(undisturbed)
+
+
+def test_a_submitted_search_takes_what_the_run_made(undisturbed: str, twin: Twin, bucket: str, tmp_path: Path) -> None:
+    """Last of all: it adds to what the runs are compared by."""
+    recipe = tmp_path / "search.yaml"
+    recipe.write_text(SEARCH)
+    before = times(f"{undisturbed}/artifacts")
+    submitted(twin, bucket, "jobs/tune.py", str(recipe))
+    after = times(f"{undisturbed}/artifacts")
+    assert {path: after[path] for path in before} == before
+    (outcome,) = (path for path in after if path.endswith("/trials.json"))
+    made = {path.removeprefix(f"{undisturbed}/artifacts/").partition("/")[0] for path in after.keys() - before}
+    assert made == {"tune"}
+    assert [trial["state"] for trial in read_json(outcome)["trials"]] == ["finished"] * 2
 
 
 def files(root: str) -> dict[str, pafs.FileInfo]:
