@@ -61,6 +61,7 @@ def main(folder: str) -> None:
         for client in clients:
             client.join()
         after = nodes()
+    ray.shutdown()  # or what Ray has to say of the end may come after the last line
     print(json.dumps({"answered": len(answered), "failed": failed, "before": [*before], "after": [*after]}))
 
 
