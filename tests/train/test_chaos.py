@@ -71,10 +71,12 @@ def test_a_killed_worker_changes_nothing(undisturbed: Path, tmp_path: Path) -> N
 def test_a_killed_driver_is_taken_up_by_one_worker(undisturbed: Path, tmp_path: Path) -> None:
     process = start(tmp_path, 2)
     await_checkpoint(tmp_path)
-    family = psutil.Process(process.pid).children(recursive=True)
+    orphans = list(workers_of(process))
     process.kill()
     process.wait()
-    psutil.wait_procs(family, timeout=30)
+    _gone, alive = psutil.wait_procs(orphans, timeout=30)
+    assert orphans
+    assert not alive
     assert not list(tmp_path.glob("artifacts/train/*/COMMITTED"))
     found, expected = finish(tmp_path, 1), trained(undisturbed)
     start_weights = load_file(next(tmp_path.glob("artifacts/backbone/*/model/model.safetensors")))

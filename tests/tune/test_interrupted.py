@@ -2,10 +2,11 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +82,11 @@ def test_a_search_whose_driver_is_killed_ends_with_the_same_finished_trials(tmp_
     whole = finish(undisturbed)
     run = start(folder)
     wait_for_ended(folder, 2, run)
-    family = psutil.Process(run.pid).children(recursive=True)
+    orphans = list(_students(run))
     run.kill()
     run.wait()
-    psutil.wait_procs(family, timeout=60)
+    _gone, alive = psutil.wait_procs(orphans, timeout=60)
+    assert not alive
     before = journal(folder)
     assert before is not None
     done = {record.number: record for record in before.trials() if record.state != "running"}
@@ -124,16 +126,19 @@ def _kill_a_student(run: subprocess.Popen[str]) -> int:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         assert run.poll() is None, "the search ended before a student was killed"
-        for process in psutil.Process(run.pid).children(recursive=True):
-            try:
-                if "ray::Student" in "".join(process.cmdline()):
-                    os.kill(process.pid, signal.SIGKILL)
-                    process.wait(30)
-                    return process.pid
-            except psutil.NoSuchProcess:
-                continue
+        for student in _students(run):
+            student.kill()
+            student.wait(30)
+            return student.pid
         time.sleep(0.1)
     raise AssertionError("no student was seen")
+
+
+def _students(run: subprocess.Popen[str]) -> Iterator[psutil.Process]:
+    for process in psutil.Process(run.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if "ray::Student" in "".join(process.cmdline()):
+                yield process
 
 
 def test_a_population_trains_through_its_generations(tmp_path: Path) -> None:
