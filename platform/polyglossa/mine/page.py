@@ -18,12 +18,14 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { text-align: left; vertical-align: top; padding: .25rem .7rem .25rem 0; border-bottom: 1px solid var(--line); }
 th { color: var(--soft); font-weight: 500; } td.number, th.number { text-align: right; }
 td.text { overflow-wrap: anywhere; max-width: 22rem; white-space: pre-line; }
+.scroll td.text { min-width: 9rem; } .scroll th { white-space: nowrap; }
 .score { white-space: nowrap; }
 .scroll { overflow-x: auto; max-height: 28rem; } svg { display: block; max-width: 100%; }
 .positive { fill: var(--positive); color: var(--positive); }
 .negative { fill: var(--negative); color: var(--negative); }
 svg rect, svg path { opacity: .65; } td svg { margin-left: auto; }
 svg text { fill: var(--soft); font-size: 11px; } svg line { stroke: var(--line); }
+@media (max-width: 40rem) { section { padding: .6rem .8rem; } svg text { font-size: 20px; } }
 """
 _WIDTH, _HEIGHT = 720, 150
 _CELL_WIDTH, _CELL_HEIGHT = 150, 22
