@@ -18,6 +18,7 @@ from rich.text import Text
 
 _SHOW_AFTER_SECONDS = 2.0
 _PLAIN_EVERY_SECONDS = 30.0
+_WHOLE_RATE = 10.0
 _console: Console | None = None
 _thread = threading.local()
 
@@ -30,12 +31,15 @@ class Bar:
         self.done = 0.0
         self.text = ""
         self.started = time.monotonic()
+        self._first: tuple[float, float] | None = None
         self._lock = threading.Lock()
 
     def advance(self, amount: float = 1) -> None:
         """Count work as done, in the bar's unit."""
         with self._lock:
             self.done += amount
+            if self._first is None:
+                self._first = (time.monotonic(), self.done)
 
     def note(self, text: str) -> None:
         """Show a short text behind the bar (the loss, a source's name)."""
@@ -44,13 +48,23 @@ class Bar:
     def line(self) -> str:
         """The bar as one line of text."""
         seconds = time.monotonic() - self.started
-        rate = self.done / seconds if seconds else 0.0
+        rate = self._rate()
         if not self.total:
             return f"  {self.name:<26} {self.done:>10,.0f} {self.unit}  {seconds:5.0f} s  {self.text}"
         share = min(1.0, self.done / self.total)
         filled = "━" * round(24 * share)
-        left = f"{(self.total - self.done) / rate:4.0f} s left" if rate > 0 and share < 1 else "          "
-        return f"  {self.name:<26} {filled:<24} {share:4.0%} {rate:>9,.0f} {self.unit}/s  {left}  {self.text}"
+        speed = f"{rate:,.0f}" if rate >= _WHOLE_RATE else f"{rate:.1f}"
+        pace = f"{speed:>9} {self.unit}/s" if rate > 0 else ""
+        left = f"{(self.total - self.done) / rate:4.0f} s left" if rate > 0 and share < 1 else ""
+        return f"  {self.name:<26} {filled:<24} {share:4.0%} {pace:<{12 + len(self.unit)}}  {left:<11}  {self.text}"
+
+    def _rate(self) -> float:
+        """Work a second since the first piece: before it is the start, or what an earlier run had done."""
+        with self._lock:
+            since, before = self._first or (self.started, 0.0)
+            done = self.done - before
+        seconds = time.monotonic() - since
+        return done / seconds if seconds else 0.0
 
     def __rich__(self) -> Text:
         if time.monotonic() - self.started < _SHOW_AFTER_SECONDS:

@@ -118,11 +118,12 @@ def _say_done(name: str, done: Artifact, *, reused: bool) -> None:
 
 
 def _figures(counts: Mapping[str, Any], seconds: float) -> list[str]:
-    """Say a stage's first figures, the very first with its rate; nothing is said of what is zero."""
+    """Say a stage's first figures, the very first with its rate from one a second; nothing of what is zero."""
     said: list[str] = []
     for figure, value in counts.items():
         if isinstance(value, int | float) and value:
             amount = f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
-            rate = f" ({value / seconds:,.0f}/s)" if isinstance(value, int) and seconds and not said else ""
+            counted = isinstance(value, int) and not said and value >= seconds > 0
+            rate = f" ({value / seconds:,.0f}/s)" if counted else ""
             said.append(f"{amount} {figure.replace('_', ' ')}{rate}")
     return said[:_SAID_FIGURES]
