@@ -4,7 +4,7 @@
 the recipe as it is on new seeds. `stopping` runs as many random trials to their ends and then puts their reports before
 ASHA in the order in which they came: what it would have stopped, and how near its best comes to the best of all.
 What is made before the search (corpus to teacher store) is not timed. A part that is cut short goes on where it was
-when it is started again. The last line is one JSON object.
+when it is started again. Other libraries write to `logs/bench-tune.log` of the run. The last line is one JSON object.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from polyglossa import progress
 from polyglossa.artifact import Artifact
 from polyglossa.folders import absolute
 from polyglossa.pipelines.command import load_profile
@@ -73,7 +74,7 @@ def searched(recipe: Path, overrides: list[str], profile: Profile) -> tuple[Arti
     loaded = load_recipe(recipe, overrides)
     nodes, root = search_nodes(loaded), absolute(loaded.root)
     work = partial(run_nodes, profile=profile)
-    with ray_session(profile):
+    with progress.console(loaded.logs / "bench-tune.log"), ray_session(profile):
         walk(nodes[:-1], root, work)
         began = time.monotonic()
         found = walk(nodes, root, work)["tune"]
