@@ -114,7 +114,7 @@ function parallel() {
   $("parallel").replaceChildren(svg);
   $("ramp").replaceChildren(make("span", {}, digits(worst, 3)),
     ...[0, 0.25, 0.5, 0.75, 1].map((part) => make("i", { style: `background:${colour(worst + part * (finest - worst))}` })),
-    make("span", {}, `${digits(finest, 3)}   dashed: stopped early`));
+    make("span", {}, `${digits(finest, 3)} · dashed: stopped early`));
 }
 
 function importance() {
