@@ -16,9 +16,8 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 h1, h2, h3 { line-height: 1.2; } h3 { margin-bottom: .3rem; } p { color: var(--soft); margin: .3rem 0; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; vertical-align: top; padding: .25rem .7rem .25rem 0; border-bottom: 1px solid var(--line); }
-th { color: var(--soft); font-weight: 500; } td.number, th.number { text-align: right; }
-td.text { overflow-wrap: anywhere; max-width: 22rem; white-space: pre-line; }
-.scroll td.text { min-width: 9rem; } .scroll th { white-space: nowrap; }
+th { color: var(--soft); font-weight: 500; white-space: nowrap; } td.number, th.number { text-align: right; }
+td.text { overflow-wrap: anywhere; min-width: 9rem; max-width: 22rem; white-space: pre-line; }
 .score { white-space: nowrap; }
 .scroll { overflow-x: auto; max-height: 28rem; } svg { display: block; max-width: 100%; }
 .positive { fill: var(--positive); color: var(--positive); }
