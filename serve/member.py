@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from ray import serve
 
-from polyglossa.engine.attention import attention_slots
 from polyglossa.folders import kept_folder
 from polyglossa.model.encoder import Encoder
+from polyglossa.model.packed_attention import attention_slots
+from polyglossa.model.passes import cut_passes
 from polyglossa.recipe.load import validate
 from serve.batch import Reply
-from serve.passes import cut_passes, embed_packed, use_packed_attention
 from serve.settings import MemberSettings
 from serve.tokens import tokenizer_digest
 
@@ -45,7 +45,6 @@ class Member:
             device="cuda" if self._settings.gpus else "cpu",
             max_tokens=self._settings.max_tokens,
         )
-        use_packed_attention(self._encoder.backbone)
         self._tokenizer = tokenizer_digest(path)
         self._replica = serve.get_replica_context().replica_id.unique_id
         # The first forward pass allocates; no request should pay for it.
@@ -83,7 +82,7 @@ class Member:
     def _states(self, texts: list[list[int]]) -> np.ndarray:
         """Embed one pass; where it fails, each text alone, so that a bad one costs itself (its row is NaN)."""
         try:
-            state_BD: np.ndarray = embed_packed(self._encoder.backbone, texts).numpy()
+            state_BD: np.ndarray = self._encoder.states(texts, chunk_tokens=sum(map(len, texts))).numpy()
         except Exception:
             _log.exception("a pass over %d texts failed", len(texts))
             if len(texts) == 1:

@@ -1,18 +1,18 @@
-"""From texts to token ids in the ingress, without torch: the same tokenizer file and limits that the encoder reads.
+"""From texts to token ids in the ingress: the same tokenizer and limits that the encoder reads.
 
 Counts come with the ids, so batching, limits and usage never count a text twice.
 """
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from tokenizers import Tokenizer
 
+from polyglossa.errors import DataError
+from polyglossa.model.directory import describe_directory, load_directory_tokenizer
 from serve.problems import Problem
 
 Keep = Literal["start", "end", "all"]
@@ -27,6 +27,8 @@ class ModelCard:
     vocabulary: int
     max_tokens: int
     prompts: dict[str, str]
+    default_prompt: str | None
+    """Name of the prompt of texts for which none is named."""
     widths: tuple[int, ...]
 
 
@@ -36,17 +38,19 @@ def read_card(path: str, max_tokens: int | None) -> ModelCard:
     Args:
         path: local model directory.
         max_tokens: a lower limit on texts than the model's own; None keeps that.
+
+    Raises:
+        DataError: nothing usable is there, or something of it is not known.
     """
-    root = Path(path)
-    config = _read(root / "config.json")
-    limits = [config["max_position_embeddings"], _read(root / "tokenizer_config.json").get("model_max_length")]
-    prompts = _read(root / "config_sentence_transformers.json").get("prompts") or {}
+    description, config = describe_directory(path)
+    tokenizer = load_directory_tokenizer(path, max_tokens=max_tokens)
     return ModelCard(
-        width=config["hidden_size"],
-        vocabulary=config["vocab_size"],
-        max_tokens=int(min(limit for limit in [*limits, max_tokens] if limit)),
-        prompts=dict(prompts),
-        widths=tuple(config.get("matryoshka_dimensions") or (config["hidden_size"],)),
+        width=description.width,
+        vocabulary=int(config.vocab_size),
+        max_tokens=min(tokenizer.model_max_length, description.longest),
+        prompts=dict(description.prompts),
+        default_prompt=description.default_prompt,
+        widths=tuple(getattr(config, "matryoshka_dimensions", None) or (description.width,)),
     )
 
 
@@ -57,35 +61,37 @@ class Tokens:
         self.max_tokens = card.max_tokens
         self.digest = tokenizer_digest(path)
         """A replica with another one is of another version: it would misread these ids."""
-        self._tokenizer = Tokenizer.from_file(str(Path(path) / "tokenizer.json"))
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        self.eos = self._tokenizer.encode("").ids[-1]
+        self._tokenizer = load_directory_tokenizer(path).backend_tokenizer
+        special = self._tokenizer.encode("a").special_tokens_mask
+        ids = np.array(self._tokenizer.encode("a").ids, np.int32)
+        own = [place for place, flag in enumerate(special) if not flag] or [len(ids)]
+        self._before, self._behind = ids[: own[0]], ids[own[-1] + 1 :]
+        if card.max_tokens <= len(self._before) + len(self._behind):
+            raise DataError(f"{path}: reads {card.max_tokens} tokens, which leaves none for the text.")
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Tokenise rendered texts, uncut; EOS last. Returns int32 arrays."""
+        """Tokenise rendered texts, uncut, special tokens included. Returns int32 arrays."""
         return [np.array(encoding.ids, np.int32) for encoding in self._tokenizer.encode_batch_fast(list(texts))]
 
     def fit(self, ids: np.ndarray, keep: Keep) -> np.ndarray:
-        """Cut a text to `max_tokens`, EOS still last.
+        """Cut a text to `max_tokens`, its special tokens still at their ends; ids that lack them are given them.
 
         Raises:
             Problem: 413, the text is too long and all of it is to be kept.
         """
-        body = ids[:-1] if ids.size and ids[-1] == self.eos else ids
-        room = self.max_tokens - 1
+        first, last = len(self._before), len(self._behind)
+        body = ids[first:] if first and np.array_equal(ids[:first], self._before) else ids
+        body = body[: len(body) - last] if last and np.array_equal(body[len(body) - last :], self._behind) else body
+        room = self.max_tokens - first - last
         if body.size > room:
             if keep == "all":
-                message = f"A text has {body.size + 1} tokens; this model reads {self.max_tokens}. Allow truncation."
+                total = body.size + first + last
+                message = f"A text has {total} tokens; this model reads {self.max_tokens}. Allow truncation."
                 raise Problem(413, "text_too_long", message)
             body = body[:room] if keep == "start" else body[body.size - room :]
-        return np.append(body, np.int32(self.eos))
+        return np.concatenate([self._before, body, self._behind]).astype(np.int32)
 
 
 def tokenizer_digest(path: str) -> str:
     """Hash a model directory's tokenizer file."""
     return hashlib.blake2b((Path(path) / "tokenizer.json").read_bytes(), digest_size=16).hexdigest()
-
-
-def _read(file: Path) -> dict[str, Any]:
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}

@@ -69,6 +69,7 @@ def bench(folder: Path) -> dict[str, float]:
 def write_model(folder: Path, shape: dict[str, int]) -> int:
     """Write an untrained model; returns its parameters without the table."""
     from polyglossa.model.directory import build_model, save_model_directory
+    from polyglossa.model.forward import TextModel
     from polyglossa.model.tokenizer import train_tokenizer
 
     tokenizer = train_tokenizer(["a"], vocabulary=300, max_tokens=LONGEST)
@@ -81,7 +82,7 @@ def write_model(folder: Path, shape: dict[str, int]) -> int:
         seed=0,
     )
     widths = (shape["hidden"],)
-    save_model_directory(str(folder), backbone, tokenizer, max_tokens=LONGEST, prompts={}, matryoshka_widths=widths)
+    save_model_directory(str(folder), TextModel.of(backbone), tokenizer, max_tokens=LONGEST, matryoshka_widths=widths)
     return sum(parameter.numel() for parameter in backbone.layers.parameters())
 
 
@@ -152,14 +153,14 @@ class _Run:
         from polyglossa.engine.live import LiveTeachers
         from polyglossa.engine.objective import build_objective
         from polyglossa.engine.step import Budget
-        from polyglossa.model.directory import load_backbone
+        from polyglossa.model.directory import load_model
         from polyglossa.recipe.train import StageConfig
 
         self.stage = StageConfig(
             global_batch=BATCH, steps=ROUNDS * STEPS, max_tokens=LONGEST, learning_rate=1e-6, dtype="float32"
         )
         settings = OptimizerSettings(betas=(0.9, 0.98), epsilon=1e-8, weight_decay=0.01, clip=1.0)
-        embedder = Embedder(load_backbone(str(self.folder / "s")), dtype=self.stage.dtype)
+        embedder = Embedder(load_model(str(self.folder / "s")), dtype=self.stage.dtype)
         self.backend = PlainBackend(embedder, settings=settings)
         self.budget = Budget(self.stage.chunk_tokens, 1 << 20)
         self.objective: Any = build_objective(

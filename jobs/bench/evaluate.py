@@ -24,6 +24,7 @@ from polyglossa.artifact import Draft
 from polyglossa.evaluate.run import judge_model, start_actors, stop_actors
 from polyglossa.evaluate.spec import ModelSpec
 from polyglossa.model.directory import build_model, save_model_directory
+from polyglossa.model.forward import TextModel
 from polyglossa.model.tokenizer import train_tokenizer
 from polyglossa.pipelines.session import local_ray
 from polyglossa.recipe.evaluate import BitextTask, ClassificationTask, EvaluateConfig, LocalTask, RetrievalTask
@@ -93,7 +94,7 @@ def small_model(data: Path, path: Path) -> ModelSpec:
         padding=int(tokenizer.pad_token_id),
         seed=0,
     )
-    save_model_directory(str(path), backbone, tokenizer, max_tokens=256, prompts={}, matryoshka_widths=[128])
+    save_model_directory(str(path), TextModel.of(backbone), tokenizer, max_tokens=256, matryoshka_widths=[128])
     return ModelSpec("bench/small", "0", str(path))
 
 

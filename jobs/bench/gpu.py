@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import Qwen3Config, Qwen3Model
 
 from polyglossa.engine.embedder import Embedder
+from polyglossa.model.forward import TextModel
 from polyglossa.model.pooling import embed_chunk, pad_chunk
 
 VOCABULARY, LONGEST, WARM, TIMED = 151_936, 1024, 3, 10
@@ -62,7 +63,7 @@ def measure(name: str, tokens: int) -> dict[str, float]:
 
     reference = padded().detach()
     padded_rate = _rate(padded, sum(lengths))
-    embedder = Embedder(backbone, dtype="bfloat16")
+    embedder = Embedder(TextModel.of(backbone), dtype="bfloat16")
     packed_rate = _rate(lambda: embedder(packed_tokens, lengths, 0), sum(lengths))
     states = embedder(packed_tokens, lengths, 0).detach()
     return {

@@ -81,6 +81,7 @@ def prepare(folder: str, pairs: str) -> dict[str, Any]:
 
     from polyglossa.artifact import ArtifactKey, Draft, produce
     from polyglossa.model.directory import build_model, save_model_directory
+    from polyglossa.model.forward import TextModel
     from polyglossa.model.tokenizer import train_tokenizer
     from polyglossa.records import DOCUMENT, PAIR, row_id, text_id
 
@@ -113,7 +114,7 @@ def prepare(folder: str, pairs: str) -> dict[str, Any]:
         eos=tokenizer.eos_token_id, padding=tokenizer.pad_token_id, seed=0,
     )  # fmt: skip
     model = str(Path(folder, "model"))
-    save_model_directory(model, backbone, tokenizer, max_tokens=MAX_TOKENS, prompts={}, matryoshka_widths=(192,))
+    save_model_directory(model, TextModel.of(backbone), tokenizer, max_tokens=MAX_TOKENS, matryoshka_widths=(192,))
     return {"pairs": len(table)}
 
 

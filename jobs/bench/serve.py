@@ -177,6 +177,7 @@ def make_texts(count: int) -> list[str]:
 def make_model(path: Path, texts: list[str]) -> str:
     """Write a Qwen3 model of the quickstart's shape with random weights: what it costs does not depend on them."""
     from polyglossa.model.directory import build_model, save_model_directory
+    from polyglossa.model.forward import TextModel
     from polyglossa.model.tokenizer import train_tokenizer
 
     tokenizer = train_tokenizer(texts, vocabulary=8192, max_tokens=512)
@@ -184,7 +185,7 @@ def make_model(path: Path, texts: list[str]) -> str:
         hidden=256, mlp=512, layers=4, heads=4, kv_heads=2, head_dim=64, vocabulary=8192, max_tokens=512,
         eos=tokenizer.eos_token_id, padding=tokenizer.pad_token_id, seed=0,
     )  # fmt: skip
-    save_model_directory(str(path), backbone, tokenizer, max_tokens=512, prompts={}, matryoshka_widths=[64, 128, 256])
+    save_model_directory(str(path), TextModel.of(backbone), tokenizer, max_tokens=512, matryoshka_widths=[64, 128, 256])
     return str(path)
 
 

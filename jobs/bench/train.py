@@ -148,12 +148,12 @@ def ours(folder: Path, steps: Steps, *, resident_tokens: int = 1 << 20) -> Figur
     from polyglossa.engine.objective import build_objective
     from polyglossa.engine.step import Budget
     from polyglossa.engine.stream import FeedSpec, local_batches
-    from polyglossa.model.directory import load_backbone
+    from polyglossa.model.directory import load_model
     from polyglossa.recipe.train import StageConfig
 
     stage = StageConfig.model_validate(STAGE | {"global_batch": steps.batch, "steps": steps.stop}).model_dump()
     settings = OptimizerSettings(betas=(0.9, 0.98), epsilon=1e-8, weight_decay=0.01, clip=1.0)
-    embedder = Embedder(load_backbone(str(folder / "model")), dtype=stage["dtype"])
+    embedder = Embedder(load_model(str(folder / "model")), dtype=stage["dtype"])
     backend = _Measured(PlainBackend(embedder, settings=settings))
     records: list[StepRecord] = []
 

@@ -12,11 +12,11 @@ from train_shared import LONGEST, TEMPERATURE, Steps
 
 def padded(folder: Path, steps: Steps) -> dict[str, float]:
     """(a) One padded tensor for the queries and one for the passages, with an attention mask."""
-    from polyglossa.model.directory import load_backbone
+    from polyglossa.model.directory import load_model
     from polyglossa.model.tokenizer import load_tokenizer
 
     rows = json.loads((folder / "rows.json").read_text())
-    backbone, tokenizer = load_backbone(str(folder / "model")).train(), load_tokenizer(str(folder / "model"))
+    backbone, tokenizer = load_model(str(folder / "model")).backbone.train(), load_tokenizer(str(folder / "model"))
     optimizer = torch.optim.AdamW(backbone.parameters(), lr=1e-4, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
 
     def embed(texts: list[str]) -> torch.Tensor:

@@ -35,6 +35,7 @@ class Steps:
 def prepare(source: Path, folder: Path, count: int) -> None:
     """Write `count` rows, a tokenizer trained on them, a model of 7 M parameters and the pack that the engine reads."""
     from polyglossa.model.directory import build_model, save_model_directory
+    from polyglossa.model.forward import TextModel
     from polyglossa.model.tokenizer import train_tokenizer
 
     rows = _rows(source, count)
@@ -53,7 +54,7 @@ def prepare(source: Path, folder: Path, count: int) -> None:
         seed=0,
     )
     save_model_directory(
-        str(folder / "model"), backbone, tokenizer, max_tokens=LONGEST, prompts={}, matryoshka_widths=(256,)
+        str(folder / "model"), TextModel.of(backbone), tokenizer, max_tokens=LONGEST, matryoshka_widths=(256,)
     )
     (folder / "rows.json").write_text(json.dumps(rows, ensure_ascii=False))
     _write_pack(folder / "pack", rows, tokenizer)

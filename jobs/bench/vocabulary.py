@@ -123,6 +123,7 @@ def write_backbone(draft: Draft, files: list[Path], corpus: Artifact, tokens: in
     """Train the broad tokenizer and write an untrained model with its table."""
     from polyglossa.backbone.texts import training_texts
     from polyglossa.model.directory import build_model, save_model_directory
+    from polyglossa.model.forward import TextModel
     from polyglossa.model.tokenizer import train_tokenizer
 
     def texts() -> Iterator[str]:
@@ -137,7 +138,7 @@ def write_backbone(draft: Draft, files: list[Path], corpus: Artifact, tokens: in
     backbone = build_model(**SHAPE, vocabulary=len(tokenizer), max_tokens=max_tokens, seed=0, **ids)
     folder = draft.at("model")
     widths = (SHAPE["hidden"],)
-    save_model_directory(folder, backbone, tokenizer, max_tokens=max_tokens, prompts={}, matryoshka_widths=widths)
+    save_model_directory(folder, TextModel.of(backbone), tokenizer, max_tokens=max_tokens, matryoshka_widths=widths)
     draft.count(parameters=sum(value.numel() for value in backbone.parameters()), tokens=len(tokenizer))
 
 

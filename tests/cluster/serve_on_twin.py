@@ -20,6 +20,7 @@ from ray.util.state import list_actors
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from polyglossa.model.directory import build_model, save_model_directory
+from polyglossa.model.forward import TextModel
 from polyglossa.model.tokenizer import train_tokenizer
 from polyglossa.ports import free_ports
 from serve.running import running
@@ -72,7 +73,7 @@ def make_model(folder: str) -> str:
         hidden=32, mlp=64, layers=2, heads=4, kv_heads=2, head_dim=8, vocabulary=400, max_tokens=64,
         eos=tokenizer.eos_token_id, padding=tokenizer.pad_token_id, seed=1,
     )  # fmt: skip
-    save_model_directory(folder, backbone, tokenizer, max_tokens=64, prompts={}, matryoshka_widths=(32,))
+    save_model_directory(folder, TextModel.of(backbone), tokenizer, max_tokens=64, matryoshka_widths=(32,))
     return folder
 
 

@@ -17,8 +17,9 @@ from polyglossa.engine.objective import Taught, build_objective
 from polyglossa.engine.step import Budget, gathered_states
 from polyglossa.engine.stream import FeedSpec, local_batches
 from polyglossa.errors import ArtifactError, DataError
-from polyglossa.model.directory import load_backbone
+from polyglossa.model.directory import load_model
 from polyglossa.model.encoder import Encoder
+from polyglossa.model.forward import TextModel
 from polyglossa.train.teachers import check_live, check_store
 from train.toys import make_model, make_pack, stage
 
@@ -31,7 +32,7 @@ def batch_of(pack: Artifact, *stores: TeacherStore) -> RankBatch:
 
 
 def loss_of(student: Artifact, batch: RankBatch, *teachers: Taught) -> float:
-    embedder = Embedder(load_backbone(student.at("model")), dtype="float32")
+    embedder = Embedder(load_model(student.at("model")), dtype="float32")
     state_TD = gathered_states(lambda chunks: embedder(*inputs_of(chunks)), batch, BUDGET)
     objective = build_objective(
         STAGE.objective.model_dump(), width=32, distillation_weight=1.0, teachers=teachers or ()
@@ -69,7 +70,7 @@ def test_a_narrower_teacher_is_compared_through_the_projection(
     student: Artifact, narrow: Artifact, pack: Artifact, make_store: MakeStore
 ) -> None:
     batch = batch_of(pack, TeacherStore(make_store(narrow, pack).uri))
-    embedder = Embedder(load_backbone(student.at("model")), dtype="float32", projections=[16])
+    embedder = Embedder(load_model(student.at("model")), dtype="float32", projections=[16])
     table_TF = torch.cat([embedder(*inputs_of([chunk])) for chunk in batch.chunks])
     assert table_TF.shape == (batch.texts, 32 + 16)
     objective = build_objective(
@@ -145,7 +146,7 @@ def test_a_live_teacher_of_another_tokenizer_is_refused(student: Artifact, teach
     shape = {"hidden": 32, "mlp": 16, "layers": 1, "heads": 2, "kv_heads": 1, "head_dim": 8}
     model = build_model(**shape, vocabulary=290, max_tokens=32, seed=0, **ids)
     folder = str(tmp_path / "model")
-    save_model_directory(folder, model, tokenizer, max_tokens=32, prompts={}, matryoshka_widths=(32,))
+    save_model_directory(folder, TextModel.of(model), tokenizer, max_tokens=32, matryoshka_widths=(32,))
     other = Artifact(str(tmp_path), {})
     with pytest.raises(DataError, match=r"another tokenizer than the student.*teacher_states: stored"):
         check_live([other], {"model": student})

@@ -9,7 +9,7 @@ from distill.conftest import MakeStore
 from polyglossa.artifact import Artifact, ArtifactKey, produce
 from polyglossa.errors import DataError
 from polyglossa.merge import run as merge
-from polyglossa.model.directory import load_backbone
+from polyglossa.model.directory import load_model
 from polyglossa.recipe.placement import TrainPlacement
 from polyglossa.recipe.train import TrainConfig
 from polyglossa.train import run as train
@@ -33,7 +33,7 @@ def test_a_live_teacher_trains_the_same_student_as_its_store(
         {**inputs, "teacher": make_store(teacher, pack, stored="float32")},
     )
     live = trained(tmp_path, TrainConfig.of(stage(), distil=True, live=True), {**inputs, "teacher": teacher})
-    states = [load_backbone(model.at("model")).state_dict() for model in (stored, live)]
+    states = [load_model(model.at("model")).backbone.state_dict() for model in (stored, live)]
     for name, tensor in states[0].items():
         torch.testing.assert_close(tensor, states[1][name], rtol=1e-3, atol=1e-5)
 
@@ -47,8 +47,8 @@ def test_a_narrower_teacher_needs_a_projection_that_stays_out_of_the_model(
     ):
         trained(tmp_path, TrainConfig.of(stage(), distil=True), inputs)
     model = trained(tmp_path, TrainConfig.of(stage(), distil=True, projection=True), inputs)
-    backbone = load_backbone(model.at("model"))
-    assert set(backbone.state_dict()) == set(load_backbone(student.at("model")).state_dict())
+    backbone = load_model(model.at("model")).backbone
+    assert set(backbone.state_dict()) == set(load_model(student.at("model")).backbone.state_dict())
 
 
 def test_late_checkpoints_become_models_that_merge(tmp_path: Path, student: Artifact, pack: Artifact) -> None:
@@ -57,7 +57,7 @@ def test_late_checkpoints_become_models_that_merge(tmp_path: Path, student: Arti
     assert model.counts["late_steps"] == [2, 4]
     folders = merge._models_of(model, late=True)
     assert [folder.removeprefix(model.uri) for folder in folders] == ["/late/2", "/late/4", "/model"]
-    weights = [load_backbone(folder).state_dict()["norm.weight"] for folder in folders]
+    weights = [load_model(folder).backbone.state_dict()["norm.weight"] for folder in folders]
     assert not torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[1], weights[2])
     assert merge._models_of(model, late=False) == [model.at("model")]

@@ -13,7 +13,7 @@ from polyglossa.engine.loop import StepRecord, run_loop
 from polyglossa.engine.objective import build_objective
 from polyglossa.engine.step import Budget
 from polyglossa.engine.stream import FeedSpec, local_batches
-from polyglossa.model.directory import load_backbone
+from polyglossa.model.directory import load_model
 from train.toys import make_model, make_pack, stage
 
 STORED = Path(__file__).with_name("curve.json")
@@ -41,7 +41,7 @@ def losses(root: str) -> list[float]:
     options = stage(steps=STEPS).model_dump(mode="json")
     keep = Keep()
     run_loop(
-        PlainBackend(Embedder(load_backbone(make_model(root).at("model")), dtype="float32"), settings=settings()),
+        PlainBackend(Embedder(load_model(make_model(root).at("model")), dtype="float32"), settings=settings()),
         local_batches(FeedSpec.of_stage(options, make_pack(root).uri)),
         build_objective(options["objective"], width=32),
         rate=lambda step: 3e-4,

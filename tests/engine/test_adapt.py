@@ -8,6 +8,7 @@ from engine.worlds import WIDTH, make_batch, make_model
 from polyglossa.engine.adapt import adapt, choose_table_rank, restore
 from polyglossa.engine.embedder import Embedder
 from polyglossa.engine.objective import build_objective
+from polyglossa.model.forward import TextModel
 from polyglossa.recipe.train import ObjectiveConfig, StageConfig
 
 
@@ -33,11 +34,12 @@ def test_a_low_rank_table_is_folded_into_a_plain_one_with_the_same_embeddings() 
 
 def test_the_state_of_an_exit_is_that_of_the_model_cut_there() -> None:
     lengths, tokens = [5, 3], torch.arange(8)
-    states = Embedder(make_model(), dtype="float64", exits=(1,))(tokens, lengths, 0)
+    states = Embedder(TextModel.of(make_model()), dtype="float64", exits=(1,))(tokens, lengths, 0)
     shallow = make_model().double()
     shallow.layers = shallow.layers[:1]
-    cut = Embedder(shallow, dtype="float64")(tokens, lengths, 0)
-    whole = Embedder(make_model(), dtype="float64")(tokens, lengths, 0)
+    shallow.config.num_hidden_layers, shallow.config.layer_types = 1, shallow.config.layer_types[:1]
+    cut = Embedder(TextModel.of(shallow), dtype="float64")(tokens, lengths, 0)
+    whole = Embedder(TextModel.of(make_model()), dtype="float64")(tokens, lengths, 0)
     torch.testing.assert_close(states, torch.cat([cut, whole], dim=1))
 
 

@@ -6,13 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.worlds import VOCABULARY, make_model
-from polyglossa.engine.attention import attention_slots, runs_of
 from polyglossa.engine.embedder import Embedder
+from polyglossa.model.forward import TextModel
+from polyglossa.model.packed_attention import attention_slots, runs_of
 
 
 @pytest.mark.parametrize("lengths", [[3], [4, 4, 4], [9, 8, 8, 1], [2, 30, 7], [600, 5, 5], [520, 515]])
 def test_packed_texts_embed_as_they_do_alone(lengths: list[int]) -> None:
-    alone, embedder = make_model().double(), Embedder(make_model(), dtype="float64")
+    alone, embedder = make_model().double(), Embedder(TextModel.of(make_model()), dtype="float64")
     texts = [torch.randint(0, VOCABULARY, (length,)) for length in lengths]
     found = embedder(torch.cat(texts), lengths, seed=0)
     expected = torch.stack([alone(input_ids=text[None], use_cache=False).last_hidden_state[0, -1] for text in texts])
@@ -35,7 +36,7 @@ def test_runs_hold_every_text_once_and_pad_little(lengths: list[int]) -> None:
 
 
 def test_dropout_is_drawn_from_the_seed() -> None:
-    embedder = Embedder(make_model(dropout=0.5), dtype="float32")
+    embedder = Embedder(TextModel.of(make_model(dropout=0.5)), dtype="float32")
     tokens = torch.arange(10)
     one, again, other = embedder(tokens, [6, 4], 1), embedder(tokens, [6, 4], 1), embedder(tokens, [6, 4], 2)
     assert torch.equal(one, again)
@@ -46,6 +47,6 @@ def test_dropout_is_drawn_from_the_seed() -> None:
 def test_the_gpu_kernel_gives_the_padded_states_to_bf16_tolerance() -> None:
     lengths = [700, 64, 64, 9, 1]
     texts = [torch.randint(0, VOCABULARY, (length,)) for length in lengths]
-    exact = Embedder(make_model(), dtype="float32").cuda()(torch.cat(texts).cuda(), lengths, 0)
-    packed = Embedder(make_model(), dtype="bfloat16").cuda()(torch.cat(texts).cuda(), lengths, 0)
+    exact = Embedder(TextModel.of(make_model()), dtype="float32").cuda()(torch.cat(texts).cuda(), lengths, 0)
+    packed = Embedder(TextModel.of(make_model()), dtype="bfloat16").cuda()(torch.cat(texts).cuda(), lengths, 0)
     assert float(torch.nn.functional.cosine_similarity(packed, exact).min()) > 0.999

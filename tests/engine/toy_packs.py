@@ -42,6 +42,7 @@ def write_pack(folder: Path, sources: Sequence[ToySource], *, bundle_rows: int =
         in_batch = source.task in ("retrieval", "bitext")
         entry: dict[str, Any] = {"name": source.name, "task": source.task, "in_batch": in_batch}
         entry |= {"examples": source.rows, "negatives": source.rows * source.negatives}
+        entry |= {"instructions": {}, "document_instructions": {}}
         for part, rows in (("bundles", source.rows), ("validation", source.validation)):
             path, sizes = f"{part}/{source.name}.parquet", []
             tables = [

@@ -25,6 +25,7 @@ from polyglossa.engine.embedder import Embedder
 from polyglossa.engine.layout import DUMMY, chunk_texts, deal
 from polyglossa.engine.objective import build_objective
 from polyglossa.engine.step import Budget, run_step, run_validation
+from polyglossa.model.forward import TextModel
 from polyglossa.recipe.train import ObjectiveConfig
 
 WIDTH, VOCABULARY, EXAMPLES, NEGATIVES = 35, 97, 10, 3
@@ -122,7 +123,7 @@ def _chunk(number: int, chunks: Any, tokens: Sequence[Any], seed: int) -> Chunk:
 def make_backend(case: Case) -> Any:
     options = ObjectiveConfig.model_validate_json(case.objective)
     start = options.temperature if options.learned_temperature else None
-    embedder = Embedder(make_model(case.dropout), dtype=case.dtype, temperature=start)
+    embedder = Embedder(TextModel.of(make_model(case.dropout)), dtype=case.dtype, temperature=start)
     if case.backend == "plain":
         return PlainBackend(embedder, settings=settings())
     from polyglossa.engine.deepspeed import DeepSpeedBackend

@@ -9,6 +9,7 @@ import pytest
 
 from polyglossa.artifact import Artifact, ArtifactKey, Draft, produce
 from polyglossa.model.directory import build_model, save_model_directory
+from polyglossa.model.forward import TextModel
 from polyglossa.model.tokenizer import train_tokenizer
 
 LANGUAGES = {"deu": "Latn", "fra": "Latn", "ell": "Grek", "uzb_Cyrl": "Cyrl", "zho": "Hans"}
@@ -40,10 +41,8 @@ def model(store: str) -> Artifact:
             hidden=32, mlp=64, layers=2, heads=4, kv_heads=2, head_dim=8, vocabulary=500, max_tokens=160,
             eos=tokenizer.eos_token_id, padding=tokenizer.pad_token_id, seed=1,
         )  # fmt: skip
-        save_model_directory(
-            draft.uri + "/model", backbone, tokenizer, max_tokens=160,
-            prompts={"query": "Instruct: Find it.\nQuery: ", "document": ""}, matryoshka_widths=[8, 16, 32],
-        )  # fmt: skip
+        model = TextModel.of(backbone, prompts={"query": "Instruct: Find it.\nQuery: ", "document": ""})
+        save_model_directory(draft.uri + "/model", model, tokenizer, max_tokens=160, matryoshka_widths=[8, 16, 32])
 
     return produce(store, ArtifactKey("train", "tiny", 1, {}), make)
 

@@ -12,12 +12,11 @@ from polyglossa.artifact import Artifact
 from polyglossa.evaluate.heldout import HeldoutSet, read_heldout
 from polyglossa.evaluate.instructions import prompts_for
 from polyglossa.evaluate.plan import Share
-from polyglossa.evaluate.prefix import embed_texts, shared_beginnings
 from polyglossa.evaluate.search_task import SearchTask
 from polyglossa.evaluate.spec import ModelSpec
 from polyglossa.evaluate.verdict import Verdict
 from polyglossa.evaluate.worker import Worker
-from polyglossa.model.encoder import Encoder, render
+from polyglossa.model.encoder import render
 
 
 @pytest.fixture(scope="module")
@@ -83,25 +82,6 @@ def test_second_mean_leaves_out_names_equal_to_the_english_one(worker: Worker, c
         hits, hits_distinct = row["hit_rate_at_1"] * 40, row["hit_rate_at_1_distinct"] * 32
         # Untrained and uninstructed, a name finds itself: the 8 equal ones are all hits.
         assert hits - hits_distinct == pytest.approx(8, abs=0.01)
-
-
-def test_shared_beginnings_change_no_state(model: Artifact, corpus: Artifact) -> None:
-    texts = read_heldout(corpus, "cldr").texts(instructed=True)
-    encoder = Encoder.load(model.at("model"))
-    plain = encoder.states(encoder.tokenize(texts))
-    assert (embed_texts(encoder, texts) - plain).abs().max() < 1e-5
-
-
-def test_a_beginning_is_shared_as_far_as_all_texts_agree() -> None:
-    beginning = list(range(10, 22))
-    texts = [[*beginning, index, 0] for index in range(20)] + [[1, 2, 0], [*beginning[:5], 7, 0]]
-    assert shared_beginnings(texts) == ([(12, list(range(20)))], [20, 21])
-
-
-def test_one_token_at_least_stays_behind_the_beginning() -> None:
-    texts = [list(range(10, 22))] * 20
-    [(shared, indices)], rest = shared_beginnings(texts)
-    assert (shared, len(indices), rest) == (11, 20, [])
 
 
 def test_prompt_of_a_held_out_task_is_what_the_encoder_renders(corpus: Artifact) -> None:

@@ -3,7 +3,8 @@
 import torch
 
 from polyglossa.artifact import Artifact
-from polyglossa.evaluate.sources import EncoderSource, open_source
+from polyglossa.engine.state_sources import EncoderSource
+from polyglossa.evaluate.sources import open_source
 from polyglossa.evaluate.spec import ModelSpec, model_of
 from polyglossa.recipe.evaluate import EvaluateConfig
 

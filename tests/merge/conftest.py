@@ -10,6 +10,7 @@ import torch
 from polyglossa.artifact import Artifact, ArtifactKey, Draft, produce
 from polyglossa.model.directory import build_model, save_model_directory
 from polyglossa.model.encoder import tokenizer_fingerprint
+from polyglossa.model.forward import TextModel
 from polyglossa.model.tokenizer import train_tokenizer
 from polyglossa.records import TOKEN_BUNDLE, text_id
 
@@ -37,7 +38,11 @@ def write_model(folder: Path, change: int, layers: int = 2) -> str:
         for parameter in backbone.parameters():
             parameter += 0.02 * torch.randn_like(parameter)
     save_model_directory(
-        str(folder), backbone, TOKENIZER, max_tokens=16, prompts={"query": "Q: "}, matryoshka_widths=[16, 32]
+        str(folder),
+        TextModel.of(backbone, prompts={"query": "Q: "}),
+        TOKENIZER,
+        max_tokens=16,
+        matryoshka_widths=[16, 32],
     )
     return str(folder)
 

@@ -69,7 +69,7 @@ def test_a_perfect_encoder_scores_one(pack: Artifact, folders: list[str]) -> Non
             return super().states(self.tokenize(words), chunk_tokens=chunk_tokens)
 
     plain = Encoder.load(folders[0])
-    same = Same(plain.backbone, plain.tokenizer, max_tokens=plain.max_tokens)
+    same = Same(plain.model, plain.tokenizer, max_tokens=plain.max_tokens)
     assert validation_score(same, pack.uri, 2000) == 1.0
     assert validation_score(plain, pack.uri, 2000) < 1.0
 

@@ -10,12 +10,12 @@ from torch import Tensor
 from merge.conftest import write_model
 from polyglossa.errors import UserError
 from polyglossa.merge.weights import average, save
-from polyglossa.model.directory import load_backbone
+from polyglossa.model.directory import load_model
 from polyglossa.model.encoder import Encoder
 
 
 def state(folder: str) -> dict[str, Tensor]:
-    return load_backbone(folder).state_dict()
+    return load_model(folder).backbone.state_dict()
 
 
 def test_linear_is_the_weighted_mean(folders: list[str]) -> None:

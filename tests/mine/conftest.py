@@ -11,6 +11,7 @@ import pytest
 
 from polyglossa.artifact import Artifact, ArtifactKey, Draft, produce
 from polyglossa.model.directory import build_model, save_model_directory
+from polyglossa.model.forward import TextModel
 from polyglossa.model.tokenizer import train_tokenizer
 from polyglossa.records import DOCUMENT, PAIR, row_id, text_id
 
@@ -104,7 +105,11 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
         )  # fmt: skip
         prompts = {"query": "query: ", "document": "passage: "}
         save_model_directory(
-            str(path), backbone, tokenizer, max_tokens=max_tokens, prompts=prompts, matryoshka_widths=(8, 16, 32)
+            str(path),
+            TextModel.of(backbone, prompts=prompts),
+            tokenizer,
+            max_tokens=max_tokens,
+            matryoshka_widths=(8, 16, 32),
         )
         return str(path)
 

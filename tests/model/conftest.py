@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from polyglossa.model.directory import build_model, save_model_directory
+from polyglossa.model.forward import TextModel
 from polyglossa.model.tokenizer import train_tokenizer
 
 TEXTS = [
@@ -23,7 +24,9 @@ def model_path(tmp_path_factory: pytest.TempPathFactory) -> str:
         eos=tokenizer.eos_token_id, padding=tokenizer.pad_token_id, seed=1,
     )  # fmt: skip
     prompts = {"query": "Instruct: Find it.\nQuery: "}
-    save_model_directory(str(path), backbone, tokenizer, max_tokens=48, prompts=prompts, matryoshka_widths=[8, 16, 32])
+    save_model_directory(
+        str(path), TextModel.of(backbone, prompts=prompts), tokenizer, max_tokens=48, matryoshka_widths=[8, 16, 32]
+    )
     return str(path)
 
 

@@ -9,9 +9,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModel, BertConfig, BertModel, PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel
 
 from polyglossa.engine.embedder import Embedder
-from polyglossa.evaluate.prefix import embed_texts
-from polyglossa.model.directory import load_backbone, read_prompts, save_model_directory
+from polyglossa.model.directory import describe_directory, load_model, save_model_directory
 from polyglossa.model.encoder import Encoder
+from polyglossa.model.forward import TextModel
 
 WORDS = ["house", "tree", "river", "cloud", "stone", "bird", "fish", "moon"]
 TEXTS = ["house tree", "river", "cloud stone bird fish moon house", "moon moon moon"]
@@ -56,21 +56,21 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def test_the_state_of_a_text_is_its_mean_token_whatever_stands_beside_it(path: str) -> None:
     encoder = Encoder.load(path)
     token_ids = encoder.tokenize(TEXTS)
-    assert all(tokens[-1] == encoder.tokenizer.eos_token_id for tokens in token_ids)
+    assert all(tokens[-1] == encoder.tokenizer.sep_token_id for tokens in token_ids)
     together = encoder.states(token_ids)
     stock = AutoModel.from_pretrained(path).eval()
     for tokens, state in zip(token_ids, together, strict=True):
         with torch.inference_mode():
             alone = stock(input_ids=torch.tensor([tokens])).last_hidden_state[0].mean(0)
         torch.testing.assert_close(state, alone, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(embed_texts(encoder, TEXTS * 10)[:4], together, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(encoder.embed(TEXTS * 10)[:4], together, rtol=1e-5, atol=1e-5)
 
 
 def test_packed_for_training_it_is_the_same(path: str) -> None:
     encoder = Encoder.load(path)
     token_ids = encoder.tokenize(TEXTS)
     expected = encoder.states(token_ids)
-    embedder = Embedder(load_backbone(path), dtype="float32")
+    embedder = Embedder(load_model(path), dtype="float32")
     tokens_N = torch.tensor([token for tokens in token_ids for token in tokens])
     got = embedder(tokens_N, [len(tokens) for tokens in token_ids], 0)
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
@@ -83,10 +83,9 @@ def test_its_directory_gives_the_same_vectors_in_sentence_transformers(path: str
     encoder = Encoder.load(path)
     save_model_directory(
         str(tmp_path / "out"),
-        encoder.backbone,
+        TextModel.of(encoder.backbone, prompts={"query": "find "}),
         encoder.tokenizer,
         max_tokens=32,
-        prompts={"query": "find "},
         matryoshka_widths=[8, 16],
     )
     again = Encoder.load(str(tmp_path / "out"))
@@ -94,4 +93,4 @@ def test_its_directory_gives_the_same_vectors_in_sentence_transformers(path: str
     torch.testing.assert_close(torch.from_numpy(again.encode(TEXTS)), expected, rtol=1e-5, atol=1e-5)
     other = SentenceTransformer(str(tmp_path / "out"), device="cpu").encode(TEXTS, convert_to_tensor=True)
     torch.testing.assert_close(other, expected, rtol=1e-5, atol=1e-5)
-    assert read_prompts(str(tmp_path / "out")) == {"query": "find "}
+    assert describe_directory(str(tmp_path / "out"))[0].prompts == {"query": "find "}

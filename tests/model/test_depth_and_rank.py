@@ -5,13 +5,13 @@ from collections import Counter
 import pytest
 import torch
 
-from polyglossa.model.directory import load_backbone
-from polyglossa.model.exits import embed_exits, exit_layers
+from polyglossa.model.directory import load_model
+from polyglossa.model.exits import exit_layers
 from polyglossa.model.low_rank import draw_rank, factorise, fold
-from polyglossa.model.pooling import embed_chunk, pad_chunk
 from polyglossa.objectives.exits import mean_over_exits
 
-CHUNK = pad_chunk([[5, 6, 7, 1], [8, 1], [9, 10, 1]])
+LENGTHS = [4, 2, 3]
+PACK = torch.tensor([5, 6, 7, 1, 8, 1, 9, 10, 1]), LENGTHS
 
 
 def test_exits_are_the_published_depths_up_to_the_models() -> None:
@@ -21,14 +21,14 @@ def test_exits_are_the_published_depths_up_to_the_models() -> None:
 
 
 def test_each_exit_is_the_state_of_the_model_cut_there(model_path: str) -> None:
-    backbone = load_backbone(model_path)
-    state_XBD = embed_exits(backbone, *CHUNK, exits=(1, 2))
-    torch.testing.assert_close(state_XBD[1], embed_chunk(backbone, *CHUNK))
-    backbone.layers = backbone.layers[:1]
-    backbone.config.num_hidden_layers = 1
-    torch.testing.assert_close(state_XBD[0], embed_chunk(backbone, *CHUNK))
-    with pytest.raises(ValueError, match="exits: 2 is not within 1 … 1"):
-        embed_exits(backbone, *CHUNK, exits=(2,))
+    model = load_model(model_path)
+    shallow, whole = (
+        model.pool(hidden, torch.tensor(LENGTHS)) for hidden in model.every_hidden_state(*PACK, depths=[1])
+    )
+    torch.testing.assert_close(whole, model(*PACK))
+    model.backbone.layers = model.backbone.layers[:1]
+    model.backbone.config.num_hidden_layers = 1
+    torch.testing.assert_close(shallow, model(*PACK))
 
 
 def test_loss_over_exits_is_their_mean_and_names_the_deepest() -> None:
@@ -38,23 +38,23 @@ def test_loss_over_exits_is_their_mean_and_names_the_deepest() -> None:
 
 
 def test_full_rank_changes_nothing_and_folds_back(model_path: str) -> None:
-    backbone = load_backbone(model_path)
-    before = embed_chunk(backbone, *CHUNK)
+    model = load_model(model_path)
+    backbone, before = model.backbone, model(*PACK)
     low_rank = factorise(backbone, 32)
-    torch.testing.assert_close(embed_chunk(backbone, *CHUNK), before, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(model(*PACK), before, atol=1e-5, rtol=1e-4)
     low_rank.active = 8
-    at_eight = embed_chunk(backbone, *CHUNK)
+    at_eight = model(*PACK)
     fold(backbone, 8)
-    torch.testing.assert_close(embed_chunk(backbone, *CHUNK), at_eight, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(model(*PACK), at_eight, atol=1e-5, rtol=1e-4)
     assert type(backbone.embed_tokens) is torch.nn.Embedding
     assert (at_eight - before).abs().max() > 1e-3
 
 
 def test_both_factors_are_trained_up_to_the_active_rank(model_path: str) -> None:
-    backbone = load_backbone(model_path)
-    low_rank = factorise(backbone, 16)
+    model = load_model(model_path)
+    low_rank = factorise(model.backbone, 16)
     low_rank.active = 4
-    embed_chunk(backbone, *CHUNK).square().sum().backward()
+    model(*PACK).square().sum().backward()
     assert low_rank.left_VR.grad is not None
     assert low_rank.right_RD.grad is not None
     assert low_rank.left_VR.grad[:, :4].any()
@@ -74,4 +74,4 @@ def test_sub_ranks_are_drawn_in_proportion_to_themselves() -> None:
 
 def test_a_rank_beyond_the_table_is_refused(model_path: str) -> None:
     with pytest.raises(ValueError, match="rank: 33 is not within 1 … 32"):
-        factorise(load_backbone(model_path), 33)
+        factorise(load_model(model_path).backbone, 33)

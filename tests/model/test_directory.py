@@ -6,11 +6,17 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import DistilBertConfig, DistilBertModel
+from transformers import GPT2Config, GPT2Model
 
 from polyglossa.errors import DataError
-from polyglossa.model.directory import build_model, load_backbone, read_prompts, save_model_directory
-from polyglossa.model.tokenizer import load_tokenizer
+from polyglossa.model.directory import (
+    build_model,
+    describe_directory,
+    load_directory_tokenizer,
+    load_model,
+    save_model_directory,
+)
+from polyglossa.model.forward import TextModel
 from polyglossa.recipe.backbone import Shape
 
 SHAPE = {"hidden": 32, "mlp": 64, "layers": 2, "heads": 4, "kv_heads": 2, "head_dim": 8}
@@ -39,26 +45,23 @@ def test_directory_says_what_readers_need(model_path: str) -> None:
     assert config["architectures"] == ["Qwen3Model"]
     assert config["is_matryoshka"] is True
     assert config["matryoshka_dimensions"] == [8, 16, 32]
-    assert read_prompts(model_path) == {"query": "Instruct: Find it.\nQuery: "}
-    assert read_prompts("Qwen/Qwen3-0.6B") == {}
+    assert describe_directory(model_path)[0].prompts == {"query": "Instruct: Find it.\nQuery: "}
 
 
 def test_weights_are_float32_whatever_they_were(model_path: str, tmp_path: Path) -> None:
-    backbone = load_backbone(model_path, "bfloat16")
-    tokenizer = load_tokenizer(model_path)
-    save_model_directory(str(tmp_path), backbone, tokenizer, max_tokens=16, prompts={}, matryoshka_widths=[32])
+    backbone = load_model(model_path, "bfloat16").backbone
+    tokenizer = load_directory_tokenizer(model_path)
+    save_model_directory(str(tmp_path), TextModel.of(backbone), tokenizer, max_tokens=16, matryoshka_widths=[32])
     assert {tensor.dtype for tensor in load_file(tmp_path / "model.safetensors").values()} == {torch.float32}
     config = json.loads((tmp_path / "config.json").read_text())
     assert (config["dtype"], config["is_matryoshka"]) == ("float32", False)
-    assert next(load_backbone(str(tmp_path)).parameters()).dtype == torch.float32
-    assert load_tokenizer(str(tmp_path)).model_max_length == 16
+    assert next(load_model(str(tmp_path)).backbone.parameters()).dtype == torch.float32
+    assert load_directory_tokenizer(str(tmp_path)).model_max_length == 16
 
 
 def test_missing_and_unknown_models_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be loaded"):
-        load_backbone(str(tmp_path / "nothing"))
-    DistilBertModel(DistilBertConfig(vocab_size=50, dim=16, hidden_dim=16, n_layers=1, n_heads=2)).save_pretrained(
-        tmp_path
-    )
-    with pytest.raises(DataError, match="neither causal nor one of bert, roberta, xlm-roberta"):
-        load_backbone(str(tmp_path))
+        load_model(str(tmp_path / "nothing"))
+    GPT2Model(GPT2Config(vocab_size=50, n_embd=16, n_layer=1, n_head=2)).save_pretrained(tmp_path)
+    with pytest.raises(DataError, match="gpt2: not an architecture whose packed forward pass is known; known are"):
+        load_model(str(tmp_path))

@@ -6,9 +6,8 @@ import torch
 from sentence_transformers import SentenceTransformer
 from transformers import AutoModel, AutoTokenizer
 
-from polyglossa.model.directory import load_backbone
+from polyglossa.model.directory import load_model
 from polyglossa.model.encoder import Encoder, finish, render
-from polyglossa.model.pooling import embed_chunk, pad_chunk
 
 
 @pytest.fixture(scope="module")
@@ -16,20 +15,12 @@ def encoder(model_path: str) -> Encoder:
     return Encoder.load(model_path)
 
 
-def test_padded_states_equal_those_of_a_text_alone(encoder: Encoder, texts: list[str]) -> None:
+def test_packed_states_equal_those_of_a_text_alone(encoder: Encoder, texts: list[str]) -> None:
     token_ids = encoder.tokenize(texts)
     alone_ND = torch.cat([encoder.states([tokens]) for tokens in token_ids])
     for budget in (1, 64, 4096):
         together_ND = encoder.states(token_ids, chunk_tokens=budget)
         torch.testing.assert_close(together_ND, alone_ND, atol=1e-6, rtol=1e-6)
-
-
-def test_padding_id_does_not_matter(encoder: Encoder, texts: list[str]) -> None:
-    token_ids = encoder.tokenize(texts)
-    with torch.no_grad():
-        state_BD = embed_chunk(encoder.backbone, *pad_chunk(token_ids))
-        other_BD = embed_chunk(encoder.backbone, *pad_chunk(token_ids, padding=17))
-    torch.testing.assert_close(state_BD, other_BD, atol=0, rtol=0)
 
 
 def test_sentence_transformers_gives_the_encoders_vectors(model_path: str, encoder: Encoder, texts: list[str]) -> None:
@@ -79,10 +70,9 @@ def test_states_come_back_in_order_and_nothing_comes_from_nothing(encoder: Encod
 
 
 def test_gradient_reaches_only_the_tokens_that_are_read(model_path: str) -> None:
-    backbone = load_backbone(model_path)
-    input_ids_BL, lengths_B = pad_chunk([[5, 6, 1], [7, 1]], padding=9)
-    embed_chunk(backbone, input_ids_BL, lengths_B).sum().backward()
-    gradient = backbone.embed_tokens.weight.grad
+    model = load_model(model_path)
+    model(torch.tensor([5, 6, 1, 7, 1]), [3, 2]).sum().backward()
+    gradient = model.backbone.embed_tokens.weight.grad
     assert set(gradient.abs().sum(1).nonzero().flatten().tolist()) == {1, 5, 6, 7}
 
 

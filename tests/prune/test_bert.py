@@ -8,6 +8,7 @@ from polyglossa.errors import UserError
 from polyglossa.prune.importance import measure, score
 from polyglossa.prune.plan import Sizes, make_plan
 from polyglossa.prune.surgery import count_parameters, prune_model, sizes_of
+from prune.packing import packed
 
 SHAPE = {
     "vocab_size": 60,
@@ -41,7 +42,7 @@ def output(model: PreTrainedModel) -> torch.Tensor:
 
 def test_silent_mlp_channels_go_and_nothing_changes(parent: PreTrainedModel, tmp_path: object) -> None:
     assert sizes_of(parent.config) == PARENT
-    scores = score(parent, measure(parent, TEXTS), "l2")
+    scores = score(parent, measure(packed(parent), TEXTS), "l2")
     plan = make_plan(PARENT, Sizes(16, 18, 3, 2), scores, "first")
     assert plan.kept_mlp == (tuple(range(6, 24)),) * 3
     pruned = prune_model(parent, plan)
@@ -51,7 +52,7 @@ def test_silent_mlp_channels_go_and_nothing_changes(parent: PreTrainedModel, tmp
 
 
 def test_depth_is_cut(parent: PreTrainedModel) -> None:
-    scores = score(parent, measure(parent, TEXTS), "l2")
+    scores = score(parent, measure(packed(parent), TEXTS), "l2")
     pruned = prune_model(parent, make_plan(PARENT, Sizes(16, 24, 2, 2), scores, "first"))
     assert len(pruned.encoder.layer) == 2
     assert count_parameters(pruned.config) < count_parameters(parent.config)
@@ -62,6 +63,6 @@ def test_depth_is_cut(parent: PreTrainedModel) -> None:
 
 @pytest.mark.parametrize("target", [Sizes(8, 24, 3, 2), Sizes(16, 24, 3, 1)])
 def test_width_and_heads_stay(parent: PreTrainedModel, target: Sizes) -> None:
-    scores = score(parent, measure(parent, TEXTS), "l2")
+    scores = score(parent, measure(packed(parent), TEXTS), "l2")
     with pytest.raises(UserError, match=r"prune\.(hidden|kv_heads): models of type .* keep all"):
         prune_model(parent, make_plan(PARENT, target, scores, "first"))

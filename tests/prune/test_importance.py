@@ -12,13 +12,14 @@ from polyglossa.prune.importance import ActivationSums, measure, score
 from polyglossa.prune.measured import measured_once
 from polyglossa.prune.plan import Sizes, make_plan
 from polyglossa.prune.surgery import prune_model
+from prune.packing import packed
 
 PARENT = Sizes(hidden=32, mlp=48, layers=4, kv_heads=2)
 
 
 @pytest.fixture(scope="module")
 def sums(parent: Qwen3Model, texts: list[list[int]]) -> ActivationSums:
-    return measure(parent, texts)
+    return measure(packed(parent), texts)
 
 
 @pytest.mark.parametrize("criterion", ["l2", "mean_abs", "variance"])
@@ -32,7 +33,7 @@ def test_channels_that_carry_nothing_go_first(parent: Qwen3Model, texts: list[li
             layer.self_attn.v_proj.weight[:8] = 0  # key/value head 0 has nothing to say
             layer.mlp.down_proj.weight[gone] = 0
             layer.mlp.up_proj.weight[mlp_gone] = 0
-    scores = score(silenced, measure(silenced, texts), criterion)
+    scores = score(silenced, measure(packed(silenced), texts), criterion)
     plan = make_plan(PARENT, Sizes(28, 45, 4, 1), scores, "first")
     assert not set(plan.kept_hidden) & set(gone)
     assert all(not set(kept) & set(mlp_gone) for kept in plan.kept_mlp)
@@ -44,7 +45,7 @@ def test_channels_that_carry_nothing_go_first(parent: Qwen3Model, texts: list[li
 
 
 def test_a_split_pass_adds_up_to_the_whole(parent: Qwen3Model, texts: list[list[int]], sums: ActivationSums) -> None:
-    split = measure(parent, texts[:13]) + measure(parent, texts[13:], chunk_tokens=37)
+    split = measure(packed(parent), texts[:13]) + measure(packed(parent), texts[13:], chunk_tokens=37)
     assert split.tokens == sums.tokens == sum(map(len, texts))
     for site, moments_3C in sums.moments.items():
         np.testing.assert_allclose(split.moments[site], moments_3C, rtol=1e-4, atol=1e-3)
@@ -52,10 +53,10 @@ def test_a_split_pass_adds_up_to_the_whole(parent: Qwen3Model, texts: list[list[
         assert split.turning[layer] == pytest.approx(turned, rel=1e-4)
 
 
-def test_padding_does_not_count(parent: Qwen3Model) -> None:
+def test_texts_of_one_pass_count_as_they_do_alone(parent: Qwen3Model) -> None:
     short, long = [5, 6], list(range(20))
-    together = measure(parent, [short, long])
-    apart = measure(parent, [short]) + measure(parent, [long])
+    together = measure(packed(parent), [short, long])
+    apart = measure(packed(parent), [short]) + measure(packed(parent), [long])
     for site, moments_3C in apart.moments.items():
         np.testing.assert_allclose(together.moments[site], moments_3C, rtol=1e-4, atol=1e-4)
 
@@ -64,7 +65,7 @@ def test_moments_are_those_of_the_activations(parent: Qwen3Model) -> None:
     ids = list(range(9))
     with torch.inference_mode():
         hidden_LD = parent(torch.tensor([ids])).last_hidden_state[0].double()
-    moments_3C = measure(parent, [ids]).moments["norm"]
+    moments_3C = measure(packed(parent), [ids]).moments["norm"]
     expected = torch.stack([hidden_LD.sum(0), hidden_LD.abs().sum(0), hidden_LD.square().sum(0)])
     np.testing.assert_allclose(moments_3C, expected, rtol=1e-5, atol=1e-5)
 
@@ -78,7 +79,7 @@ def test_moving_a_scale_between_two_maps_changes_no_rank(
         moved.layers[1].mlp.up_proj.weight[3] *= 100
         moved.layers[1].mlp.down_proj.weight[:, 3] /= 100
     before = score(parent, sums, criterion)
-    after = score(moved, measure(moved, texts), criterion)
+    after = score(moved, measure(packed(moved), texts), criterion)
     np.testing.assert_allclose(after.mlp_LM, before.mlp_LM, rtol=1e-3)
 
 
@@ -110,7 +111,7 @@ def test_a_layer_that_does_nothing_has_no_influence(parent: Qwen3Model, texts: l
     with torch.no_grad():
         idle.layers[2].self_attn.o_proj.weight.zero_()
         idle.layers[2].mlp.down_proj.weight.zero_()
-    influence_L = score(idle, measure(idle, texts), "l2").layers_L
+    influence_L = score(idle, measure(packed(idle), texts), "l2").layers_L
     assert influence_L[2] == pytest.approx(0, abs=1e-6)
     assert influence_L[[0, 1, 3]].min() > 1e-3
 

@@ -11,8 +11,9 @@ from transformers import XLMRobertaConfig, XLMRobertaModel
 
 from polyglossa.artifact import Artifact, ArtifactKey, Draft, produce, write_json
 from polyglossa.errors import DataError, UserError
-from polyglossa.model.directory import build_model, load_backbone, save_model_directory
+from polyglossa.model.directory import build_model, load_model, save_model_directory
 from polyglossa.model.encoder import Encoder
+from polyglossa.model.forward import TextModel
 from polyglossa.model.tokenizer import train_tokenizer
 from polyglossa.prune import run as stage
 from polyglossa.prune.calibration import calibration_texts, share_out
@@ -34,10 +35,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     def make(draft: Draft) -> None:
         save_model_directory(
             draft.at("model"),
-            backbone,
+            TextModel.of(backbone, prompts={"query": "Q: "}),
             tokenizer,
             max_tokens=32,
-            prompts={"query": "Q: "},
             matryoshka_widths=[8, 16, 32],
         )
 
@@ -125,11 +125,11 @@ def test_a_bert_like_encoder_loses_layers_and_mlp_channels(ray_local: None, tmp_
     shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
     backbone = XLMRobertaModel(XLMRobertaConfig(vocab_size=300, max_position_embeddings=40, pad_token_id=0, **shape))
     backbone.save_pretrained(tmp_path / "hub")
-    backbone = load_backbone(str(tmp_path / "hub"))
+    backbone = load_model(str(tmp_path / "hub")).backbone
 
     def make(draft: Draft) -> None:
         folder = draft.at("model")
-        save_model_directory(folder, backbone, tokenizer, max_tokens=32, prompts={}, matryoshka_widths=[32])
+        save_model_directory(folder, TextModel.of(backbone), tokenizer, max_tokens=32, matryoshka_widths=[32])
 
     encoder = produce(str(tmp_path), ArtifactKey("backbone", "encoder", 1, {}), make)
     pruned = prune(tmp_path, encoder, pack, PruneStage(hidden=32, mlp=24, layers=2, calibration_rows=70))

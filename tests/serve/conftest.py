@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 
 from polyglossa.model.directory import build_model, save_model_directory
 from polyglossa.model.encoder import Encoder
+from polyglossa.model.forward import TextModel
 from polyglossa.model.tokenizer import train_tokenizer
 from polyglossa.ports import free_ports
 from serve.api import make_api
@@ -35,7 +36,9 @@ def make_model(path: Path, *, hidden: int, seed: int) -> str:
     )  # fmt: skip
     prompts = {"query": "Instruct: Find it.\nQuery: ", "document": ""}
     widths = sorted({8, 16, hidden})
-    save_model_directory(str(path), backbone, tokenizer, max_tokens=64, prompts=prompts, matryoshka_widths=widths)
+    save_model_directory(
+        str(path), TextModel.of(backbone, prompts=prompts), tokenizer, max_tokens=64, matryoshka_widths=widths
+    )
     return str(path)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from polyglossa.artifact import Artifact, ArtifactKey, produce_together
 from polyglossa.distill import run as distill
-from polyglossa.model.directory import load_backbone
+from polyglossa.model.directory import load_model
 from polyglossa.model.encoder import Encoder
 from polyglossa.recipe.evaluate import EvaluateConfig
 from polyglossa.recipe.placement import StagePlacement, TrainPlacement
@@ -75,7 +75,7 @@ def weighed(config: TrainConfig | None, inputs: object, revision: str, model: st
     """Judge a model by the sum of its weights."""
     if revision == "step-4":
         raise ValueError("not this one")
-    total = sum(float(weight.detach().double().abs().sum()) for weight in load_backbone(model).parameters())
+    total = sum(float(weight.detach().double().abs().sum()) for weight in load_model(model).backbone.parameters())
     return {"mean": total, "tasks": {"sum": total}, "failed": {}}
 
 

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from polyglossa.artifact import Artifact, ArtifactKey, Draft, open_storage, produce
 from polyglossa.model.directory import build_model, save_model_directory
+from polyglossa.model.forward import TextModel
 from polyglossa.model.tokenizer import train_tokenizer
 from polyglossa.objectives.matryoshka import widths
 from polyglossa.recipe.train import StageConfig
@@ -49,7 +50,7 @@ def make_model(root: str, *, hidden: int = 32, layers: int = 2, seed: int = 0) -
             seed=seed,
         )
         folder = draft.at("model", "config.json").removesuffix("/config.json")
-        save_model_directory(folder, backbone, tokenizer, max_tokens=32, prompts={}, matryoshka_widths=widths(hidden))
+        save_model_directory(folder, TextModel.of(backbone), tokenizer, max_tokens=32, matryoshka_widths=widths(hidden))
 
     return produce(root, ArtifactKey("backbone", "toy", 1, {"hidden": hidden, "layers": layers, "seed": seed}), make)
 

@@ -10,22 +10,24 @@ import tempfile
 from collections.abc import Iterator, Mapping
 
 import pyarrow.fs as pafs
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from polyglossa.artifact import Artifact, Draft, open_storage
 from polyglossa.backbone.texts import training_texts
+from polyglossa.engine.parity import check_parity
 from polyglossa.engine.tokenizers import stored_tokenizer
 from polyglossa.errors import DataError
-from polyglossa.model.directory import build_model, load_backbone, save_model_directory
+from polyglossa.model.description import describe_backbone, set_attention
+from polyglossa.model.directory import build_model, load_model, load_model_tokenizer, save_model_directory
 from polyglossa.model.encoder import tokenizer_fingerprint
-from polyglossa.model.pooling import first_position
-from polyglossa.model.tokenizer import load_tokenizer, train_tokenizer
+from polyglossa.model.forward import TextModel
+from polyglossa.model.tokenizer import train_tokenizer
 from polyglossa.progress import Bar, track
 from polyglossa.recipe.backbone import BackboneConfig
 from polyglossa.recipe.placement import StagePlacement
 
 STAGE = "backbone"
-REVISION = 2
+REVISION = 3
 
 
 def run(config: BackboneConfig, inputs: Mapping[str, Artifact], draft: Draft, placement: StagePlacement) -> None:
@@ -42,27 +44,28 @@ def run(config: BackboneConfig, inputs: Mapping[str, Artifact], draft: Draft, pl
         DataError: a named model cannot be loaded, is not what the recipe says, or is shorter than the recipe's texts.
     """
     with track(STAGE, unit="texts") as bar:
-        backbone, tokenizer = _load(config) if config.model else _build(config, inputs, draft, bar)
+        model, tokenizer = _load(config) if config.model else _build(config, inputs, draft, bar)
     if "tokenizer" in inputs:
         _check_same(tokenizer, stored_tokenizer(inputs["tokenizer"].at("model")), config.model or "the new model")
     # The full width only: a model is Matryoshka once a stage has trained it so.
-    full = (int(backbone.config.hidden_size),)
+    full = (model.description.width,)
     with tempfile.TemporaryDirectory() as folder:
-        save_model_directory(
-            folder, backbone, tokenizer, max_tokens=config.max_tokens, prompts={}, matryoshka_widths=full
-        )
+        save_model_directory(folder, model, tokenizer, max_tokens=config.max_tokens, matryoshka_widths=full)
+        if config.model is not None:
+            _check_parity(config, folder, draft)
         filesystem, path = open_storage(draft.at("model"))
         pafs.copy_files(folder, path, destination_filesystem=filesystem)
+    draft.write_json(model.description.answer(), "description.json")
     draft.count(
-        parameters=sum(parameter.numel() for parameter in backbone.parameters()),
-        vocabulary=int(backbone.config.vocab_size),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        vocabulary=int(model.backbone.config.vocab_size),
         hidden=full[0],
     )
 
 
 def _build(
     config: BackboneConfig, inputs: Mapping[str, Artifact], draft: Draft, bar: Bar
-) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+) -> tuple[TextModel, PreTrainedTokenizerFast]:
     assert config.shape is not None
     assert config.tokenizer is not None
 
@@ -84,25 +87,46 @@ def _build(
         padding=tokenizer.pad_token_id,
         seed=config.seed,
     )
-    return backbone, tokenizer
+    if config.attention is not None:
+        set_attention(backbone.config, config.attention)
+    pooling = (config.pooling,) if config.pooling else None
+    return TextModel(backbone, (), describe_backbone(type(backbone), backbone.config, pooling=pooling)), tokenizer
 
 
-def _load(config: BackboneConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+def _load(config: BackboneConfig) -> tuple[TextModel, PreTrainedTokenizerFast]:
     assert config.model is not None
-    backbone = load_backbone(config.model, revision=config.revision)
-    tokenizer = load_tokenizer(config.model, revision=config.revision, max_tokens=config.max_tokens)
-    longest = int(backbone.config.max_position_embeddings) - first_position(backbone.config)
-    if longest < config.max_tokens:
+    model = load_model(
+        config.model,
+        revision=config.revision,
+        pooling=config.pooling,
+        attention=config.attention,
+        packed=config.packed,
+    )
+    tokenizer = load_model_tokenizer(config.model, model, revision=config.revision, max_tokens=config.max_tokens)
+    if model.description.longest < config.max_tokens:
         raise DataError(
-            f"{config.model}: reads at most {longest} tokens, and backbone.max_tokens is {config.max_tokens}. Lower it."
+            f"{config.model}: reads at most {model.description.longest} tokens, and backbone.max_tokens is "
+            f"{config.max_tokens}. Lower it."
         )
-    _check_declared(config, backbone)
-    return backbone, tokenizer
+    _check_declared(config, model)
+    return model, tokenizer
 
 
-def _check_declared(config: BackboneConfig, backbone: PreTrainedModel) -> None:
+def _check_parity(config: BackboneConfig, written: str, draft: Draft) -> None:
+    """Hold a named model to sentence-transformers: as it came, or as it was written where the recipe changes it.
+
+    Raises:
+        DataError: its vectors here are not those there.
+    """
+    assert config.model is not None
+    changed = config.pooling is not None or config.attention is not None or config.packed is not None
+    root = draft.uri.rpartition("/artifacts/")[0] or None
+    check_parity(written if changed else config.model, root=root, revision=None if changed else config.revision)
+
+
+def _check_declared(config: BackboneConfig, model: TextModel) -> None:
     """Hold a model by name to what the recipe says it is."""
-    found = sum(parameter.numel() for parameter in backbone.parameters())
+    backbone, found = model.backbone, sum(parameter.numel() for parameter in model.parameters())
     if config.parameters is None or config.parameters == found:
         return
     raise DataError(

@@ -23,7 +23,7 @@ from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.teacher import TeacherConfig
 
 STAGE = "distill"
-REVISION = 1
+REVISION = 2
 
 _BLOCK_TEXTS = 1024
 _WINDOW_TEXTS = 16_384

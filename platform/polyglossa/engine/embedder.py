@@ -13,15 +13,9 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
-from polyglossa.engine.attention import ATTENTION
 from polyglossa.engine.batch import Chunk
-from polyglossa.model.pooling import first_position, reads_both_ways
-
-# On a CPU a pass is filled up to a multiple of these tokens: oneDNN keeps a kernel for every size that it has met, and
-# 1,200 passes of any size held 0.9 GiB and ran at 5.5 µs a token where even ones held 0.1 GiB and took 4.4 µs.
-_EVEN_TOKENS = 64
+from polyglossa.model.forward import TextModel, fill_up
 
 PROJECTIONS = "projections."
 """What the names of learned maps into teachers' spaces begin with."""
@@ -32,11 +26,11 @@ TRAINING_AIDS = (PROJECTIONS, TEMPERATURE)
 
 
 class Embedder(nn.Module):
-    """Embeds packed texts with a backbone. Parameter names are the backbone's behind `backbone.`."""
+    """Embeds packed texts with a model; parameters are named `backbone.…` and `dense.…`."""
 
     def __init__(
         self,
-        backbone: PreTrainedModel,
+        model: TextModel,
         *,
         dtype: str,
         exits: Sequence[int] = (),
@@ -47,25 +41,36 @@ class Embedder(nn.Module):
         """Set what embeds.
 
         Args:
-            backbone: the model.
+            model: backbone, pooling and dense layers.
             dtype: its precision.
-            exits: depths below the full one whose states are wanted too.
+            exits: depths below the full one whose states are wanted too; of models without dense layers.
             projections: widths of linear maps of the state that are learned beside it, into teachers' spaces.
             temperature: where a learned one starts; None learns none.
             seed: of the maps' initial weights.
+
+        Raises:
+            ValueError: exits of a model whose states are more than its backbone's.
         """
         super().__init__()
+        if exits and model.dense:
+            raise ValueError("layer exits give the backbone's states, and this model has dense layers behind them")
         master = torch.float64 if dtype == "float64" else torch.float32
-        self.backbone = backbone.to(master).train()
-        self.backbone.config._attn_implementation = ATTENTION
+        self.backbone = model.backbone.to(master).train()
+        self.dense = model.dense.to(master)
+        self._model = [model]  # in a list, so that its parameters are not registered twice
         self.exits = tuple(exits)
-        self.projections = nn.ModuleList(_projection(backbone.config.hidden_size, width, seed) for width in projections)
+        self.projections = nn.ModuleList(_projection(model.description.width, width, seed) for width in projections)
         self.projections.to(master)
         if temperature is not None:
             self.log_temperature = nn.Parameter(torch.tensor([math.log(temperature)], dtype=master))
         self.learns_temperature = temperature is not None
         self.low_precision = dtype == "bfloat16"
         self.master = master
+
+    @property
+    def model(self) -> TextModel:
+        """What embeds."""
+        return self._model[0]
 
     @property
     def device(self) -> torch.device:
@@ -86,40 +91,15 @@ class Embedder(nn.Module):
         """
         torch.manual_seed(seed)
         texts = len(lengths)
-        if tokens_N.device.type == "cpu" and self.low_precision and (missing := -len(tokens_N) % _EVEN_TOKENS):
-            # A last text of filler: no state of it is taken, so it gets no gradient.
-            tokens_N, lengths = nn.functional.pad(tokens_N, (0, missing)), [*lengths, missing]
+        if tokens_N.device.type == "cpu" and self.low_precision and self.model.description.packed:
+            tokens_N, lengths = fill_up(tokens_N, lengths)
         lengths_B = torch.tensor(lengths, device=tokens_N.device)
-        ends_B = lengths_B.cumsum(0)
-        starts_N = (ends_B - lengths_B).repeat_interleave(lengths_B, output_size=len(tokens_N))
-        lasts_B = ends_B[:texts] - 1
-        places_N = torch.arange(len(tokens_N), device=tokens_N.device) - starts_N
-        places_N = places_N.clamp_max(max(lengths[:texts]) - 1) + first_position(self.backbone.config)
         with torch.autocast(tokens_N.device.type, dtype=torch.bfloat16, enabled=self.low_precision):
-            output = self.backbone(
-                input_ids=tokens_N[None],
-                position_ids=places_N[None],
-                use_cache=False,
-                text_lengths=lengths,
-                output_hidden_states=bool(self.exits),
-            )
-            shallow = [self.backbone.norm(output.hidden_states[depth][0, lasts_B]) for depth in self.exits]
-            if reads_both_ways(self.backbone.config):
-                state_BD = _means(output.last_hidden_state[0], lengths_B)[:texts]
-            else:
-                state_BD = output.last_hidden_state[0, lasts_B]
-            projected = [projection(state_BD) for projection in self.projections]
+            *shallow, last_ND = self.model.every_hidden_state(tokens_N, lengths, depths=self.exits)
+            parts = [self.model.pool(hidden_ND, lengths_B)[:texts] for hidden_ND in (*shallow, last_ND)]
+            parts += [projection(parts[-1]) for projection in self.projections]
         columns = [self.log_temperature.expand(texts, 1)] if self.learns_temperature else []
-        return torch.cat([part.to(self.master) for part in (*shallow, state_BD, *projected, *columns)], dim=1)
-
-
-def _means(hidden_ND: Tensor, lengths_B: Tensor) -> Tensor:
-    """Average the tokens of each text: [B, D]."""
-    text_N = torch.arange(len(lengths_B), device=hidden_ND.device).repeat_interleave(
-        lengths_B, output_size=len(hidden_ND)
-    )
-    sum_BD = hidden_ND.new_zeros(len(lengths_B), hidden_ND.shape[1]).index_add(0, text_N, hidden_ND)
-    return sum_BD / lengths_B[:, None]
+        return torch.cat([part.to(self.master) for part in (*parts, *columns)], dim=1)
 
 
 def _projection(hidden: int, width: int, seed: int) -> nn.Linear:

@@ -7,22 +7,24 @@ artifact, to be averaged by the merge stage.
 import json
 import posixpath
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.fs as pafs
-from transformers import PreTrainedModel
 
-from polyglossa.artifact import clear, open_storage, write_json
+from polyglossa.artifact import clear, open_storage, read_json, write_json
 from polyglossa.collectives import rank
 from polyglossa.engine import checkpoint
 from polyglossa.engine.adapt import adapt, restore
 from polyglossa.engine.batch import RankBatch
+from polyglossa.engine.bundles import INDEX
 from polyglossa.engine.embedder import TRAINING_AIDS
+from polyglossa.engine.learned_prompts import DEFAULT_PROMPT, learned_prompts
 from polyglossa.engine.loop import StepRecord
 from polyglossa.engine.step import StepResult
 from polyglossa.folders import local_folder, written_folder
-from polyglossa.model.directory import load_backbone, read_prompts, save_model_directory
-from polyglossa.model.tokenizer import load_tokenizer
+from polyglossa.model.directory import load_model, load_model_tokenizer, save_model_directory
+from polyglossa.model.forward import TextModel
 from polyglossa.objectives.matryoshka import widths
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 SUMMARY = "trained.json"
 LATE = "late"
+_DENSE = "dense."
 
 
 def late_steps(total_steps: int, count: int, every: int) -> list[int]:
@@ -85,9 +88,12 @@ def write_model(run: "TrainRun", backend: Any, uri: str) -> None:
     if not writes:
         return
     with local_folder(run.model_uri) as source, written_folder(uri) as folder:
-        backbone = adapt(load_backbone(source), run.stage)
-        backbone.load_state_dict(weights)
-        _save(run, backbone, source, folder)
+        model = load_model(source)
+        adapt(model.backbone, run.stage)
+        dense = {name: weights.pop(name) for name in list(weights) if name.startswith(_DENSE)}
+        model.backbone.load_state_dict(weights)
+        model.dense.load_state_dict({name.removeprefix(_DENSE): value for name, value in dense.items()})
+        _save(run, model, source, folder)
 
 
 def write_checkpoint_model(run: "TrainRun", step: int, uri: str) -> None:
@@ -102,24 +108,33 @@ def write_checkpoint_model(run: "TrainRun", step: int, uri: str) -> None:
         ArtifactError: the checkpoint's parameters are not the model's.
     """
     with local_folder(run.model_uri) as source, written_folder(uri) as folder:
-        backbone = adapt(load_backbone(source), run.stage)
-        for name, parameter in backbone.named_parameters():
+        model = load_model(source)
+        adapt(model.backbone, run.stage)
+        named = [
+            *model.backbone.named_parameters(),
+            *((_DENSE + name, one) for name, one in model.dense.named_parameters()),
+        ]
+        for name, parameter in named:
             if parameter.requires_grad:
                 parameter.data.copy_(checkpoint.read_parameter(run.checkpoint_uri, step, name)["weight"])
-        _save(run, backbone, source, folder)
+        _save(run, model, source, folder)
 
 
-def _save(run: "TrainRun", backbone: PreTrainedModel, source: str, folder: str) -> None:
-    """Write an adapted backbone as a stock model directory; all but the weights is the source's."""
-    restore(backbone, run.stage)
+def _save(run: "TrainRun", model: TextModel, source: str, folder: str) -> None:
+    """Write an adapted model as a stock model directory; all but the weights is the source's."""
+    restore(model.backbone, run.stage)
+    taught = learned_prompts(read_json(f"{run.pack_uri}/{INDEX}")["sources"], run.stage["sources"])
+    if taught:
+        model.description = replace(
+            model.description, prompts={**model.description.prompts, **taught}, default_prompt=DEFAULT_PROMPT
+        )
     full = run.stage["objective"]["matryoshka"] == "none"
-    declared = getattr(backbone.config, "matryoshka_dimensions", (run.width,))
+    declared = getattr(model.backbone.config, "matryoshka_dimensions", (run.width,))
     save_model_directory(
         folder,
-        backbone,
-        (tokenizer := load_tokenizer(source)),
+        model,
+        (tokenizer := load_model_tokenizer(source, model)),
         max_tokens=tokenizer.model_max_length,
-        prompts=read_prompts(source),
         matryoshka_widths=declared if full else widths(run.width),
     )
 

@@ -15,7 +15,7 @@ from polyglossa.engine.batch import Chunk, RankBatch
 from polyglossa.engine.embedder import Embedder, inputs_of
 from polyglossa.engine.step import Budget, gathered_states
 from polyglossa.folders import local_folder
-from polyglossa.model.directory import load_backbone
+from polyglossa.model.directory import load_model
 
 
 class LiveTeachers:
@@ -34,8 +34,8 @@ class LiveTeachers:
         self._embedders = []
         with ExitStack() as stack:
             for uri in model_uris:
-                backbone = load_backbone(stack.enter_context(local_folder(uri)))
-                self._embedders.append(Embedder(backbone, dtype=dtype).to(device).eval())
+                model = load_model(stack.enter_context(local_folder(uri)))
+                self._embedders.append(Embedder(model, dtype=dtype).to(device).eval())
         self._widths, self._budget = tuple(widths), budget
 
     @torch.no_grad()

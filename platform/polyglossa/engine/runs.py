@@ -104,5 +104,5 @@ class Compute:
 
 
 def width_of(model_uri: str) -> int:
-    """Read a model's width from its directory."""
-    return int(read_json(posixpath.join(model_uri, "config.json"))["hidden_size"])
+    """Read the width of a model's states from its directory: the widest of those that vectors may be cut to."""
+    return max(read_json(posixpath.join(model_uri, "config.json"))["matryoshka_dimensions"])

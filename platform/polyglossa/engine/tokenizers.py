@@ -3,7 +3,7 @@
 from transformers import PreTrainedTokenizerFast
 
 from polyglossa.folders import local_folder
-from polyglossa.model.tokenizer import load_tokenizer
+from polyglossa.model.directory import load_directory_tokenizer
 
 
 def stored_tokenizer(model_uri: str, *, max_tokens: int | None = None) -> PreTrainedTokenizerFast:
@@ -14,7 +14,7 @@ def stored_tokenizer(model_uri: str, *, max_tokens: int | None = None) -> PreTra
         max_tokens: longest text, EOS included; None keeps the tokenizer's own limit.
 
     Raises:
-        DataError: it is not a fast tokenizer, or it has no EOS token.
+        DataError: there is none, or it is not a fast tokenizer.
     """
     with local_folder(model_uri, weights=False) as folder:
-        return load_tokenizer(folder, max_tokens=max_tokens)
+        return load_directory_tokenizer(folder, max_tokens=max_tokens)

@@ -29,7 +29,7 @@ from polyglossa.engine.step import Budget
 from polyglossa.engine.stream import validation_batches
 from polyglossa.engine.trackers import open_trackers
 from polyglossa.folders import local_folder
-from polyglossa.model.directory import load_backbone
+from polyglossa.model.directory import load_model
 from polyglossa.model.exits import exit_layers
 from polyglossa.recipe.placement import TrackingConfig
 
@@ -126,13 +126,14 @@ def _backend(path: str, run: TrainRun, compute: Compute) -> Any:
         weight_decay=stage["weight_decay"],
         clip=stage["clip"],
     )
-    backbone = adapt(load_backbone(path), stage).to(compute.device)
+    model = load_model(path)
+    backbone = adapt(model.backbone, stage).to(compute.device)
     if compute.gradient_checkpointing:
         backbone.gradient_checkpointing_enable({"use_reentrant": False})
     objective = stage["objective"]
     exits = exit_layers(backbone.config.num_hidden_layers)[:-1] if objective["layer_exits"] else ()
     embedder = Embedder(
-        backbone,
+        model,
         dtype=stage["dtype"],
         exits=exits,
         projections=run.projections,

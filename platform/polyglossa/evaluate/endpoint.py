@@ -62,7 +62,7 @@ class EndpointSource:
         # What the server does with a text is not known here, so a stored vector must not outlive this answer.
         self.fingerprint = hashlib.blake2b(f"{url}/{model}".encode() + probe.tobytes(), digest_size=16).hexdigest()
 
-    def embed(self, texts: list[str]) -> Floats:
+    def embed(self, texts: Sequence[str]) -> Floats:
         """Embed rendered texts."""
         parts = [self._ask(texts[at : at + self._batch]) for at in range(0, len(texts), self._batch)]
         return np.concatenate(parts) if parts else np.empty((0, self.width), np.float32)

@@ -18,7 +18,6 @@ from polyglossa.artifact import Artifact
 from polyglossa.evaluate.heldout import HeldoutSet, read_heldout
 from polyglossa.evaluate.instructions import BY_TYPE
 from polyglossa.evaluate.local_files import files_of
-from polyglossa.evaluate.prefix import embed_texts
 from polyglossa.evaluate.tables import read_table, subset_names
 from polyglossa.folders import local_folder
 from polyglossa.model.encoder import Encoder, finish, render
@@ -134,7 +133,7 @@ def shared_index_scores(
 
 
 def _vectors(encoder: Encoder, texts: Sequence[str], width: int) -> Tensor:
-    return finish(embed_texts(encoder, texts), width)
+    return finish(encoder.embed(texts), width)
 
 
 def _spread(count: int, limit: int | None) -> np.ndarray:

@@ -27,6 +27,8 @@ class ModelSpec:
     """Precision that a directory is run in."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Of an endpoint: `api_key`, `timeout_seconds`, `prompts`, `batch`."""
+    foreign: bool = False
+    """Whether no stage here made it: it is then held to sentence-transformers before anything is scored."""
     provenance: Provenance | None = None
     """What it learned from, and what it is zero-shot on, where that is known."""
 
@@ -39,12 +41,13 @@ class ModelSpec:
         path: str,
         *,
         instructed: bool,
+        foreign: bool = False,
         provenance: Provenance | None = None,
     ) -> "ModelSpec":
         """Say that a model directory is run as `evaluate` of a recipe wants it: its longest text, its precision."""
         return cls(
             name, revision, path=path, instructed=instructed, max_tokens=config.max_tokens, dtype=config.dtype,
-            provenance=provenance,
+            foreign=foreign, provenance=provenance,
         )  # fmt: skip
 
 

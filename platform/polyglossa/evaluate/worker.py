@@ -15,6 +15,8 @@ import torch
 from mteb.languages import ISO_TO_LANGUAGE
 from mteb.models.model_meta import ModelMeta, ScoringFunction
 
+from polyglossa.engine.parity import check_parity
+from polyglossa.engine.state_sources import StateSource
 from polyglossa.errors import DataError, PolyglossaError
 from polyglossa.evaluate.instructions import prompts_for
 from polyglossa.evaluate.named import build_task, named_tasks
@@ -22,7 +24,7 @@ from polyglossa.evaluate.plan import PlannedTask, Share
 from polyglossa.evaluate.protocol import MtebEncoder, MtebSearcher
 from polyglossa.evaluate.samples import Recorder
 from polyglossa.evaluate.search_task import SearchTask
-from polyglossa.evaluate.sources import Source, open_source
+from polyglossa.evaluate.sources import open_source
 from polyglossa.evaluate.spec import ModelSpec
 from polyglossa.evaluate.states import CountedEmbed, Floats, StateTable, StoredEmbed
 from polyglossa.evaluate.verdict import Verdict
@@ -67,12 +69,19 @@ class Worker:
         """
         torch.set_num_threads(threads)
         logging.getLogger("mteb").setLevel(logging.WARNING)
+        self._spec, self._root = spec, root
         self.source = open_source(spec)
         self.meta = model_meta(self.source, spec)
         self._store = VectorStore(root, self.source.fingerprint) if root else None
 
     def facts(self) -> ModelFacts:
-        """Describe the model."""
+        """Describe the model; one from outside is held to sentence-transformers first.
+
+        Raises:
+            DataError: its vectors are not those of sentence-transformers.
+        """
+        if self._spec.foreign and self._spec.path is not None:
+            check_parity(self._spec.path, root=self._root)
         return ModelFacts(
             parameters=self.source.parameters,
             dim=self.source.width,
@@ -137,7 +146,7 @@ class Worker:
 
     def _judge_any(self, share: Share, prompts: dict[str, str], widths: Sequence[int]) -> Verdict:
         counted = CountedEmbed(self.source.embed)
-        states = StateTable(StoredEmbed(counted, self._store) if self._store else counted)
+        states = StateTable(counted if self._store is None else StoredEmbed(counted, self._store))
         task = build_task(share)
         task.load_data()
         verdict = self._judge(share, task, MtebEncoder(states, prompts, self.meta, **self._kind()))
@@ -210,7 +219,7 @@ def _reason(error: Exception) -> str:
     return said if isinstance(error, PolyglossaError) else f"{type(error).__name__}: {said}"
 
 
-def model_meta(source: Source, spec: ModelSpec) -> ModelMeta:
+def model_meta(source: StateSource, spec: ModelSpec) -> ModelMeta:
     """Describe a model to mteb."""
     similarity = ScoringFunction.DOT_PRODUCT if source.similarity == "dot" else ScoringFunction.COSINE
     return ModelMeta.create_empty(

@@ -25,7 +25,7 @@ from polyglossa.recipe.placement import StagePlacement
 Score: TypeAlias = "ray.ObjectRef[float]"
 
 STAGE = "merge"
-REVISION = 1
+REVISION = 2
 
 
 def run(config: MergeConfig, inputs: Mapping[str, Artifact], draft: Draft, placement: StagePlacement) -> None:
@@ -128,7 +128,7 @@ def _average_and_judge(
         with written_folder(target) as folder:
             save(encoder, folder)
     if torch.cuda.is_available():
-        encoder.backbone.to("cuda")
+        encoder.model.to("cuda")
     return validation_score(encoder, pack_uri, queries)
 
 

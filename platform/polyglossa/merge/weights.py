@@ -14,8 +14,12 @@ from mergekit.options import MergeOptions
 from transformers import AutoConfig
 
 from polyglossa.errors import UserError
-from polyglossa.model.directory import load_backbone, read_prompts, save_model_directory
+from polyglossa.model.dense import Dense
+from polyglossa.model.description import describe_like
+from polyglossa.model.directory import load_model, save_model_directory
 from polyglossa.model.encoder import Encoder, tokenizer_fingerprint
+from polyglossa.model.forward import TextModel
+from polyglossa.model.sentence_modules import read_modules
 from polyglossa.model.tokenizer import load_tokenizer
 
 _SHAPE = (
@@ -52,9 +56,30 @@ def average(method: str, folders: Sequence[str], weights: Sequence[float]) -> En
     with tempfile.TemporaryDirectory() as merged:
         configuration = MergeConfiguration.model_validate(_configuration(method, folders, shares))
         run_merge(configuration, merged, MergeOptions(quiet=True, write_model_card=False, copy_tokenizer=False))
-        backbone = load_backbone(merged)
-    tokenizer = load_tokenizer(folders[0])
-    return Encoder(backbone, tokenizer, max_tokens=tokenizer.model_max_length, prompts=read_prompts(folders[0]))
+        backbone = load_model(merged).backbone
+    first = Encoder.load(folders[0])
+    description = describe_like(first.description, type(backbone), backbone.config)
+    model = TextModel(backbone, _average_dense(method, folders, shares), description)
+    return Encoder(model, first.tokenizer, max_tokens=first.max_tokens)
+
+
+def _average_dense(method: str, folders: Sequence[str], shares: Sequence[float]) -> list[Dense]:
+    """Average the dense layers behind the pooling, which mergekit does not know."""
+    models = [read_modules(folder).dense for folder in folders]
+    if not models[0]:
+        return []
+    if method != "linear":
+        raise UserError(f"merge: the models have dense layers behind their pooling, and {method} does not know them.")
+    averages = []
+    for layers in zip(*models, strict=True):
+        states = [layer.state_dict() for layer in layers]
+        mean = {
+            name: sum(share * state[name].double() for share, state in zip(shares, states, strict=True)).float()
+            for name in states[0]
+        }
+        layers[0].load_state_dict(mean)
+        averages.append(layers[0])
+    return averages
 
 
 def save(encoder: Encoder, folder: str) -> None:
@@ -62,11 +87,10 @@ def save(encoder: Encoder, folder: str) -> None:
     config = encoder.backbone.config
     save_model_directory(
         folder,
-        encoder.backbone,
+        encoder.model,
         encoder.tokenizer,
         max_tokens=encoder.max_tokens,
-        prompts=encoder.prompts,
-        matryoshka_widths=getattr(config, "matryoshka_dimensions", None) or [config.hidden_size],
+        matryoshka_widths=getattr(config, "matryoshka_dimensions", None) or [encoder.width],
     )
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from polyglossa.mine.encoders import open_encoder
+from polyglossa.engine.state_sources import open_model
 from polyglossa.records import text_id
 from polyglossa.vectors import Flags, VectorStore, as_keys
 
@@ -59,11 +59,11 @@ class Embedder:
         self, path: str, dtype: str, device: str, max_tokens: int | None, threads: int, root: str, fingerprint: str
     ) -> None:
         torch.set_num_threads(threads)
-        self._encoder = open_encoder(path, dtype=dtype, device=device, max_tokens=max_tokens)
+        self._source = open_model(path, dtype=dtype, device=device, max_tokens=max_tokens)
         self._store = VectorStore(root, fingerprint)
 
     def __call__(self, chunk: pa.Table) -> tuple[int, int]:
         """Embed one chunk; returns how many texts it had, and how many of their states were refused."""
-        states = self._encoder.embed(chunk.column("text").to_pylist())
+        states = self._source.embed(chunk.column("text").to_pylist())
         refused = self._store.append(chunk.column("text_id").to_pylist(), states)
         return len(chunk), int(refused.sum())

@@ -18,8 +18,9 @@ import ray
 import torch
 
 from polyglossa.artifact import Artifact, Draft, clear, exists
+from polyglossa.engine.parity import check_parity
+from polyglossa.engine.state_sources import open_model
 from polyglossa.mine.embed import Embedder, plan_chunks
-from polyglossa.mine.encoders import open_encoder
 from polyglossa.mine.files import read_folder, read_found, read_pairs, write_table
 from polyglossa.mine.pools import Rows, Unit, mined_rows, sort_documents, units
 from polyglossa.mine.prepare import Prepared, batched
@@ -33,7 +34,7 @@ from polyglossa.records import DOCUMENT
 from polyglossa.vectors import VectorStore
 
 STAGE = "mine"
-REVISION = 2
+REVISION = 3
 
 Ints = npt.NDArray[np.int64]
 
@@ -57,7 +58,9 @@ def run(config: MineConfig, inputs: Mapping[str, Artifact], draft: Draft, placem
     plan = list(units(rows, mined, documents, config))
     root = draft.uri.rpartition("/artifacts/")[0]
     model = inputs["model"].at("model") if "model" in inputs else config.model
-    encoder = open_encoder(model, dtype=config.dtype, device="cpu", max_tokens=config.max_tokens)
+    if "model" not in inputs:
+        check_parity(model, root=root)
+    encoder = open_model(model, dtype=config.dtype, device="cpu", max_tokens=config.max_tokens)
     texts = collect(rows, mined, plan, documents, config, encoder.prompts)
     name = posixpath.basename(draft.uri)
     job = _Job(config, placement, root, encoder.fingerprint, model, name)

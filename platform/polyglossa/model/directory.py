@@ -4,20 +4,41 @@ It loads with stock `AutoModel` / `AutoTokenizer` and with `SentenceTransformer(
 vectors. Weights are float32 safetensors; no code in the directory is ever run.
 """
 
-import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerFast, Qwen3Config, Qwen3Model
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3Model,
+)
 
 from polyglossa.errors import DataError
-from polyglossa.model.pooling import BOTH_WAYS, reads_both_ways
+from polyglossa.model.dense import Dense
+from polyglossa.model.description import (
+    Attention,
+    ModelDescription,
+    check_attention,
+    describe_backbone,
+    set_attention,
+)
+from polyglossa.model.families import family_of
+from polyglossa.model.forward import TextModel
+from polyglossa.model.model_files import read_json_file
 from polyglossa.model.quantize import quantize_weights
+from polyglossa.model.sentence_modules import SentenceModules, read_modules, write_json_file, write_modules
+from polyglossa.model.tokenizer import add_end_token, load_tokenizer, plain_tokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
-_SENTENCE_TRANSFORMERS = "config_sentence_transformers.json"
+_PADDED = "padded_forward"
+"""Key of `config.json` that says a model's texts are padded, through transformers' own attention."""
 
 
 def build_model(
@@ -71,121 +92,225 @@ def build_model(
         return Qwen3Model(config).float()
 
 
-def load_backbone(
-    path: str, dtype: str = "float32", *, device: str = "cpu", revision: str | None = None
-) -> PreTrainedModel:
-    """Load a backbone without its head, by Hugging Face name or from a directory: causal, or BERT-like.
+def load_model(
+    path: str,
+    dtype: str = "float32",
+    *,
+    device: str = "cpu",
+    revision: str | None = None,
+    pooling: str | None = None,
+    attention: Attention | None = None,
+    packed: bool | None = None,
+) -> TextModel:
+    """Load a model without its head, by Hugging Face name or from a directory, with its pooling and dense layers.
 
-    BERT-like ones lose their dropout and their pooler, which no embedding reads.
+    Encoders lose their dropout and their pooler, which no embedding reads.
 
     Args:
         path: name or local directory; its weights must be safetensors.
         dtype: `float32`, `bfloat16` or `float64`; `int8` reads float32 and quantises the weights of linear layers.
         device: where the weights go.
         revision: commit on the hub.
+        pooling: name of `POOLINGS` that replaces the model's own; dense layers then fall away.
+        attention: replaces the model's own.
+        packed: whether texts are packed; None takes what the directory says.
 
     Raises:
-        DataError: nothing loadable is there, or the model is neither causal nor of a known kind.
+        DataError: nothing loadable is there, or something of it is not known.
     """
-    try:
-        backbone = AutoModel.from_pretrained(
-            path,
-            revision=revision,
-            dtype=DTYPES["float32" if dtype == "int8" else dtype],
-            attn_implementation="sdpa",
-            use_safetensors=True,
-            trust_remote_code=False,
-        )
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise DataError(f"{path}: cannot be loaded as a model with safetensors weights ({reason}).") from None
-    if reads_both_ways(backbone.config):
-        _keep_encoder(backbone)
-    elif not any(getattr(module, "is_causal", False) for module in backbone.modules()):
-        raise DataError(
-            f"{path}: {backbone.config.model_type} is neither causal nor one of {', '.join(BOTH_WAYS)}; how it makes "
-            "one state of a text is not known."
-        )
+    modules = read_modules(path, revision=revision)
+    config = _read_config(path, modules.backbone_folder, revision)
+    if packed is not None:
+        setattr(config, _PADDED, not packed)
+    packed = not getattr(config, _PADDED, False)
+    family_of(config, packed=packed)
+    if attention is not None:
+        set_attention(config, attention)
+    backbone = _load_backbone(path, config, modules.backbone_folder, dtype, revision)
+    description = describe_backbone(
+        type(backbone), config, pooling=(pooling,) if pooling else modules.pooling, packed=packed
+    )
+    if attention is not None and packed:
+        check_attention(description, attention)
+    if not description.causal:
+        _silence_dropout(backbone)
+    dense = () if pooling else modules.dense
+    description = _complete(path, description, modules, dense)
     if dtype == "int8":
         quantize_weights(backbone)
-    return backbone.to(device).eval()
+    number = DTYPES["float32" if dtype == "int8" else dtype]
+    model = TextModel(backbone, [layer.to(number) for layer in dense], description)
+    return model.to(device).eval()
 
 
-def _keep_encoder(backbone: PreTrainedModel) -> None:
-    """Take off what plays no part in a text's state."""
+def describe_directory(path: str, *, revision: str | None = None) -> tuple[ModelDescription, PretrainedConfig]:
+    """Describe a model without loading its weights.
+
+    Args:
+        path: name or local directory.
+        revision: commit on the hub.
+
+    Returns:
+        Its description and the backbone's configuration.
+
+    Raises:
+        DataError: there is no model, or something of it is not known.
+    """
+    modules = read_modules(path, revision=revision)
+    config = _read_config(path, modules.backbone_folder, revision)
+    packed = not getattr(config, _PADDED, False)
+    family_of(config, packed=packed)
+    backbone = describe_backbone(AutoModel._model_mapping[type(config)], config, pooling=modules.pooling, packed=packed)
+    return _complete(path, backbone, modules, modules.dense), config
+
+
+def _complete(
+    path: str, backbone: ModelDescription, modules: SentenceModules, dense: Sequence[Dense]
+) -> ModelDescription:
+    """Add what follows the pooling to a backbone's description."""
+    if dense and dense[0].shape.in_features != backbone.pooled_width:
+        raise DataError(
+            f"{path}: its first dense layer reads states {dense[0].shape.in_features} wide, and the pooling gives "
+            f"{backbone.pooled_width}."
+        )
+    return replace(
+        backbone,
+        dense=tuple(layer.shape for layer in dense),
+        normalise=modules.normalise,
+        similarity=modules.similarity,
+        prompts=modules.prompts,
+        default_prompt=modules.default_prompt,
+    )
+
+
+def load_model_tokenizer(
+    path: str, model: TextModel, *, revision: str | None = None, max_tokens: int | None = None
+) -> PreTrainedTokenizerFast:
+    """Load the tokenizer of a model, with the end token that its pooling needs and within the model's longest text.
+
+    Args:
+        path: where the model was loaded from.
+        model: the model.
+        revision: commit on the hub.
+        max_tokens: longest text; None keeps the model's own limit.
+
+    Raises:
+        DataError: there is none, or it is not a fast tokenizer.
+    """
+    declared = read_modules(path, revision=revision).declared
+    limit = min(max_tokens or model.description.longest, model.description.longest)
+    tokenizer = load_directory_tokenizer(path, revision=revision, max_tokens=limit)
+    # A sentence-transformers model's tokenizer is complete: what it does not add, the model does not read.
+    return add_end_token(tokenizer) if not declared and model.description.pooling == ("last",) else tokenizer
+
+
+def load_directory_tokenizer(
+    path: str, *, revision: str | None = None, max_tokens: int | None = None
+) -> PreTrainedTokenizerFast:
+    """Load the tokenizer of a model directory as it is, with the directory's longest text, without the model.
+
+    Args:
+        path: directory or hub name.
+        revision: commit on the hub.
+        max_tokens: a lower limit on texts; None keeps the directory's.
+
+    Raises:
+        DataError: there is none, or it is not a fast tokenizer.
+    """
+    modules = read_modules(path, revision=revision)
+    tokenizer = load_tokenizer(
+        path, revision=revision, subfolder=modules.backbone_folder, lower_case=modules.lower_case
+    )
+    own = modules.max_tokens or tokenizer.model_max_length
+    tokenizer.model_max_length = min(max_tokens or own, own)
+    return tokenizer
+
+
+def _read_config(path: str, folder: str, revision: str | None) -> PretrainedConfig:
+    try:
+        return AutoConfig.from_pretrained(path, revision=revision, subfolder=folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise DataError(f"{path}: cannot be loaded as a model with safetensors weights ({reason}).") from None
+
+
+def _load_backbone(
+    path: str, config: PretrainedConfig, folder: str, dtype: str, revision: str | None
+) -> PreTrainedModel:
+    try:
+        backbone, loaded = AutoModel.from_pretrained(
+            path,
+            config=config,
+            revision=revision,
+            subfolder=folder,
+            dtype=DTYPES["float32" if dtype == "int8" else dtype],
+            attn_implementation=None if getattr(config, _PADDED, False) else "eager",  # replaced by packed attention
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise DataError(f"{path}: cannot be loaded as a model with safetensors weights ({reason}).") from None
+    _check_loaded(path, loaded)
+    model: PreTrainedModel = backbone
+    return model
+
+
+def _check_loaded(path: str, loaded: Mapping[str, Any]) -> None:
+    """Refuse weights that transformers would have drawn at random in place of the model's own."""
+    odd = [str(key[0]) for key in loaded["mismatched_keys"]]
+    odd += [str(key) for key in loaded["missing_keys"] if not str(key).startswith("pooler.")]
+    if odd:
+        raise DataError(
+            f"{path}: its weights are not those of its configuration; {len(odd)} are missing or of another shape, "
+            f"{sorted(odd)[0]} among them."
+        )
+
+
+def _silence_dropout(backbone: PreTrainedModel) -> None:
+    """Take off what plays no part in a text's state: the pooler, and dropout, which every family spells otherwise."""
     if hasattr(backbone, "pooler"):
         backbone.pooler = None
-    for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
-        setattr(backbone.config, name, 0.0)
+    for name, value in backbone.config.to_dict().items():
+        if "dropout" in name and isinstance(value, float):
+            setattr(backbone.config, name, 0.0)
     for module in backbone.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0
 
 
 def save_model_directory(
     path: str,
-    backbone: PreTrainedModel,
+    model: TextModel,
     tokenizer: PreTrainedTokenizerFast,
     *,
     max_tokens: int,
-    prompts: Mapping[str, str],
     matryoshka_widths: Sequence[int],
 ) -> None:
     """Write a model directory.
 
     Args:
         path: local directory; made if it is not there.
-        backbone: the model without LM head; written in float32 whatever its dtype is.
-        tokenizer: appends EOS itself (see `tokenizer.py`).
-        max_tokens: longest text that readers pass in, EOS included.
-        prompts: name → prefix, for `SentenceTransformer.encode(prompt_name=…)`.
+        model: without LM head; written in float32 whatever its dtype is.
+        tokenizer: as `load_model_tokenizer` gives it.
+        max_tokens: longest text that readers pass in, special tokens included.
         matryoshka_widths: widths that vectors may be cut to.
     """
     root = Path(path)
     root.mkdir(parents=True, exist_ok=True)
-    config = backbone.config
+    backbone, config = model.backbone, model.backbone.config
     config.is_matryoshka = len(matryoshka_widths) > 1
     config.matryoshka_dimensions = sorted(matryoshka_widths)
     state = {name: tensor.detach().float().cpu().contiguous() for name, tensor in backbone.state_dict().items()}
     backbone.save_pretrained(root, state_dict=state)
-    _amend(root / "config.json", dtype="float32", architectures=[type(backbone).__name__])
-    tokenizer.model_max_length = max_tokens
-    tokenizer.save_pretrained(root)
-    pooling = "mean_tokens" if reads_both_ways(config) else "lasttoken"
-    _write_sentence_transformers(root, config.hidden_size, max_tokens, dict(prompts), pooling)
-
-
-def read_prompts(path: str) -> dict[str, str]:
-    """Read the prompts of a local model directory; a model loaded by name has none here."""
-    file = Path(path) / _SENTENCE_TRANSFORMERS
-    return dict(json.loads(file.read_text(encoding="utf-8")).get("prompts") or {}) if file.is_file() else {}
-
-
-def _write_sentence_transformers(
-    root: Path, width: int, max_tokens: int, prompts: dict[str, str], pooling_mode: str
-) -> None:
-    # These class names load with every release of sentence-transformers; newer ones map them to their own.
-    kinds = ("Transformer", "Pooling", "Normalize")
-    folders = ("", "1_Pooling", "2_Normalize")
-    modules = [
-        {"idx": index, "name": str(index), "path": folder, "type": f"sentence_transformers.models.{kind}"}
-        for index, (kind, folder) in enumerate(zip(kinds, folders, strict=True))
-    ]
-    pooling = {"word_embedding_dimension": width, f"pooling_mode_{pooling_mode}": True, "include_prompt": True}
-    (root / "1_Pooling").mkdir(exist_ok=True)
-    (root / "2_Normalize").mkdir(exist_ok=True)
-    _write(root / "modules.json", modules)
-    _write(root / "1_Pooling" / "config.json", pooling)
-    _write(root / "sentence_bert_config.json", {"max_seq_length": max_tokens, "do_lower_case": False})
-    _write(
-        root / _SENTENCE_TRANSFORMERS,
-        {"prompts": prompts, "default_prompt_name": None, "similarity_fn_name": "cosine"},
-    )
-
-
-def _amend(file: Path, **values: Any) -> None:
-    _write(file, json.loads(file.read_text(encoding="utf-8")) | values)
-
-
-def _write(file: Path, value: Any) -> None:
-    file.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    written = read_json_file(path, "config.json")
+    written |= {"dtype": "float32", "architectures": [type(backbone).__name__]}
+    write_json_file(root / "config.json", written)
+    plain_tokenizer(tokenizer, max_tokens=max_tokens).save_pretrained(root)
+    # Transformers 5 writes a class that transformers 4, and servers on it, do not know; both know this one.
+    settings = read_json_file(path, "tokenizer_config.json") | {"tokenizer_class": "PreTrainedTokenizerFast"}
+    write_json_file(root / "tokenizer_config.json", settings)
+    write_modules(root, model.description, model.layers_behind, max_tokens=max_tokens)

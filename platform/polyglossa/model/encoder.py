@@ -1,67 +1,67 @@
 """The one encoder of mining, training's export, evaluation and HTTP: render → tokenise → embed → truncate → normalise.
 
-N = texts, D = width of the backbone. States are raw (what the teacher store and the vector store keep); `finish`
-makes vectors of them.
+N = texts, S = width of a state. States are raw (what the teacher store and the vector store keep); `finish` makes
+vectors of them.
 """
 
 import hashlib
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 import torch
+import transformers
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from polyglossa.model.chunks import chunk_by_tokens
-from polyglossa.model.directory import load_backbone, read_prompts
-from polyglossa.model.pooling import embed_chunk, first_position, pad_chunk
-from polyglossa.model.tokenizer import load_tokenizer
+from polyglossa.model.description import ModelDescription
+from polyglossa.model.directory import load_model, load_model_tokenizer
+from polyglossa.model.forward import TextModel, fill_up
+from polyglossa.model.passes import plan_passes
 
-POOLING = "last-token"
+_FORWARD = 1
+"""Raised when the forward path gives other numbers for the same model, so that stored states are not read for it."""
+# Of a configuration, what changes no number: names, versions, and what training and generation alone read.
+_SILENT = frozenset({"_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype", "use_cache"})
 
 
 def render(text: str, instruction: str | None) -> str:
     """Put a text behind its task's instruction; without one the text stays bare."""
-    return f"Instruct: {instruction}\nQuery: {text}" if instruction else text
+    return f"{instruction_prompt(instruction)}{text}" if instruction else text
 
 
-def finish(state_ND: Tensor, width: int | None = None) -> Tensor:
+def instruction_prompt(instruction: str) -> str:
+    """Return what stands before a query: F2LLM's template."""
+    return f"Instruct: {instruction}\nQuery: "
+
+
+def finish(state_NS: Tensor, width: int | None = None) -> Tensor:
     """Truncate raw states to a width and L2-normalise them.
 
     Raises:
-        ValueError: the width is not within 1 … D.
+        ValueError: the width is not within 1 … S.
     """
-    limit = state_ND.shape[-1]
+    limit = state_NS.shape[-1]
     if width is not None and not 1 <= width <= limit:
         raise ValueError(f"width: {width} is not within 1 … {limit}")
-    return torch.nn.functional.normalize(state_ND[..., :width], dim=-1)
+    return torch.nn.functional.normalize(state_NS[..., :width], dim=-1)
 
 
 class Encoder:
-    """A backbone and its tokenizer, for inference.
+    """A model and its tokenizer, for inference.
 
     Attributes:
-        backbone: the model, in evaluation mode.
-        tokenizer: appends EOS itself.
-        max_tokens: longest text (tokens, EOS included); the rest is cut.
-        width: D.
-        prompts: name → prefix of the model directory.
+        model: backbone, pooling and dense layers, in evaluation mode.
+        tokenizer: adds the special tokens itself.
+        max_tokens: longest text (tokens, special ones included); the rest is cut.
     """
 
-    def __init__(
-        self,
-        backbone: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerFast,
-        *,
-        max_tokens: int,
-        prompts: dict[str, str] | None = None,
-    ) -> None:
-        self.backbone = backbone.eval()
+    def __init__(self, model: TextModel, tokenizer: PreTrainedTokenizerFast, *, max_tokens: int) -> None:
+        self.model = model.eval()
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
-        self.width = int(backbone.config.hidden_size)
-        self.prompts = prompts or {}
 
     @classmethod
     def load(
@@ -83,23 +83,43 @@ class Encoder:
             revision: commit on the hub.
 
         Raises:
-            DataError: nothing usable is there.
+            DataError: nothing usable is there, or something of it is not known.
         """
-        backbone = load_backbone(path, dtype, device=device, revision=revision)
-        tokenizer = load_tokenizer(path, revision=revision)
-        longest = int(backbone.config.max_position_embeddings) - first_position(backbone.config)
-        limit = min(tokenizer.model_max_length, longest)
-        return cls(backbone, tokenizer, max_tokens=min(max_tokens or limit, limit), prompts=read_prompts(path))
+        model = load_model(path, dtype, device=device, revision=revision)
+        tokenizer = load_model_tokenizer(path, model, revision=revision, max_tokens=max_tokens)
+        return cls(model, tokenizer, max_tokens=tokenizer.model_max_length)
+
+    @property
+    def backbone(self) -> PreTrainedModel:
+        """The model without pooling and dense layers."""
+        return self.model.backbone
+
+    @property
+    def description(self) -> ModelDescription:
+        """How a text becomes a vector."""
+        return self.model.description
+
+    @property
+    def width(self) -> int:
+        """Width of a raw state."""
+        return self.description.width
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """Prompts of the model directory: name → prefix."""
+        return dict(self.description.prompts)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of all that shapes a state: weights, their dtype, tokenizer, pooling and longest text."""
+        """Hash of all that shapes a vector: weights, configuration, tokenizer, description, longest text, code."""
         digest = hashlib.blake2b(digest_size=16)
-        for name, tensor in sorted(self.backbone.state_dict().items()):
+        for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
             digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-        digest.update(self.tokenizer_fingerprint.encode())
-        digest.update(f"{POOLING}/{self.max_tokens}".encode())
+        digest.update(configuration_of(self.backbone.config).encode())
+        digest.update(f"{self.tokenizer_fingerprint}/{self.tokenizer.truncation_side}".encode())
+        digest.update(f"{self.description.canonical()}/{self.max_tokens}".encode())
+        digest.update(f"{_FORWARD}/{transformers.__version__}".encode())
         return digest.hexdigest()
 
     @property
@@ -108,34 +128,47 @@ class Encoder:
         return tokenizer_fingerprint(self.tokenizer)
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        """Tokenise rendered texts; each is cut to `max_tokens` and ends with EOS."""
+        """Tokenise rendered texts, special tokens included; each is cut to `max_tokens`."""
         return tokenize(self.tokenizer, texts, self.max_tokens)
 
     @torch.inference_mode()
     def states(self, token_ids: Sequence[Sequence[int]], *, chunk_tokens: int = 2048) -> Tensor:
-        """Embed tokenised texts.
+        """Embed tokenised texts; what many begin with is computed once a pass where no token of it sees what follows.
 
         Args:
-            token_ids: tokens of each text, EOS last.
+            token_ids: tokens of each text, special ones included.
             chunk_tokens: token budget of one forward pass.
 
         Returns:
-            state_ND: raw pooled states, float32, on the CPU, in the order of the texts.
+            state_NS: raw pooled states, float32, on the CPU, in the order of the texts.
         """
-        state_ND = torch.zeros(len(token_ids), self.width)
-        for chunk in chunk_by_tokens([len(tokens) for tokens in token_ids], chunk_tokens):
-            padding = self.backbone.config.pad_token_id
-            input_ids_BL, lengths_B = pad_chunk([token_ids[index] for index in chunk], padding=padding or 0)
-            device = self.backbone.device
-            state_BD = embed_chunk(self.backbone, input_ids_BL.to(device), lengths_B.to(device))
-            state_ND[torch.tensor(chunk)] = state_BD.float().cpu()
-        return state_ND
+        state_NS = torch.zeros(len(token_ids), self.width)
+        for one in plan_passes(token_ids, chunk_tokens, share=self.description.shares_beginnings):
+            lengths = [len(part) for part in one.parts]
+            tokens_N = torch.tensor([token for part in one.parts for token in part])
+            if self._low_precision:
+                tokens_N, lengths = fill_up(tokens_N, lengths)
+            shared = len(one.parts[0]) if one.shared else 0
+            state_BS = self.model(tokens_N.to(self.model.device), lengths, shared_tokens=shared)
+            first = int(one.shared)
+            state_NS[one.texts] = state_BS[first : first + len(one.texts)].float().cpu()
+        return state_NS
+
+    def embed(self, texts: Sequence[str], *, chunk_tokens: int = 2048) -> Tensor:
+        """Return the raw states [N, S] of rendered texts."""
+        return self.states(self.tokenize(texts), chunk_tokens=chunk_tokens)
+
+    @property
+    def _low_precision(self) -> bool:
+        backbone = self.backbone
+        return backbone.device.type == "cpu" and self.description.packed and backbone.dtype == torch.bfloat16
 
     def encode(
         self,
         texts: Sequence[str],
         *,
         instruction: str | None = None,
+        prompt: str | None = None,
         width: int | None = None,
         chunk_tokens: int = 2048,
     ) -> np.ndarray:
@@ -144,18 +177,38 @@ class Encoder:
         Args:
             texts: bare texts.
             instruction: put before each of them (queries); None leaves them bare (documents).
+            prompt: name of one of the model's prompts, instead of an instruction.
             width: Matryoshka width; None is the full one.
             chunk_tokens: token budget of one forward pass.
 
         Returns:
-            vector_ND: float32 of unit length, N × width.
+            vector_NS: float32 of unit length, N × width.
+
+        Raises:
+            ValueError: the model has no prompt of this name, or both were given.
         """
-        token_ids = self.tokenize([render(text, instruction) for text in texts])
-        return finish(self.states(token_ids, chunk_tokens=chunk_tokens), width).numpy()
+        if prompt is not None and instruction is not None:
+            raise ValueError("give an instruction or the name of a prompt, not both")
+        if prompt is not None and prompt not in self.description.prompts:
+            raise ValueError(f"prompt: {prompt!r} is not one of {', '.join(self.description.prompts) or 'none'}")
+        before = self.description.prompts[prompt] if prompt else instruction_prompt(instruction) if instruction else ""
+        return finish(self.embed([before + text for text in texts], chunk_tokens=chunk_tokens), width).numpy()
+
+    def with_prompts(self, prompts: dict[str, str], default: str | None = None) -> "Encoder":
+        """Return the same encoder with other prompts."""
+        described = replace(self.description, prompts=prompts, default_prompt=default)
+        model = TextModel(self.backbone, self.model.layers_behind, described)
+        return Encoder(model, self.tokenizer, max_tokens=self.max_tokens)
+
+
+def configuration_of(config: PretrainedConfig) -> str:
+    """Return a configuration's values as one string, without what changes no number."""
+    plain = {name: value for name, value in config.to_dict().items() if name not in _SILENT}
+    return json.dumps(plain, sort_keys=True, default=str)
 
 
 def tokenize(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
-    """Tokenise rendered texts; each is cut to `max_tokens` and ends with EOS."""
+    """Tokenise rendered texts, special tokens included; each is cut to `max_tokens`."""
     if not texts:
         return []
     encoded = tokenizer(list(texts), truncation=True, max_length=max_tokens, padding=False, return_attention_mask=False)

@@ -1,65 +1,70 @@
-"""From token ids to one state per text: a causal backbone's last token, or the mean token of one that reads both ways.
+"""From the hidden states of packed texts to one state per text.
 
-BERT-like encoders (XLM-R, MiniLM) read both ways: padding must be masked from them, and no token stands for the text by
-training, so tokens are averaged, as the published sentence encoders of that kind do.
-
-B = texts of a chunk, L = longest of them (tokens), D = width of the backbone.
+N = tokens of all texts, end to end; B = texts; D = width of the backbone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
-from transformers import PretrainedConfig, PreTrainedModel
 
-BOTH_WAYS = ("bert", "roberta", "xlm-roberta")
-"""Model types whose tokens see the whole text."""
-
-
-def reads_both_ways(config: PretrainedConfig) -> bool:
-    """Tell whether a backbone is BERT-like rather than causal."""
-    return config.model_type in BOTH_WAYS
+Pool = Callable[[Tensor, Tensor], Tensor]
+"""hidden_ND, lengths_B → state_BD."""
 
 
-def first_position(config: PretrainedConfig) -> int:
-    """Return the position id of a text's first token: RoBERTa counts from behind its padding id."""
-    return int(config.pad_token_id) + 1 if config.model_type in ("roberta", "xlm-roberta") else 0
+def pool_last(hidden_ND: Tensor, lengths_B: Tensor) -> Tensor:
+    """Take each text's last token."""
+    return hidden_ND[lengths_B.cumsum(0) - 1]
 
 
-def pad_chunk(token_ids: Sequence[Sequence[int]], *, padding: int = 0) -> tuple[Tensor, Tensor]:
-    """Pad texts on the right to the longest of them.
-
-    Args:
-        token_ids: tokens of each text, none empty.
-        padding: token id that fills; it is never attended to, so any id will do for a causal backbone.
-
-    Returns:
-        input_ids_BL and lengths_B, both int64.
-    """
-    lengths_B = torch.tensor([len(tokens) for tokens in token_ids])
-    input_ids_BL = torch.full((len(token_ids), int(lengths_B.max())), padding)
-    for row, tokens in enumerate(token_ids):
-        input_ids_BL[row, : len(tokens)] = torch.as_tensor(tokens, dtype=torch.int64)
-    return input_ids_BL, lengths_B
+def pool_first(hidden_ND: Tensor, lengths_B: Tensor) -> Tensor:
+    """Take each text's first token ([CLS])."""
+    return hidden_ND[lengths_B.cumsum(0) - lengths_B]
 
 
-def embed_chunk(backbone: PreTrainedModel, input_ids_BL: Tensor, lengths_B: Tensor) -> Tensor:
-    """Run a padded chunk through the backbone and take each text's last token, or mean token where it reads both ways.
+def pool_mean(hidden_ND: Tensor, lengths_B: Tensor) -> Tensor:
+    """Average each text's tokens."""
+    return _sum(hidden_ND, lengths_B) / lengths_B[:, None]
 
-    Padding lies on the right. Under causal attention no real token sees it: no mask is needed, which keeps the
-    attention kernel on its fast causal path and the states equal to those of the text alone.
 
-    Returns:
-        state_BD: raw states, differentiable, in the backbone's dtype.
-    """
-    if reads_both_ways(backbone.config):
-        places_L = torch.arange(input_ids_BL.shape[1], device=input_ids_BL.device)
-        real_BL = places_L < lengths_B[:, None]
-        positions_BL = (places_L + first_position(backbone.config)).expand_as(input_ids_BL)
-        hidden_BLD = backbone(
-            input_ids=input_ids_BL, attention_mask=real_BL.long(), position_ids=positions_BL
-        ).last_hidden_state
-        return (hidden_BLD * real_BL[..., None]).sum(1) / lengths_B[:, None]
-    hidden_BLD = backbone(input_ids=input_ids_BL, use_cache=False).last_hidden_state
-    rows_B = torch.arange(len(lengths_B), device=hidden_BLD.device)
-    return hidden_BLD[rows_B, lengths_B - 1]
+def pool_mean_root(hidden_ND: Tensor, lengths_B: Tensor) -> Tensor:
+    """Add up each text's tokens and divide by the root of their number."""
+    return _sum(hidden_ND, lengths_B) / lengths_B[:, None].sqrt()
+
+
+def pool_weighted_mean(hidden_ND: Tensor, lengths_B: Tensor) -> Tensor:
+    """Average each text's tokens with weights 1, 2, 3, … (SGPT, arXiv 2202.08904)."""
+    starts_N = (lengths_B.cumsum(0) - lengths_B).repeat_interleave(lengths_B, output_size=len(hidden_ND))
+    weights_N = torch.arange(1, len(hidden_ND) + 1, device=hidden_ND.device) - starts_N
+    total_B = (lengths_B * (lengths_B + 1) / 2).to(torch.float64 if hidden_ND.dtype == torch.float64 else torch.float32)
+    return _sum(hidden_ND * weights_N[:, None], lengths_B) / total_B[:, None]
+
+
+def pool_max(hidden_ND: Tensor, lengths_B: Tensor) -> Tensor:
+    """Take the largest value of each channel over each text's tokens."""
+    index_ND = _text_of(hidden_ND, lengths_B)[:, None].expand_as(hidden_ND)
+    lowest_BD = hidden_ND.new_full((len(lengths_B), hidden_ND.shape[1]), float("-inf"))
+    return lowest_BD.scatter_reduce(0, index_ND, hidden_ND, "amax")
+
+
+POOLINGS: Mapping[str, Pool] = {
+    "last": pool_last,
+    "mean": pool_mean,
+    "cls": pool_first,
+    "weighted_mean": pool_weighted_mean,
+    "max": pool_max,
+    "mean_sqrt_len": pool_mean_root,
+}
+"""Poolings by the recipe's names."""
+
+
+def _text_of(hidden_ND: Tensor, lengths_B: Tensor) -> Tensor:
+    texts_B = torch.arange(len(lengths_B), device=hidden_ND.device)
+    return texts_B.repeat_interleave(lengths_B, output_size=len(hidden_ND))
+
+
+def _sum(hidden_ND: Tensor, lengths_B: Tensor) -> Tensor:
+    """Add up the tokens of each text, in float32 at least: [B, D]."""
+    dtype = torch.promote_types(hidden_ND.dtype, torch.float32)
+    sum_BD = torch.zeros(len(lengths_B), hidden_ND.shape[1], dtype=dtype, device=hidden_ND.device)
+    return sum_BD.index_add(0, _text_of(hidden_ND, lengths_B), hidden_ND.to(dtype))

@@ -1,13 +1,13 @@
-"""Tokenizers that end every text with EOS, also after truncation.
+"""Tokenizers as their models have them, with an end token where the embedding is the last token's and there is none.
 
-The EOS is the post-processor's work, not the caller's: `tokenizers` makes room for it when it truncates, and whoever
-loads the saved tokenizer (transformers, sentence-transformers, a serving engine) gets the same ids. A tokenizer that
-is loaded by name and lacks it (Qwen3's does) is given one.
+Special tokens are the post-processor's work, not the caller's: `tokenizers` makes room for them when it truncates, and
+whoever loads the saved tokenizer (transformers, sentence-transformers, a serving engine) gets the same ids. An end
+token is added to a tokenizer that adds no special token at all (Qwen3's), never behind a post-processor that does.
 """
 
 from collections.abc import Iterable
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from polyglossa.errors import DataError
@@ -37,47 +37,98 @@ def train_tokenizer(texts: Iterable[str], *, vocabulary: int, max_tokens: int) -
         show_progress=False,
     )
     backend.train_from_iterator(texts, trainer=trainer)
-    return _finish(backend, eos=EOS, pad=PAD, max_tokens=max_tokens)
-
-
-def load_tokenizer(path: str, *, revision: str | None = None, max_tokens: int | None = None) -> PreTrainedTokenizerFast:
-    """Load a tokenizer by name or from a directory, and make it append EOS if it does not.
-
-    Args:
-        path: Hugging Face name or local directory.
-        revision: commit on the hub.
-        max_tokens: longest text, EOS included; None keeps the tokenizer's own limit.
-
-    Raises:
-        DataError: it is not a fast tokenizer, or it has no EOS token.
-    """
-    tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
-    if not getattr(tokenizer, "is_fast", False):
-        raise DataError(f"{path}: its tokenizer has no `tokenizer.json`. Use a model with a fast tokenizer.")
-    end = tokenizer.eos_token or tokenizer.sep_token  # BERT ends texts with [SEP]
-    if end is None:
-        raise DataError(f"{path}: its tokenizer names no EOS token, and the EOS state is the embedding.")
-    limit = min(max_tokens or tokenizer.model_max_length, tokenizer.model_max_length)
-    return _finish(tokenizer.backend_tokenizer, eos=end, pad=tokenizer.pad_token or end, max_tokens=limit)
-
-
-def _finish(backend: Tokenizer, *, eos: str, pad: str, max_tokens: int) -> PreTrainedTokenizerFast:
-    backend.no_truncation()
-    backend.no_padding()
-    eos_id = backend.token_to_id(eos)
-    probe = backend.encode("a").ids
-    if not probe or probe[-1] != eos_id:
-        append = processors.TemplateProcessing(
-            single=f"$A {eos}", pair=f"$A {eos} $B:1 {eos}:1", special_tokens=[(eos, eos_id)]
-        )
-        parts = [backend.post_processor, append] if backend.post_processor is not None else [append]
-        backend.post_processor = processors.Sequence(parts)
-    return PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend,
-        eos_token=eos,
-        pad_token=pad,
+        eos_token=EOS,
+        pad_token=PAD,
         model_max_length=max_tokens,
         padding_side="right",
         truncation_side="right",
         model_input_names=["input_ids", "attention_mask"],
+    )
+    return add_end_token(tokenizer)
+
+
+def load_tokenizer(
+    path: str,
+    *,
+    revision: str | None = None,
+    subfolder: str = "",
+    lower_case: bool = False,
+) -> PreTrainedTokenizerFast:
+    """Load a tokenizer by name or from a directory, as it is.
+
+    Args:
+        path: Hugging Face name or local directory.
+        revision: commit on the hub.
+        subfolder: where in the model it lies.
+        lower_case: whether texts are lower-cased first.
+
+    Raises:
+        DataError: there is none, or it is not a fast tokenizer.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, subfolder=subfolder, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise DataError(f"{path}: its tokenizer cannot be loaded ({reason}).") from None
+    if not getattr(tokenizer, "is_fast", False):
+        raise DataError(f"{path}: its tokenizer has no `tokenizer.json`. Use a model with a fast tokenizer.")
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    if lower_case:
+        own = backend.normalizer
+        backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([own] if own is not None else [])])
+    return tokenizer
+
+
+def adds_special_tokens(tokenizer: PreTrainedTokenizerFast) -> bool:
+    """Whether encoding a text puts a special token before or behind it."""
+    return any(tokenizer.backend_tokenizer.encode("a").special_tokens_mask)
+
+
+def add_end_token(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+    """Make a tokenizer that adds no special token end every text with EOS, also after truncation, in place.
+
+    Raises:
+        DataError: it names no EOS token.
+    """
+    if adds_special_tokens(tokenizer):
+        return tokenizer
+    end = tokenizer.eos_token or tokenizer.sep_token
+    if end is None:
+        raise DataError("the tokenizer names no EOS token, and the EOS state is the embedding.")
+    backend = tokenizer.backend_tokenizer
+    append = processors.TemplateProcessing(
+        single=f"$A {end}", pair=f"$A {end} $B:1 {end}:1", special_tokens=[(end, backend.token_to_id(end))]
+    )
+    # What stands there adds no token (it trims offsets), and a template leaves alone what it passes on.
+    parts = [backend.post_processor, append] if backend.post_processor is not None else [append]
+    backend.post_processor = processors.Sequence(parts)
+    return tokenizer
+
+
+def plain_tokenizer(
+    tokenizer: PreTrainedTokenizerFast, *, max_tokens: int, backend: Tokenizer | None = None
+) -> PreTrainedTokenizerFast:
+    """Return the same tokenizer under the class that every release of transformers reads: all is in `tokenizer.json`.
+
+    Args:
+        tokenizer: any fast tokenizer.
+        max_tokens: longest text, special tokens included.
+        backend: takes the place of the tokenizer's own (another vocabulary).
+    """
+    names = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+    special = {name: token for name in names if (token := getattr(tokenizer, name, None)) is not None}
+    # Padding is never attended to; a tokenizer without a padding token fills with its end token.
+    special.setdefault("pad_token", special.get("eos_token") or special.get("sep_token") or special.get("unk_token"))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend or tokenizer.backend_tokenizer,
+        **{name: token for name, token in special.items() if token is not None},
+        model_max_length=max_tokens,
+        padding_side="right",
+        truncation_side=tokenizer.truncation_side,
+        model_input_names=["input_ids", "attention_mask"],
+        clean_up_tokenization_spaces=False,
     )

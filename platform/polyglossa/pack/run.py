@@ -30,7 +30,7 @@ from polyglossa.recipe.pack import PackConfig
 from polyglossa.recipe.placement import StagePlacement
 
 STAGE = "pack"
-REVISION = 1
+REVISION = 2
 
 _PARTS = {"bundles": "train", "validation": "validation"}
 _IN_BATCH_TASKS = ("retrieval", "bitext")
@@ -107,7 +107,17 @@ def pack_file(job: Job, config: PackConfig, documents: pa.Table, model_uri: str,
         first_bundle=first,
     )
     without_positive = int(np.sum(np.diff(pairs["positive_ids"].combine_chunks().offsets) == 0)) if len(pairs) else 0
-    return _write_bundles(packed, uri) | {"pairs": len(pairs), "pairs_without_positive": without_positive}
+    said = {
+        "instructions": _count(examples.instruction),
+        "document_instructions": _count(examples.document_instruction),
+    }
+    return _write_bundles(packed, uri) | said | {"pairs": len(pairs), "pairs_without_positive": without_positive}
+
+
+def _count(instructions: pa.Array) -> dict[str, int]:
+    """Count the examples of each instruction; those without one are left out."""
+    counted = instructions.drop_null().value_counts().to_pylist()
+    return {entry["values"]: entry["counts"] for entry in counted if entry["values"]}
 
 
 def _most(config: PackConfig, part: str) -> int | None:
@@ -184,6 +194,8 @@ def _write_index(
         files.append({"path": job.path, "bundles": len(result["bundles"])})
         if job.part == "bundles":
             entry["examples"] += sum(bundle["examples"] for bundle in result["bundles"])
+            if job.shard == 0:  # every shard sees the whole source
+                entry |= {name: result[name] for name in ("instructions", "document_instructions")}
             entry["negatives"] += result["negatives"]
     sizes = [bundle for result in results for bundle in result["bundles"]]
     totals = {name: sum(size[name] for size in sizes) for name in ("examples", "texts", "tokens")}
@@ -206,6 +218,8 @@ def _empty_entry(job: Job) -> dict[str, Any]:
         "name": job.source,
         "task": job.task,
         "in_batch": job.task in _IN_BATCH_TASKS,
+        "instructions": {},
+        "document_instructions": {},
         "examples": 0,
         "negatives": 0,
         "files": [],

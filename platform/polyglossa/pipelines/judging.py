@@ -54,6 +54,7 @@ def spec_of(
         revision_of(folder),
         folder,
         instructed=instructed,
+        foreign=True,
         provenance=Provenance.read(folder),
     )
 

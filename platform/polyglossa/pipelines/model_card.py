@@ -31,7 +31,10 @@ def describe_model(draft: Draft, name: str, parents: Iterable[Artifact]) -> None
     if not exists(posixpath.join(folder, "config.json")):
         return
     known, config = provenance(parents), read_json(posixpath.join(folder, "config.json"))
-    sizes = {"embed_dim": config["hidden_size"], "matryoshka_dimensions": config.get("matryoshka_dimensions")}
+    sizes = {
+        "embed_dim": max(config["matryoshka_dimensions"]),
+        "matryoshka_dimensions": config.get("matryoshka_dimensions"),
+    }
     _write(folder, FILE, json.dumps({"name": name, **sizes, **known.plain()}, indent=1, ensure_ascii=False) + "\n")
     _write(folder, "README.md", card(name, sizes, known))
 

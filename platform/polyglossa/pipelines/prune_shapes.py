@@ -10,7 +10,7 @@ import torch
 
 from polyglossa.errors import RecipeError
 from polyglossa.model.directory import build_model
-from polyglossa.model.pooling import embed_chunk, pad_chunk
+from polyglossa.model.forward import TextModel
 from polyglossa.recipe.backbone import Shape
 
 _SHARES = (0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)  # of the parent's hidden and MLP widths
@@ -104,11 +104,12 @@ def milliseconds(shape: Shape, vocabulary: int = 512, repeats: int = 15) -> floa
     model = build_model(
         **shape.model_dump(), vocabulary=vocabulary, max_tokens=_LATENCY_TOKENS, eos=1, padding=0, seed=0
     )
-    tokens_BL, lengths_B = pad_chunk([[2] * (_LATENCY_TOKENS - 1) + [1]])
+    text_model = TextModel.of(model).eval()
+    tokens_N = torch.tensor([2] * (_LATENCY_TOKENS - 1) + [1])
     seconds = []
     with torch.inference_mode():
         for _ in range(repeats):
             began = time.perf_counter()
-            embed_chunk(model.eval(), tokens_BL, lengths_B)
+            text_model(tokens_N, [_LATENCY_TOKENS])
             seconds.append(time.perf_counter() - began)
     return 1000 * statistics.median(seconds)

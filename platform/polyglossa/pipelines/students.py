@@ -27,6 +27,7 @@ from polyglossa.evaluate.retrieval import heldout_score, read_search
 from polyglossa.folders import local_folder
 from polyglossa.model.directory import build_model
 from polyglossa.model.encoder import Encoder
+from polyglossa.model.forward import TextModel
 from polyglossa.prune.calibration import calibration_texts
 from polyglossa.prune.importance import measure
 from polyglossa.prune.student import cut_student
@@ -157,7 +158,7 @@ def train(encoder: Encoder, student: Student, ground: Ground) -> Sequence[StepRe
     batches = BatchesAhead(local_batches(spec))
     try:
         run_loop(
-            PlainBackend(Embedder(encoder.backbone, dtype=stage.dtype), settings=settings),
+            PlainBackend(Embedder(TextModel.of(encoder.backbone), dtype=stage.dtype), settings=settings),
             batches,
             build_objective(
                 plain["objective"],

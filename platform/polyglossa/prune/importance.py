@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from polyglossa.model.chunks import chunk_by_tokens
+from polyglossa.errors import UserError
+from polyglossa.model.forward import TextModel
+from polyglossa.model.passes import cut_passes
 from polyglossa.prune.anatomy import Anatomy, anatomy_of
 from polyglossa.prune.plan import Scores
 from polyglossa.prune.surgery import sizes_of
@@ -49,21 +51,28 @@ class ActivationSums:
         )
 
 
-def measure(backbone: PreTrainedModel, token_ids: Sequence[Sequence[int]], chunk_tokens: int = 2048) -> ActivationSums:
-    """Run texts through a backbone and sum what every site carries; padding does not count.
+def measure(model: TextModel, token_ids: Sequence[Sequence[int]], chunk_tokens: int = 2048) -> ActivationSums:
+    """Run texts through a model and sum what every site of its backbone carries.
 
     Args:
-        backbone: a model whose type `anatomy_of` knows; left unchanged.
+        model: of a type that `anatomy_of` knows; left unchanged.
         token_ids: token ids per text, any lengths ≥ 1.
         chunk_tokens: token budget of one forward pass.
+
+    Raises:
+        UserError: its texts are padded, so that sites would carry padding too.
     """
-    recorder = _Recorder(backbone, anatomy_of(backbone.config.model_type))
-    was_training = backbone.training
-    backbone.eval()
+    recorder = _Recorder(model, anatomy_of(model.backbone.config.model_type))
+    if not model.description.packed:
+        raise UserError(
+            "prune: the model's texts are padded (`backbone.packed: false`); importance is measured packed."
+        )
+    was_training = model.training
+    model.eval()
     with torch.inference_mode(), recorder.listening():
-        for chunk in chunk_by_tokens([len(ids) for ids in token_ids], chunk_tokens):
-            recorder.forward([token_ids[i] for i in chunk])
-    backbone.train(was_training)
+        for texts in cut_passes([len(ids) for ids in token_ids], chunk_tokens):
+            recorder.forward([token_ids[i] for i in texts])
+    model.train(was_training)
     return recorder.sums()
 
 
@@ -168,24 +177,17 @@ def _shuffled(scores: Scores, seed: int) -> Scores:
 class _Recorder:
     """Listens to a backbone with hooks and keeps running sums on its device."""
 
-    def __init__(self, backbone: PreTrainedModel, anatomy: Anatomy) -> None:
-        self._backbone, self._anatomy = backbone, anatomy
-        self._mask_BL: Tensor | None = None
+    def __init__(self, model: TextModel, anatomy: Anatomy) -> None:
+        self._model, self._backbone, self._anatomy = model, model.backbone, anatomy
         self._tokens = 0
         self._moments: dict[str, Tensor] = {}
         self._turning: dict[str, Tensor] = {}
 
     def forward(self, token_ids: Sequence[Sequence[int]]) -> None:
-        """Pass one chunk of texts, padded on the right."""
-        longest, device = max(map(len, token_ids)), self._backbone.device
-        input_ids_BL = torch.zeros(len(token_ids), longest, dtype=torch.long)
-        mask_BL = torch.zeros_like(input_ids_BL)
-        for row, ids in enumerate(token_ids):
-            input_ids_BL[row, : len(ids)] = torch.tensor(ids)
-            mask_BL[row, : len(ids)] = 1
-        self._mask_BL = mask_BL.bool().to(device)
-        self._tokens += int(mask_BL.sum())
-        self._backbone(input_ids=input_ids_BL.to(device), attention_mask=mask_BL.to(device))
+        """Pass texts, one after another."""
+        tokens_N = torch.tensor([token for ids in token_ids for token in ids], device=self._model.device)
+        self._tokens += len(tokens_N)
+        self._model.hidden_states(tokens_N, [len(ids) for ids in token_ids])
 
     def sums(self) -> ActivationSums:
         """Return what was summed so far."""
@@ -221,15 +223,15 @@ class _Recorder:
     def _hear_output(self, site: str) -> Callable[..., None]:
         return lambda module, arguments, output: self._add(site, output)
 
-    def _add(self, site: str, activation_BLC: Tensor) -> None:
-        x_TC = activation_BLC[self._mask_BL].double()
+    def _add(self, site: str, activation_1TC: Tensor) -> None:
+        x_TC = activation_1TC[0].double()
         moments_3C = torch.stack([x_TC.sum(0), x_TC.abs().sum(0), x_TC.square().sum(0)])
         self._moments[site] = self._moments.get(site, 0) + moments_3C
 
     def _turn(self, layer: str) -> Callable[..., None]:
         def hook(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor | tuple[Tensor, ...]) -> None:
-            after_BLD = output[0] if isinstance(output, tuple) else output
-            before_TD, after_TD = arguments[0][self._mask_BL].double(), after_BLD[self._mask_BL].double()
+            after_1TD = output[0] if isinstance(output, tuple) else output
+            before_TD, after_TD = arguments[0][0].double(), after_1TD[0].double()
             turned = (1 - nn.functional.cosine_similarity(before_TD, after_TD, dim=-1)).sum()
             self._turning[layer] = self._turning.get(layer, 0) + turned
 

@@ -29,7 +29,7 @@ from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.prune import PruneStage
 
 STAGE = "prune"
-REVISION = 1
+REVISION = 2
 SLICE_TEXTS = 64
 
 
@@ -102,9 +102,9 @@ def _measure_all(
 
 def _listen(parent: str, slices: Sequence[Sequence[Sequence[int]]], threads: int) -> Iterator[ActivationSums]:
     """Measure slices on a worker, one result each."""
-    backbone = _load(parent, threads, "cuda" if torch.cuda.is_available() else "cpu").backbone
+    model = _load(parent, threads, "cuda" if torch.cuda.is_available() else "cpu").model
     for texts in slices:
-        yield measure(backbone, texts)
+        yield measure(model, texts)
 
 
 def _cut(

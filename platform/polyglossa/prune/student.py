@@ -11,8 +11,12 @@ from typing import Any
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from polyglossa.errors import UserError
+from polyglossa.model.description import describe_like
 from polyglossa.model.directory import save_model_directory
 from polyglossa.model.encoder import Encoder
+from polyglossa.model.forward import TextModel
+from polyglossa.model.tokenizer import plain_tokenizer
 from polyglossa.prune.importance import ActivationSums, score
 from polyglossa.prune.language_texts import Sample, join_samples
 from polyglossa.prune.plan import PrunePlan, Sizes, make_plan
@@ -49,7 +53,10 @@ def cut_student(parent: Encoder, sums: ActivationSums, config: PruneStage, sampl
     """
     sizes = sizes_of(parent.backbone.config)
     scores = score(parent.backbone, sums, config.criterion, config.seed)
-    plan = make_plan(sizes, target_of(config, sizes), scores, config.depth)
+    target = target_of(config, sizes)
+    if target.hidden != sizes.hidden and parent.description.dense:
+        raise UserError("prune.hidden: the parent has dense layers behind its pooling; keep its width.")
+    plan = make_plan(sizes, target, scores, config.depth)
     tokenizer, report = parent.tokenizer, None
     if config.vocabulary is not None:
         kept, report = choose_tokens(tokenizer, config.vocabulary, samples)
@@ -69,12 +76,12 @@ def save_student(student: Student, parent: Encoder, folder: str) -> None:
     """Write the student's model directory; Matryoshka widths that still fit are inherited."""
     width = student.plan.sizes.hidden
     trained_widths = getattr(student.backbone.config, "matryoshka_dimensions", None) or []
+    description = describe_like(parent.description, type(student.backbone), student.backbone.config)
     save_model_directory(
         folder,
-        student.backbone,
+        TextModel(student.backbone, parent.model.layers_behind, description),
         student.tokenizer,
         max_tokens=parent.max_tokens,
-        prompts=parent.prompts,
         matryoshka_widths=[*(trained for trained in trained_widths if trained < width), width],
     )
 
@@ -100,15 +107,8 @@ def choose_tokens(
 def shrunk(tokenizer: PreTrainedTokenizerFast, kept: list[int]) -> PreTrainedTokenizerFast:
     """Return the tokenizer with the kept tokens alone, its special tokens and limits as they were."""
     content = shrink_tokenizer(json.loads(tokenizer.backend_tokenizer.to_str()), kept)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(json.dumps(content)),
-        eos_token=tokenizer.eos_token,
-        pad_token=tokenizer.pad_token,
-        model_max_length=tokenizer.model_max_length,
-        padding_side=tokenizer.padding_side,
-        truncation_side=tokenizer.truncation_side,
-        model_input_names=tokenizer.model_input_names,
-    )
+    backend = Tokenizer.from_str(json.dumps(content))
+    return plain_tokenizer(tokenizer, max_tokens=tokenizer.model_max_length, backend=backend)
 
 
 def _report(shrinker: Shrinker, kept: list[int], before: int) -> dict[str, Any]:

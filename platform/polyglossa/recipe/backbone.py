@@ -1,10 +1,12 @@
 """Recipe section `backbone`: the model and tokenizer that a member starts from."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from polyglossa.recipe.strict import Strict
+
+Pooling = Literal["last", "mean", "cls", "weighted_mean", "max"]
 
 
 class Shape(Strict):
@@ -56,6 +58,15 @@ class BackboneConfig(Strict):
     """Shape of a new model, randomly initialised; beside `model`, the shape that it has."""
     tokenizer: TokenizerConfig | None = None
     """Tokenizer of a new model; beside `model`, the table that it has."""
+    pooling: Pooling | None = None
+    """How the states of a text's tokens become one; None keeps what a named model does, and takes the last token of a
+    causal model and the mean of one that reads both ways. Given, it replaces a named model's dense layers too."""
+    attention: Literal["causal", "bidirectional"] | None = None
+    """Whether a token sees what follows it; None keeps what the model does. A causal architecture can be made to read
+    both ways, an encoder cannot be made causal."""
+    packed: bool | None = None
+    """Whether texts go through the model end to end, without padding. False pads them and runs transformers' own
+    attention: slower, and for any architecture. None packs, and refuses architectures that cannot be."""
     max_tokens: int = Field(1024, ge=8)
     """Longest text that members of this backbone read (tokens, EOS included)."""
     seed: int = 0
@@ -67,6 +78,8 @@ class BackboneConfig(Strict):
             raise ValueError("give `model` (a name or directory), or `shape` and `tokenizer` (a new model)")
         if (self.shape is None) != (self.tokenizer is None):
             raise ValueError("`shape` and `tokenizer` go together")
+        if self.packed is False and self.model is None:
+            raise ValueError("`packed: false` is for named models of an architecture that cannot be packed")
         return self
 
     @property

@@ -26,7 +26,7 @@ from polyglossa.recipe.train import TrainConfig
 from polyglossa.train.teachers import check_live, check_store
 
 STAGE = "train"
-REVISION = 1
+REVISION = 2
 
 Job = tuple[TrainConfig, Mapping[str, Artifact], Draft]
 ModelJudge = Callable[[TrainConfig, Mapping[str, Artifact], str, str, str], Mapping[str, Any]]

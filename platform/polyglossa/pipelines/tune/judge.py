@@ -17,7 +17,6 @@ from torch import Tensor
 
 from polyglossa.artifact import Artifact
 from polyglossa.evaluate.heldout import HeldoutSet, read_heldout
-from polyglossa.evaluate.prefix import embed_texts
 from polyglossa.evaluate.statistics import Samples, distribution, mean_interval
 from polyglossa.model.encoder import Encoder, finish, render
 
@@ -72,7 +71,7 @@ class Judge:
         instruction = one.instruction if instructed else None
         texts = [render(text, instruction) for text in queries["query"].to_pylist()]
         documents = [text.strip() for text in one.corpus["text"].to_pylist()]
-        query_ND, document_MD = (finish(embed_texts(encoder, part)) for part in (texts, documents))
+        query_ND, document_MD = (finish(encoder.embed(part)) for part in (texts, documents))
         place = {document: index for index, document in enumerate(one.corpus["doc_id"].to_pylist())}
         positives = [[place[document] for document in row] for row in queries["positive_doc_ids"].to_pylist()]
         measure = hit_rate_at_1 if one.metric == "accuracy" else ndcg_at_10

@@ -1,0 +1,61 @@
+"""The prompts that a training taught, in the names by which sentence-transformers, mteb and the endpoint choose one.
+
+A stage that trains with instructions leaves them with the model: by source, by kind of task, a default for queries, and
+none for documents. Then `encode_query`, `prompt_name=…`, `input_type` and an evaluation embed what the training read.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from polyglossa.model.encoder import instruction_prompt
+
+DEFAULT_PROMPT = "document"
+"""Prompt of texts for which none is named: documents stay bare, unless they were trained behind a prompt of their own."""
+_BY_TASK: Mapping[str, tuple[str, ...]] = {
+    "retrieval": ("query", "Retrieval-query"),
+    "bitext": ("BitextMining",),
+    "clustering": ("Clustering",),
+    "classification": ("Classification", "MultilabelClassification"),
+    "sts": ("STS", "PairClassification"),
+}
+"""Task of a source → mteb's names for texts of the kind."""
+
+
+def learned_prompts(sources: Sequence[Mapping[str, Any]], names: Sequence[str] | None) -> dict[str, str]:
+    """Gather the prompts of a training.
+
+    Args:
+        sources: `sources` of the pack's index: name, task, and how many examples each instruction has.
+        names: sources that were trained on; None means all.
+
+    Returns:
+        Prefix by name: every source's own (the one of most of its examples), every kind of task's, `query` and
+        `document`; empty where no example had an instruction.
+    """
+    by_source: dict[str, str] = {}
+    by_task: dict[str, Counter[str]] = {}
+    every, documents = Counter[str](), Counter[str]()
+    for entry in sources:
+        if names is not None and entry["name"] not in names:
+            continue
+        asked = Counter(entry["instructions"])
+        documents.update(entry["document_instructions"])
+        if not asked:
+            continue
+        by_source[entry["name"]] = _most(asked)
+        by_task.setdefault(entry["task"], Counter()).update(asked)
+        every.update(asked)
+    if not every:
+        return {}
+    prompts = {"query": instruction_prompt(_most(every))}
+    for task, asked in by_task.items():
+        prompts |= dict.fromkeys(_BY_TASK[task], instruction_prompt(_most(asked)))
+    prompts |= {name: instruction_prompt(instruction) for name, instruction in by_source.items()}
+    document = instruction_prompt(_most(documents)) if documents else ""
+    return prompts | {"document": document, "Retrieval-document": document}
+
+
+def _most(counted: Counter[str]) -> str:
+    """Return the instruction of most examples; of equal ones the first in order."""
+    return min(counted, key=lambda instruction: (-counted[instruction], instruction))

@@ -1,0 +1,81 @@
+"""Any model as a giver of raw states: what mining, evaluation and distillation read texts with.
+
+A directory or hub name goes through the one encoder, whatever its pooling; what the encoder does not know is refused
+when it is opened. Endpoints are sources of their own.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from polyglossa.folders import local_folder
+from polyglossa.model.encoder import Encoder
+from polyglossa.vectors import Floats
+
+_CHUNK_TOKENS = {"cpu": 2048, "cuda": 32_768}
+
+
+class StateSource(Protocol):
+    """Something that embeds rendered texts."""
+
+    width: int
+    parameters: int | None
+    max_tokens: int | None
+    prompts: dict[str, str]
+    widths: tuple[int, ...]
+    """Matryoshka widths below the full one, ascending."""
+    finished: bool
+    """Whether its states are vectors already, to be used as they are; if not, they are cut and normalised here."""
+    similarity: str
+    """`cosine` or `dot`."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Names all that shapes a state besides the text."""
+
+    def embed(self, texts: Sequence[str]) -> Floats:
+        """Return raw states [N, width] of rendered texts, in their order."""
+
+
+class EncoderSource:
+    """A model that the one encoder reads."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        description = encoder.description
+        self.encoder = encoder
+        self.width = encoder.width
+        self.parameters: int | None = sum(parameter.numel() for parameter in encoder.model.parameters())
+        self.max_tokens: int | None = encoder.max_tokens
+        self.prompts = encoder.prompts
+        declared = getattr(encoder.backbone.config, "matryoshka_dimensions", None) or ()
+        self.widths = tuple(sorted(width for width in declared if width < encoder.width))
+        self.similarity = description.similarity
+        self.finished = not description.normalise and description.similarity != "cosine"
+
+    @property
+    def fingerprint(self) -> str:
+        """The encoder's own."""
+        return self.encoder.fingerprint
+
+    def embed(self, texts: Sequence[str]) -> Floats:
+        """See `StateSource`."""
+        chunk_tokens = _CHUNK_TOKENS[self.encoder.model.device.type]
+        states: Floats = self.encoder.embed(texts, chunk_tokens=chunk_tokens).numpy()
+        return states
+
+
+def open_model(path: str, *, dtype: str, device: str, max_tokens: int | None = None) -> EncoderSource:
+    """Load a model by name or from a directory.
+
+    Args:
+        path: a model directory on any storage, or a Hugging Face name.
+        dtype: precision of the computation.
+        device: torch device.
+        max_tokens: longest text; None takes the model's own limit.
+
+    Raises:
+        DataError: nothing usable is there, or something of it is not known.
+    """
+    if "://" in path:
+        with local_folder(path) as folder:
+            return open_model(folder, dtype=dtype, device=device, max_tokens=max_tokens)
+    return EncoderSource(Encoder.load(path, dtype=dtype, device=device, max_tokens=max_tokens))
