@@ -22,8 +22,11 @@ class Compass(Encoder):
 
     def __init__(self, turned: float = 0.0, width: int = 2) -> None:
         self.tokenizer = train_tokenizer(["north"], vocabulary=300, max_tokens=64)
-        self.max_tokens, self.width, self.turned = 64, width, turned
-        self.backbone = type("Backbone", (), {"config": type("Config", (), {"model_type": "bert"})()})()
+        self.max_tokens, self.turned, self._width = 64, turned, width
+
+    @property
+    def width(self) -> int:
+        return self._width
 
     def states(self, token_ids, *, chunk_tokens=2048):  # type: ignore[no-untyped-def]
         words = [self.tokenizer.decode(ids, skip_special_tokens=True).split()[-1] for ids in token_ids]

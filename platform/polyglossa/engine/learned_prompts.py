@@ -11,7 +11,7 @@ from typing import Any
 from polyglossa.model.encoder import instruction_prompt
 
 DEFAULT_PROMPT = "document"
-"""Prompt of texts for which none is named: documents stay bare, unless they were trained behind a prompt of their own."""
+"""Prompt of texts for which none is named: documents stay bare, unless they were trained behind one."""
 _BY_TASK: Mapping[str, tuple[str, ...]] = {
     "retrieval": ("query", "Retrieval-query"),
     "bitext": ("BitextMining",),
