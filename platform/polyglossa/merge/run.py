@@ -25,7 +25,7 @@ from polyglossa.recipe.placement import StagePlacement
 Score: TypeAlias = "ray.ObjectRef[float]"
 
 STAGE = "merge"
-REVISION = 1
+REVISION = 2
 
 
 def run(config: MergeConfig, inputs: Mapping[str, Artifact], draft: Draft, placement: StagePlacement) -> None:
