@@ -142,6 +142,7 @@ def _start(folder: Path, *, trials: int, objective: Mapping[str, Any] | None = N
     """Start a search of the toy family's student, one trial at a time; what the trials share is made before."""
     if not (folder / "toy.yaml").exists():
         data = recipe_data(folder / "runs")
+        data["evaluate"] = {"heldout": ["toy"]}
         data["training"]["distil"] = {**data["training"]["distil"], "objective": dict(objective or {})}
         (folder / "toy.yaml").write_text(dump_yaml(data))
         (folder / "one.yaml").write_text(dump_yaml(PROFILE | {"tune": {"workers": 1}}))

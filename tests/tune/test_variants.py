@@ -70,9 +70,10 @@ def test_one_variant_of_each_length_is_asked_how_long_it_is() -> None:
 
 
 def test_a_listed_search_is_summed_up_without_a_space() -> None:
-    searched = recipe()
-    reports = [report(8, 0.5 + number / 10, final=True, parameters=1000) for number in range(3)]
-    trials = [TrialRecord(number, VARIANTS[number], [one], "finished") for number, one in enumerate(reports)]
+    variants = [*VARIANTS, *({"training.distil.seed": seed} for seed in (1, 2))]
+    searched = recipe(*variants)
+    reports = [report(8, 0.5 + number / 10, final=True, parameters=1000) for number in range(5)]
+    trials = [TrialRecord(number, variants[number], [one], "finished") for number, one in enumerate(reports)]
     found = outcome(searched, trials, trials[2], None)
     assert found["space"]["members.small.teacher"] == {"choice": ["base", None]}
     assert found["best"] == 2

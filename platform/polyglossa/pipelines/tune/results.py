@@ -62,6 +62,8 @@ def importance(config: TuneConfig, trials: Sequence[TrialRecord], own: Values) -
         trials: all.
         own: the recipe's own value of each dimension.
     """
+    if not config.space:
+        return {}
     step = comparable_step(trials)
     known: list[Observation] = []
     for record in trials:
@@ -69,7 +71,7 @@ def importance(config: TuneConfig, trials: Sequence[TrialRecord], own: Values) -
         values = settled(config.paths, own, record.values)
         if step in scores and all(_within(config.space, path, value) for path, value in values.items()):
             known.append(Observation(values, "finished", objectives=(scores[step],)))
-    if not config.space or len(known) < _LEAST_TRIALS or len({one.objectives for one in known}) == 1:
+    if len(known) < _LEAST_TRIALS or len({one.objectives for one in known}) == 1:
         return {}
     single = config.model_validate({**config.model_dump(by_alias=True), "objectives": ("quality",)})
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=config.seed)
