@@ -2,32 +2,36 @@
 
     python jobs/bench/ablation.py RECIPE --out runs/bench/ablation.json          # make bench-ablation: quickstart
 
-Teacher, parent and data are the recipe's, made first where they are not there. Main arms: no distillation, the
-published MSE, MSE and similarity KL, each with several seeds (order of data, choice of negatives, calibration sample);
-the further ones change importance, start or terms of the last, with one seed. Every student has the same shape, data
-and steps, which are printed; `recovered` is (student − untrained) / (teacher − untrained). Writes JSON, and the table
-as Markdown beside it.
+Each arm is a variant of the recipe and a trial of `tune`; teacher, parent and data are the recipe's, made first where
+they are not there, and an interrupted ablation goes on where it was. Main arms: no distillation, the published MSE, MSE
+and similarity KL, each with several seeds (order of data, choice of negatives, calibration sample); the further ones
+change importance, start or terms of the last, with one seed. Every student has the same shape, data and steps, which
+are printed; `recovered` is (student − untrained) / (teacher − untrained). Writes JSON, and the table as Markdown beside
+it.
 """
 
 import argparse
 import json
 import os
 import statistics
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from polyglossa.errors import PolyglossaError
-from polyglossa.pipelines.command import load_profile
-from polyglossa.pipelines.family import stage_of
-from polyglossa.pipelines.ground import prepare, taught_member
-from polyglossa.pipelines.students import Outcome, Student, judge_model, try_student
-from polyglossa.recipe import load_recipe
+from polyglossa.artifact import Artifact
+from polyglossa.errors import RecipeError, TrainingError
+from polyglossa.evaluate.spec import model_of
+from polyglossa.folders import local_folder
+from polyglossa.model.encoder import Encoder
+from polyglossa.pipelines.command import errors_in_one_line, load_profile, taken_up_again
+from polyglossa.pipelines.family import build
+from polyglossa.pipelines.run import make
+from polyglossa.pipelines.tune.judge import Judge, placed_sets
+from polyglossa.pipelines.tune.plan import search_nodes
+from polyglossa.recipe import Recipe, load_recipe
 from polyglossa.recipe.members import Member
-from polyglossa.recipe.models import Recipe
-from polyglossa.recipe.prune import PruneStage
+from polyglossa.recipe.shortened import listed_search, shortened, taught_member
 
 MSE, KL = 1.0, 5.0
 QUICKSTART = Path(__file__).parents[1] / "recipes" / "quickstart.yaml"
@@ -74,11 +78,8 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=None, help="most queries of a held-out set; default: all")
     parser.add_argument("--out", default="runs/bench/ablation.json", help="JSON file; the table goes beside it")
     options = parser.parse_args()
-    try:
+    with errors_in_one_line("ablation"), taken_up_again():
         found = ablate(options)
-    except PolyglossaError as error:
-        sys.stderr.write(f"ablation: {error}\n")
-        sys.exit(error.exit_code)
     path = Path(options.out)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(found, indent=1))
@@ -88,80 +89,111 @@ def main() -> None:
 
 def ablate(options: argparse.Namespace) -> dict[str, Any]:
     """Run every arm; returns figures by arm, and those of the models that they are measured against."""
-    from polyglossa.pipelines.session import parallel, ray_session
-
-    recipe, profile = load_recipe(Path(options.recipe), options.set), load_profile(options.profile)
-    member = taught_member(recipe, options.member)
-    ground, models = prepare(recipe, profile, member, queries=options.queries)
-    ground = replace(ground, judges_start=False)
+    whole = load_recipe(Path(options.recipe), options.set)
+    member = taught_member(whole, options.member).name
+    recipe = shortened(whole, member, steps=options.steps)
     arms = [arm for arm in ARMS if arm.main or not options.main]
     runs = [(arm, seed) for arm in arms for seed in range(options.seeds if arm.main else 1)]
-    students = [student_of(arm, seed, recipe, member, options.steps) for arm, seed in runs]
-    instructed = students[0].stage.instructions
-    outcomes: dict[int, Outcome] = {}
-    with ray_session(profile):
-        judged = [(models[name].at("model"), ground) for name in ("untrained", "teacher")]
-        bounds = dict(parallel(_judge, [(*one, name == 1 and instructed) for name, one in enumerate(judged)], cpus=1))
-        for index, outcome in parallel(try_student, [(one, ground, 1) for one in students], cpus=1):
-            outcomes[index] = outcome
-            arm, seed = runs[index]
-            print(f"{arm.name:<32} seed {seed}  {_scores(outcome.scores)}  {outcome.seconds:.0f} s", flush=True)
-    teacher = models["teacher"].at("model")
-    figures = {
-        "recipe": recipe.name,
+    searched = listed_search(
+        recipe,
+        [changes(arm, seed, recipe) for arm, seed in runs],
+        sets=whole.tune.judge.sets if whole.tune is not None else None,
+        queries=options.queries,
+        first_rung=options.steps,
+    )
+    made = make(searched, load_profile(options.profile), search_nodes(searched))
+    trials = made["tune"].read_json("trials.json")["trials"]
+    failed = [f"{runs[trial['number']]}: {trial['reason']}" for trial in trials if trial["state"] != "finished"]
+    if failed:
+        raise TrainingError(f"an arm was not trained. {failed[0]}")
+    bounds = {name: judged(searched, made["corpus"], made[node]) for name, node in ends(searched).items()}
+    return {
+        "recipe": whole.name,
         "cpus": os.cpu_count(),
         "steps": options.steps,
-        "global_batch": students[0].stage.global_batch,
-        "untrained": bounds[0],
-        "teacher": bounds[1],
-        "teacher_parameters": _parameters(teacher),
-        "arms": [],
+        "global_batch": recipe.training[recipe.members[-1].stages[-1]].global_batch,
+        **{name: sets for name, (sets, _) in bounds.items()},
+        "teacher_parameters": bounds["teacher"][1],
+        "arms": [
+            figures(
+                arm,
+                [trial["rungs"][-1] for (other, _), trial in zip(runs, trials, strict=True) if other is arm],
+                *(bounds[name][0] for name in ("untrained", "teacher")),
+            )
+            for arm in arms
+        ],
     }
-    for arm in arms:
-        own = [outcomes[index] for index, (other, _) in enumerate(runs) if other is arm]
-        figures["arms"].append(_figures(arm, own, bounds[0], bounds[1]))
-    return figures
 
 
-def student_of(arm: Arm, seed: int, recipe: Recipe, member: Member, steps: int) -> Student:
-    """Turn an arm into a student of the member's shape."""
-    assert member.prune is not None
-    stage = stage_of(member, recipe.training[member.stages[-1]]).model_dump(mode="json")
-    stage |= {"steps": steps, "seed": seed, "warmup_steps": min(stage["warmup_steps"], steps // 10)}
-    stage["objective"]["teacher_terms"] = dict(arm.terms)
-    prune = PruneStage.of(member.prune).model_dump(mode="json") | {"seed": seed}
-    if arm.criterion is not None:
-        prune["criterion"] = arm.criterion
-    plain = {"prune": prune, "stage": stage}
-    return Student(
-        PruneStage.model_validate_json(json.dumps(plain["prune"])),
-        type(recipe.training[member.stages[-1]]).model_validate_json(json.dumps(plain["stage"])),
-        distillation_weight=arm.mse,
-        scratch=arm.scratch,
-    )
+def changes(arm: Arm, seed: int, recipe: Recipe) -> dict[str, Any]:
+    """Write an arm as what it changes of the shortened recipe, whose last member is the student.
+
+    Raises:
+        RecipeError: a student from scratch has no shape or tokenizer in the recipe.
+    """
+    member = recipe.members[-1]
+    stage, student = f"training.{member.stages[-1]}", f"members.{member.name}"
+    found = {
+        f"{stage}.seed": seed,
+        f"{stage}.objective.distillation_weight": arm.mse,
+        f"{stage}.objective.teacher_terms": dict(arm.terms),
+    }
+    if arm.scratch:
+        root, shape = ancestor(recipe), recipe.shapes()[member.name]
+        if root.backbone is None or root.backbone.tokenizer is None or shape is None:
+            raise RecipeError(f"{root.name}: say its shape and tokenizer, which a student from scratch takes over.")
+        kept = root.backbone.model_dump(include={"tokenizer", "max_tokens"})
+        backbone = {**kept, "shape": shape.model_dump(), "seed": seed}
+        return found | {f"{student}.prune": None, f"{student}.backbone": backbone, f"{student}.reads_with": root.name}
+    criterion = {} if arm.criterion is None else {f"{student}.prune.criterion": arm.criterion}
+    return found | {f"{student}.prune.seed": seed} | criterion
 
 
-def _judge(model_uri: str, ground: Any, instructed: bool) -> dict[str, float]:
-    return judge_model(model_uri, ground, instructed=instructed)
+def ancestor(recipe: Recipe) -> Member:
+    """The member with a backbone that the student is cut out of in the end."""
+    member = recipe.members[-1]
+    while member.origin is not None:
+        member = recipe.member(member.origin.partition("@")[0])
+    return member
 
 
-def _figures(
-    arm: Arm, outcomes: Sequence[Outcome], untrained: Mapping[str, float], teacher: Mapping[str, float]
+def ends(recipe: Recipe) -> dict[str, str]:
+    """Nodes of the models between which students lie: the untrained backbone, and the teacher."""
+    graph, member = build(recipe), recipe.members[-1]
+    taught_by = graph.nodes[graph.nodes[f"train.{member.name}.{member.stages[-1]}"].inputs["teacher"]]
+    return {
+        "untrained": f"backbone.{ancestor(recipe).name}",
+        "teacher": taught_by.inputs["model"] if taught_by.stage == "distill" else taught_by.name,
+    }
+
+
+def judged(recipe: Recipe, corpus: Artifact, model: Artifact) -> tuple[dict[str, float], int]:
+    """Score a model as the trials are scored; its scores by set, and its parameters."""
+    assert recipe.tune is not None
+    judge = Judge(corpus, placed_sets(recipe), recipe.tune.judge)
+    with local_folder(model.at("model")) as folder:
+        encoder = Encoder.load(folder)
+        scores = judge.scores(encoder, instructed=model_of(recipe.evaluate, model).instructed, part=None)
+    return dict(judge.summary(scores).by_set), sum(weight.numel() for weight in encoder.backbone.parameters())
+
+
+def figures(
+    arm: Arm, reports: Sequence[Mapping[str, Any]], untrained: Mapping[str, float], teacher: Mapping[str, float]
 ) -> dict[str, Any]:
-    scores = {name: [outcome.scores[name] for outcome in outcomes] for name in outcomes[0].scores}
+    """Sum an arm's seeds up."""
+    scores = {name: [report["sets"][name] for report in reports] for name in untrained}
     means = {name: statistics.fmean(values) for name, values in scores.items()}
-    recovered = {name: (means[name] - untrained[name]) / (teacher[name] - untrained[name]) for name in means}
     return {
         "arm": arm.name,
-        "seeds": len(outcomes),
-        "parameters": outcomes[0].parameters,
+        "seeds": len(reports),
+        "parameters": reports[0]["parameters"],
         "scores": scores,
         "mean": means,
         "spread": {name: max(values) - min(values) for name, values in scores.items()},
-        "recovered": recovered,
-        "tokens": outcomes[0].tokens,
-        "seconds": statistics.fmean(outcome.seconds for outcome in outcomes),
-        "terms": outcomes[0].terms,
+        "recovered": {name: (means[name] - untrained[name]) / (teacher[name] - untrained[name]) for name in means},
+        "tokens": reports[0]["tokens"],
+        "seconds": statistics.fmean(report["seconds"] for report in reports),
+        "terms": reports[0]["terms"],
     }
 
 
@@ -173,7 +205,7 @@ def markdown(found: Mapping[str, Any]) -> str:
     lines = [
         f"{found['recipe']}: {arms[0]['parameters']:,} parameters, {share:.1%} of the teacher's "
         f"{found['teacher_parameters']:,}; {found['steps']} steps of {found['global_batch']}, "
-        f"{arms[0]['tokens']:,} tokens, {arms[0]['seconds']:.0f} s on one CPU core a student.",
+        f"{arms[0]['tokens']:,} tokens, {arms[0]['seconds']:.0f} s on one CPU core a student, judging included.",
         "",
         "| student | seeds | " + " | ".join(f"{name}" for name in names) + " | recovered |",
         "|---|---|" + "---|" * (len(names) + 1),
@@ -188,19 +220,6 @@ def markdown(found: Mapping[str, Any]) -> str:
         recovered = ", ".join(f"{arm['recovered'][name]:.2f}" for name in names)
         lines.append(f"| {arm['arm']} | {arm['seeds']} | " + " | ".join(cells) + f" | {recovered} |")
     return "\n".join(lines) + "\n"
-
-
-def _scores(scores: Mapping[str, float]) -> str:
-    return "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
-
-
-def _parameters(model_uri: str) -> int:
-    from transformers import AutoConfig
-
-    from polyglossa.artifact import read_json
-    from polyglossa.prune.surgery import count_parameters
-
-    return count_parameters(AutoConfig.for_model(**read_json(f"{model_uri}/config.json")))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from polyglossa.pipelines.command import errors_in_one_line
 from polyglossa.pipelines.made import finished, served_models
 from polyglossa.pipelines.tune.judge import Judge
 from polyglossa.recipe import load_recipe
+from polyglossa.recipe.tune import JudgeConfig
 
 QUICKSTART = Path(__file__).parents[1] / "recipes" / "quickstart.yaml"
 TEXTS = 2048
@@ -40,7 +41,7 @@ def main() -> None:
         recipe = load_recipe(options.recipe, options.set)
         models = served_models(recipe)
         path = models[options.member or next(iter(models))]
-        judge = Judge(finished(recipe)["corpus"], recipe.evaluate.heldout, search_share=0.5, resamples=100)
+        judge = Judge(finished(recipe)["corpus"], dict.fromkeys(recipe.evaluate.heldout), JudgeConfig(resamples=100))
         print(json.dumps({"torch": torch.__version__, **compare(arms(path), judge, options.repeats)}))
 
 
@@ -57,7 +58,7 @@ def arms(path: str) -> dict[str, Encoder]:
 
 def compare(encoders: dict[str, Encoder], judge: Judge, repeats: int) -> dict[str, Any]:
     """Time the arms turn about, and judge each."""
-    texts = [text for one in judge.sets.values() for text in one.corpus["text"].to_pylist()]
+    texts = [text for one, *_ in judge.sets.values() for text in one.corpus["text"].to_pylist()]
     texts = texts[:: max(1, len(texts) // TEXTS)][:TEXTS]
     seconds: dict[str, list[float]] = {name: [] for name in encoders}
     state_ND = {}

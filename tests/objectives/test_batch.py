@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 from polyglossa.objectives.batch import Examples, embedding_loss
+from polyglossa.objectives.distillation import mse_to_teacher
 
 OPTIONS: dict[str, Any] = {"temperature": 0.1, "widths": (4, 8), "weights": (0.3, 1.0)}
 
@@ -32,27 +33,15 @@ def examples(in_batch: bool = True) -> Examples:
 @pytest.mark.parametrize("mask", ["none", "known", "known+score"])
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_gradient_of_the_whole_loss(mask: str, bidirectional: bool) -> None:
-    teacher_TE = table(width=12, seed=1)
-
     def loss(state_TD: Tensor) -> Tensor:
-        options = OPTIONS | {"mask": mask, "bidirectional": bidirectional, "teacher_TE": teacher_TE}
-        return embedding_loss(state_TD, examples(), distillation_weight=0.5, **options)[0]
+        return embedding_loss(state_TD, examples(), mask=mask, bidirectional=bidirectional, **OPTIONS)[0]
 
     assert gradcheck(loss, (table().requires_grad_(),))
 
 
 def test_loss_is_the_weighted_sum_of_its_terms() -> None:
-    loss, terms = embedding_loss(
-        table(),
-        examples(),
-        hard_weight=0.5,
-        in_batch_weight=2.0,
-        teacher_TE=table(seed=1),
-        distillation_weight=3.0,
-        **OPTIONS,
-    )
-    total = 0.5 * terms["hard"] + 2.0 * terms["in_batch"] + 3.0 * terms["distillation"]
-    torch.testing.assert_close(loss, total)
+    loss, terms = embedding_loss(table(), examples(), hard_weight=0.5, in_batch_weight=2.0, **OPTIONS)
+    torch.testing.assert_close(loss, 0.5 * terms["hard"] + 2.0 * terms["in_batch"])
 
 
 def test_query_only_stops_gradient_by_role_not_by_text() -> None:
@@ -114,18 +103,12 @@ def test_the_order_of_the_table_does_not_matter(order: list[int]) -> None:
         group_Q=base.group_Q,
         in_batch=True,
     )
-    teacher_TE = table(seed=1)
-    options = OPTIONS | {"distillation_weight": 1.0}
-    expected = embedding_loss(state_TD, base, teacher_TE=teacher_TE, **options)[0]
-    got = embedding_loss(state_TD[order], moved, teacher_TE=teacher_TE[order], **options)[0]
-    torch.testing.assert_close(got, expected)
+    expected = embedding_loss(state_TD, base, **OPTIONS)[0]
+    torch.testing.assert_close(embedding_loss(state_TD[order], moved, **OPTIONS)[0], expected)
+    distances = [mse_to_teacher(state_TD[rows], table(seed=1)[rows]) for rows in (torch.arange(9), torch.tensor(order))]
+    torch.testing.assert_close(*(one.mean_by_role(value) for one, value in zip((base, moved), distances, strict=True)))
 
 
 def test_low_precision_states_are_raised_to_float32() -> None:
     loss, _ = embedding_loss(table().bfloat16(), examples(), **OPTIONS)
     assert loss.dtype == torch.float32
-
-
-def test_distillation_without_a_teacher_is_refused() -> None:
-    with pytest.raises(ValueError, match="no teacher"):
-        embedding_loss(table(), examples(), distillation_weight=1.0, **OPTIONS)

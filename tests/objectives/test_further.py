@@ -1,7 +1,5 @@
 """Further terms, off by default: what each is blind to, its gradient, and how a batch's loss takes them by name."""
 
-from typing import Any
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,11 +7,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from polyglossa.objectives.batch import Examples, embedding_loss
+from polyglossa.objectives.batch import Examples, embedding_loss, teacher_loss
 from polyglossa.objectives.distillation import cosine_to_teacher, similarity_kl
-from polyglossa.objectives.terms import TERMS
+from polyglossa.objectives.terms import TERMS, TermInputs, cross_space
 
-OPTIONS: dict[str, Any] = {"temperature": 0.3, "widths": (4, 8), "weights": (0.5, 1.0)}
 EXAMPLES = Examples(
     query_Q=torch.tensor([0, 1, 2]),
     positive_Q=torch.tensor([3, 4, 5]),
@@ -27,6 +24,10 @@ def table(width: int = 8, seed: int = 0, texts: int = 7) -> Tensor:
     return torch.randn(texts, width, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
+def inputs(state_TD: Tensor, teacher_TE: Tensor | None) -> TermInputs:
+    return TermInputs(state_TD, EXAMPLES, teacher_TE, 0.3, widths=(4, 8), weights=(0.5, 1.0))
+
+
 def rotation(width: int, seed: int) -> Tensor:
     return torch.linalg.qr(table(width, seed, texts=width))[0]
 
@@ -35,19 +36,15 @@ def rotation(width: int, seed: int) -> Tensor:
 def test_gradient_of_each_term(name: str) -> None:
     teacher_TE = table(12, seed=1)
 
-    def loss(state_TD: Tensor) -> Tensor:
-        options = OPTIONS | {"hard_weight": 0.0, "in_batch_weight": 0.0, "teacher_TE": teacher_TE}
-        return embedding_loss(state_TD, EXAMPLES, further={name: 0.7}, **options)[0]
-
-    assert gradcheck(loss, (table().requires_grad_(),))
+    assert gradcheck(lambda state_TD: TERMS[name](inputs(state_TD, teacher_TE)), (table().requires_grad_(),))
 
 
 @pytest.mark.parametrize("name", TERMS)
 def test_each_term_is_added_with_its_weight_and_leaves_the_teacher_alone(name: str) -> None:
     state_TD, teacher_TE = table().requires_grad_(), table(12, seed=1).requires_grad_()
-    plain, _ = embedding_loss(state_TD, EXAMPLES, **OPTIONS)
-    loss, terms = embedding_loss(state_TD, EXAMPLES, teacher_TE=teacher_TE, further={name: 0.7}, **OPTIONS)
-    torch.testing.assert_close(loss, plain + 0.7 * terms[name])
+    loss, terms = teacher_loss(inputs(state_TD, teacher_TE), distillation_weight=3.0, further={name: 0.7})
+    assert set(terms) == {"distillation", name}
+    torch.testing.assert_close(loss, 3.0 * terms["distillation"] + 0.7 * terms[name])
     loss.backward()
     assert teacher_TE.grad is None
 
@@ -73,13 +70,16 @@ def test_similarity_kl_is_blind_to_rotation_and_never_negative(seed: int) -> Non
 
 def test_cross_space_of_a_perfect_copy_is_the_in_batch_term() -> None:
     state_TD = table()
-    options = OPTIONS | {"widths": (8,), "weights": (1.0,)}
-    _, terms = embedding_loss(state_TD, EXAMPLES, teacher_TE=state_TD.clone(), further={"cross_space": 1.0}, **options)
-    torch.testing.assert_close(terms["cross_space"], terms["in_batch"])
+    _, terms = embedding_loss(state_TD, EXAMPLES, temperature=0.3, widths=(8,), weights=(1.0,))
+    torch.testing.assert_close(cross_space(inputs(state_TD, state_TD.clone())), terms["in_batch"])
 
 
 def test_an_unknown_term_and_a_missing_teacher_are_refused() -> None:
     with pytest.raises(ValueError, match="'cosin' is not known; terms are cosine"):
-        embedding_loss(table(), EXAMPLES, further={"cosin": 1.0}, **OPTIONS)
-    with pytest.raises(ValueError, match="no teacher states"):
-        embedding_loss(table(), EXAMPLES, further={"cosine": 1.0}, **OPTIONS)
+        teacher_loss(inputs(table(), table()), distillation_weight=0.0, further={"cosin": 1.0})
+    for weights in (
+        {"distillation_weight": 0.0, "further": {"cosine": 1.0}},
+        {"distillation_weight": 1.0, "further": {}},
+    ):
+        with pytest.raises(ValueError, match="no teacher states"):
+            teacher_loss(inputs(table(), None), **weights)  # type: ignore[arg-type]

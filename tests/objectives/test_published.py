@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from polyglossa.objectives.batch import Examples, embedding_loss
+from polyglossa.objectives.batch import Examples, embedding_loss, teacher_loss
 from polyglossa.objectives.contrastive import hard_negative_loss, in_batch_loss
 from polyglossa.objectives.matryoshka import weights, widths
+from polyglossa.objectives.terms import TermInputs
 
 CASES = json.loads(Path(__file__).with_name("loss_vectors.json").read_text())["cases"]
 
@@ -98,17 +99,8 @@ def test_distillation_is_the_sum_of_three_means(case: dict[str, Any]) -> None:
     state_TD, examples = global_batch(case)
     roles = [tensor(case["teacher"][role]) for role in ("query", "positive", "negative")]
     teacher_TE = torch.cat([role.reshape(-1, role.shape[-1]) for role in roles]).requires_grad_()
-    _, terms = embedding_loss(
-        state_TD,
-        examples,
-        temperature=1.0,
-        widths=[case["dim"]],
-        weights=[1.0],
-        hard_weight=0.0,
-        in_batch_weight=0.0,
-        teacher_TE=teacher_TE,
-        distillation_weight=1.0,
-    )
+    inputs = TermInputs(state_TD, examples, teacher_TE, temperature=1.0, widths=(case["dim"],), weights=(1.0,))
+    _, terms = teacher_loss(inputs, distillation_weight=1.0, further={})
     expected = tensor(case["expected"]["distillation_mse"]).mean().item()
     assert terms["distillation"].item() == pytest.approx(expected, abs=1e-9, rel=0)
 

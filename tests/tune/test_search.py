@@ -14,6 +14,7 @@ from polyglossa.pipelines.tune.plan import search_nodes
 from polyglossa.pipelines.walk import run_nodes, walk
 from polyglossa.recipe import Profile, Recipe, load_recipe
 from polyglossa.recipe.load import validate
+from polyglossa.recipe.tune import JudgeConfig
 from tune.toy_search import PROFILE, STEPS, make_shared, write_recipe
 
 LEARNING_RATE = "training.distil.learning_rate"
@@ -77,7 +78,7 @@ def test_the_best_recipe_run_plainly_gives_its_trials_score_again(searched: tupl
     assert best.tune is None
     trained = _walked(best, "train.small.distil")
     corpus = next(Path(recipe.root, "artifacts/corpus").iterdir())
-    judge = Judge(open_artifact(str(corpus)), ["toy"], search_share=0.5, resamples=10)
+    judge = Judge(open_artifact(str(corpus)), {"toy": None}, JudgeConfig())
     scores = judge.scores(Encoder.load(trained.at("model")), instructed=True, part=SEARCH)
     assert judge.summary(scores).mean == _best_score(found)
 

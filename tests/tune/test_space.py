@@ -47,6 +47,10 @@ def test_a_space_that_leads_out_of_valid_recipes_is_refused(space: dict[str, Any
         ({"objectives": ["size"]}, "must begin with `quality`"),
         ({"scheduler": "pbt"}, "members.small.prune.layers: cannot change while a model trains"),
         ({"scheduler": "pbt", "searcher": "optuna"}, "pbt moves values by itself"),
+        ({"space": {}}, "give the searcher `listed` its `variants` and no space"),
+        ({"searcher": "listed"}, "give the searcher `listed` its `variants` and no space"),
+        ({"variants": [{"training.distil.seed": 1}]}, "give the searcher `listed` its `variants` and no space"),
+        ({"judge": {"sets": []}}, "has neither held-out sets nor retrieval tasks"),
     ],
 )
 def test_settings_that_do_not_hold_together_are_refused(changes: dict[str, Any], said: str) -> None:

@@ -35,7 +35,6 @@ def run(config: TeacherConfig, inputs: Mapping[str, Artifact], draft: Draft, pla
     pack = inputs["pack"]
     files = [file["path"] for source in pack.read_json(INDEX)["sources"] for file in source["files"]]
     texts = sum(row["texts"] for source in pack.read_json(INDEX)["sources"] for row in source["bundles"])
-    options = {"num_cpus": placement.cpus, "num_gpus": placement.gpus, "label_selector": placement.labels or None}
     model = inputs["model"].at("model")
     # The tasks that write import this module, and have no need of torch.
     from polyglossa.distill.teacher import Teacher
@@ -43,7 +42,7 @@ def run(config: TeacherConfig, inputs: Mapping[str, Artifact], draft: Draft, pla
 
     actor: Any = ray.remote(Teacher)
     teachers = [
-        actor.options(**options).remote(model, config, placement.threads, placement.gpus > 0)
+        actor.options(**placement.ray_options).remote(model, config, placement.threads, placement.gpus > 0)
         for _ in range(placement.workers)
     ]
     board = start_board()

@@ -49,7 +49,7 @@ def build_objective(
 
     def objective(table_TF: Tensor, batch: RankBatch) -> tuple[Tensor, dict[str, Tensor]]:
         state_TD, examples = table_TF[:, :width], examples_of(batch)
-        temperature = _learned(table_TF) if learned else settings["temperature"]
+        temperature = _learned(table_TF, width) if learned else settings["temperature"]
         loss, terms = embedding_loss(
             state_TD, examples, temperature=temperature, widths=widths_, weights=weights_, **options
         )
@@ -68,8 +68,10 @@ def build_objective(
     return _over_exits(objective, width) if settings["layer_exits"] else objective
 
 
-def _learned(table_TF: Tensor) -> Tensor:
+def _learned(table_TF: Tensor, width: int) -> Tensor:
     """Read the learned temperature from the table's last column; within bounds, as CLIP keeps it (arXiv 2103.00020)."""
+    if table_TF.shape[1] == width:
+        raise ValueError("learned_temperature: the embedder learns none, and the table ends with the states")
     return table_TF[:, -1].mean().exp().clamp(*_TEMPERATURES)
 
 

@@ -1,4 +1,4 @@
-"""Held-out retrieval as one figure, without mteb or Ray: for trials that only rank, and for models of one space.
+"""Held-out retrieval without mteb or Ray: for trials that only rank, and for models of one space.
 
 The figures are those that mteb computes (hit rate at 1, nDCG at 10); intervals, languages and widths are the evaluate
 stage's work.
@@ -8,10 +8,8 @@ Legend: Q = queries, P = documents, D = width.
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 from torch import Tensor
 
 from polyglossa.artifact import Artifact
@@ -21,10 +19,8 @@ from polyglossa.evaluate.local_files import files_of
 from polyglossa.evaluate.tables import read_table, subset_names
 from polyglossa.folders import local_folder
 from polyglossa.model.encoder import Encoder, finish, render
+from polyglossa.objectives.ranking import MEASURES
 from polyglossa.recipe.evaluate import RetrievalTask
-
-_DEPTH = 10
-_BLOCK = 2048  # queries scored at a time
 
 
 def heldout_score(
@@ -34,9 +30,20 @@ def heldout_score(
     *,
     instructed: bool,
     width: int | None = None,
-    limit: int | None = None,
 ) -> float:
-    """Score a held-out set.
+    """Score a held-out set: the mean of `query_scores`, whose arguments it takes."""
+    return float(query_scores(heldout, queries, documents, instructed=instructed, width=width).mean())
+
+
+def query_scores(
+    heldout: HeldoutSet,
+    queries: Encoder,
+    documents: Encoder | None = None,
+    *,
+    instructed: bool,
+    width: int | None = None,
+) -> Tensor:
+    """Score every query of a held-out set, in their order.
 
     Args:
         heldout: queries, corpus and metric.
@@ -44,19 +51,19 @@ def heldout_score(
         documents: embeds the corpus; None: the same model. Another one must share the first coordinates' space.
         instructed: whether queries are rendered behind the set's instruction.
         width: coordinates that are compared; None takes the narrower model's width.
-        limit: most queries, evenly spread over the set; None means all.
+
+    Returns:
+        score_Q: by the set's metric, float64.
     """
     documents = documents or queries
     width = width or min(queries.width, documents.width)
-    chosen = _spread(len(heldout.queries), limit)
-    texts = heldout.queries["query"].take(chosen).to_pylist()
     instruction = heldout.instruction if instructed else None
-    query_QD = _vectors(queries, [render(text, instruction) for text in texts], width)
-    document_PD = _vectors(documents, [text.strip() for text in heldout.corpus["text"].to_pylist()], width)
+    texts = [render(text, instruction) for text in heldout.queries["query"].to_pylist()]
+    query_QD = finish(queries.embed(texts), width)
+    document_PD = finish(documents.embed([text.strip() for text in heldout.corpus["text"].to_pylist()]), width)
     place = {document: row for row, document in enumerate(heldout.corpus["doc_id"].to_pylist())}
-    relevant = [[place[one] for one in ids] for ids in heldout.queries["positive_doc_ids"].take(chosen).to_pylist()]
-    measure = _hit_rate if heldout.metric == "accuracy" else _ndcg
-    return measure(query_QD, document_PD, relevant)
+    relevant = [[place[one] for one in ids] for ids in heldout.queries["positive_doc_ids"].to_pylist()]
+    return MEASURES[heldout.metric](query_QD, document_PD, relevant)
 
 
 def read_search(task: RetrievalTask) -> list[HeldoutSet]:
@@ -130,30 +137,3 @@ def shared_index_scores(
         for name in names
         for heldout in [read_heldout(corpus, name)]
     }
-
-
-def _vectors(encoder: Encoder, texts: Sequence[str], width: int) -> Tensor:
-    return finish(encoder.embed(texts), width)
-
-
-def _spread(count: int, limit: int | None) -> np.ndarray:
-    return np.linspace(0, count - 1, min(count, limit or count)).round().astype(np.int64)
-
-
-def _hit_rate(query_QD: Tensor, document_PD: Tensor, relevant: Sequence[Sequence[int]]) -> float:
-    return float(np.mean([top[0] in own for top, own in zip(_top(query_QD, document_PD, 1), relevant, strict=True)]))
-
-
-def _ndcg(query_QD: Tensor, document_PD: Tensor, relevant: Sequence[Sequence[int]]) -> float:
-    gain_K = 1 / np.log2(np.arange(2, _DEPTH + 2))
-    found = [
-        gain_K[: len(top)][np.isin(top, own)].sum() / gain_K[: len(own)].sum()
-        for top, own in zip(_top(query_QD, document_PD, _DEPTH), relevant, strict=True)
-    ]
-    return float(np.mean(found))
-
-
-def _top(query_QD: Tensor, document_PD: Tensor, depth: int) -> list[list[int]]:
-    depth = min(depth, len(document_PD))
-    blocks = [(block @ document_PD.T).topk(depth, dim=1).indices for block in query_QD.split(_BLOCK)]
-    return [row for block in torch.cat(blocks).split(_BLOCK) for row in block.tolist()]

@@ -87,7 +87,7 @@ def _judge_shared_index(
     instructed: bool,
 ) -> None:
     """Add to the summary how well the model's queries find the documents that its teacher embedded."""
-    task = ray.remote(shared_index_scores).options(num_cpus=placement.cpus, num_gpus=placement.gpus)
+    task = ray.remote(shared_index_scores).options(**placement.ray_options)
     models = [inputs[role].at("model") for role in ("model", "teacher")]
     found = ray.get(task.remote(inputs["corpus"], config.heldout, *models, instructed=instructed))
     summary = read_json(draft.at("summary.json"))
@@ -170,9 +170,7 @@ def start_actors(placement: StagePlacement, *, offline: bool) -> list[Any]:
     """Start evaluation actors; with `offline` they never look at a hub."""
     environment = {"TOKENIZERS_PARALLELISM": "false", **({"HF_HUB_OFFLINE": "1"} if offline else {})}
     actor = ray.remote(_Evaluator).options(
-        num_cpus=placement.cpus,
-        num_gpus=placement.gpus,
-        label_selector=placement.labels or None,
+        **placement.ray_options,
         max_restarts=_RESTARTS,
         max_task_retries=_RESTARTS,
         runtime_env={"env_vars": environment},

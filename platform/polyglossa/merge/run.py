@@ -12,13 +12,14 @@ import ray
 import torch
 
 from polyglossa.artifact import Artifact, Draft
-from polyglossa.errors import PolyglossaError, UserError
+from polyglossa.errors import UserError
 from polyglossa.folders import local_folder, written_folder
 from polyglossa.merge.soup import greedy_soup
 from polyglossa.merge.validation import validation_score
 from polyglossa.merge.weights import average, save
 from polyglossa.model.encoder import Encoder
 from polyglossa.progress import say, track
+from polyglossa.ray_tasks import results
 from polyglossa.recipe.merge import MergeConfig
 from polyglossa.recipe.placement import StagePlacement
 
@@ -43,11 +44,11 @@ def run(config: MergeConfig, inputs: Mapping[str, Artifact], draft: Draft, place
         raise UserError(f"merge.weights: got {len(config.weights)} for {len(models)} models; give one each.")
     work = _Work(config, inputs["pack"].uri, placement)
     with track(STAGE, total=len(models) + 2, unit="models") as bar:
-        scores: list[float] = _results([work.judge([model], [1.0]) for model in models])
+        scores: list[float] = results([work.judge([model], [1.0]) for model in models])
         bar.advance(len(models))
         report = _merge(config, models, scores, work)
         bar.advance()
-        _results([work.judge([models[index] for index in report["kept"]], report["weights"], draft.at("model"))])
+        results([work.judge([models[index] for index in report["kept"]], report["weights"], draft.at("model"))])
         report["score_reloaded"] = work.score([draft.at("model")], [1.0])
         bar.advance()
     draft.write_json(report, "merge.json")
@@ -89,12 +90,7 @@ class _Work:
     """Starts tasks that average and judge."""
 
     def __init__(self, config: MergeConfig, pack_uri: str, placement: StagePlacement) -> None:
-        options = {
-            "num_cpus": placement.cpus,
-            "num_gpus": placement.gpus,
-            "label_selector": dict(placement.labels) or None,
-        }
-        self._task = ray.remote(_average_and_judge).options(**options)
+        self._task = ray.remote(_average_and_judge).options(**placement.ray_options)
         self._method = "linear" if config.method == "greedy_soup" else config.method
         self._pack_uri, self._queries, self._threads = pack_uri, config.validation_queries, placement.threads
 
@@ -108,7 +104,7 @@ class _Work:
 
     def score(self, models: Sequence[str], weights: Sequence[float]) -> float:
         """Score the average of some models, and wait for it."""
-        return _results([self.judge(models, weights)])[0]
+        return float(results([self.judge(models, weights)])[0])
 
 
 def _average_and_judge(
@@ -130,17 +126,6 @@ def _average_and_judge(
     if torch.cuda.is_available():
         encoder.model.to("cuda")
     return validation_score(encoder, pack_uri, queries)
-
-
-def _results(references: Sequence[Score]) -> list[float]:
-    """Wait for tasks; an error that was raised on purpose comes out as itself, without the worker's stack."""
-    try:
-        results: list[float] = ray.get(list(references))
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, PolyglossaError):
-            raise error.cause from None
-        raise
-    return results
 
 
 def _model_roles(inputs: Mapping[str, Artifact]) -> list[str]:

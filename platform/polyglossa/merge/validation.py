@@ -1,7 +1,7 @@
 """Validation retrieval: does a query find its positive among all positives of its source's validation rows?
 
-The score is the mean over sources of nDCG@10 with one relevant text, 1 / log2(1 + rank). Texts of the query's own group
-are other right answers, so they neither count as rivals nor as hits.
+The score is the mean over sources of nDCG@10. What the loss knows to be no negative (the same group, an equal text) is
+another right answer, so it counts neither as a rival nor as a hit.
 """
 
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ from polyglossa.artifact import read_json
 from polyglossa.engine.bundles import INDEX, BundleReader
 from polyglossa.errors import DataError
 from polyglossa.model.encoder import Encoder, finish
-
-_DEPTH = 10
+from polyglossa.objectives.masks import known_positives
+from polyglossa.objectives.ranking import ndcg_at_10
 
 
 def validation_score(encoder: Encoder, pack_uri: str, queries: int) -> float:
@@ -33,7 +33,7 @@ def validation_score(encoder: Encoder, pack_uri: str, queries: int) -> float:
         raise DataError(f"{pack_uri}: was packed with another tokenizer than the model's. Pack with the model's own.")
     reader = BundleReader(pack_uri, part="validation", cache_bytes=0)
     scores = [
-        _ndcg(encoder, reader, source["name"], queries)
+        _source_score(encoder, reader, source["name"], queries)
         for source in index["sources"]
         if source["in_batch"] and reader.bundles(source["name"])
     ]
@@ -42,7 +42,7 @@ def validation_score(encoder: Encoder, pack_uri: str, queries: int) -> float:
     return float(np.mean(scores))
 
 
-def _ndcg(encoder: Encoder, reader: BundleReader, source: str, limit: int) -> float:
+def _source_score(encoder: Encoder, reader: BundleReader, source: str, limit: int) -> float:
     query_tokens, positive_tokens, groups = [], [], []
     for query, positive, group in _rows(reader, source):
         query_tokens.append(query)
@@ -51,12 +51,14 @@ def _ndcg(encoder: Encoder, reader: BundleReader, source: str, limit: int) -> fl
         if len(groups) == limit:
             break
     query_QD, positive_QD = (finish(encoder.states(tokens)) for tokens in (query_tokens, positive_tokens))
-    similarity_QQ = query_QD @ positive_QD.T
-    group_Q = torch.tensor(groups)
-    rival_QQ = group_Q[:, None] != group_Q[None, :]
-    rank_Q = 1 + ((similarity_QQ > similarity_QQ.diagonal()[:, None]) & rival_QQ).sum(1)
-    gain_Q = torch.where(rank_Q <= _DEPTH, 1 / torch.log2(1 + rank_Q), 0.0)
-    return float(gain_Q.mean())
+    numbers: dict[tuple[int, ...], int] = {}
+    text_Q, answer_Q = (
+        torch.tensor([numbers.setdefault(tuple(text), len(numbers)) for text in tokens])
+        for tokens in (query_tokens, positive_tokens)
+    )
+    excluded_QQ = known_positives(text_Q, answer_Q, torch.tensor(groups))
+    own = [[row] for row in range(len(groups))]
+    return float(ndcg_at_10(query_QD, positive_QD, own, excluded_QP=excluded_QQ).mean())
 
 
 def _rows(reader: BundleReader, source: str) -> Iterator[tuple[list[int], list[int], int]]:

@@ -6,7 +6,6 @@ texts, decide where gradient stops.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -34,14 +33,10 @@ def embedding_loss(
     mask: Literal["none", "known", "known+score"] = "known",
     score_margin: float = 0.0,
     bidirectional: bool = False,
-    teacher_TE: Tensor | None = None,
-    distillation_weight: float = 0.0,
-    further: Mapping[str, float] = MappingProxyType({}),
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Sum the terms of F2LLM-v2 over one global batch.
+    """Sum the contrastive terms of F2LLM-v2 over one global batch.
 
-    loss = Σ_width weight · (hard_weight · hard + in_batch_weight · in_batch) + distillation_weight · distillation
-    + Σ_further weight · term; the distillation term is over the full width only.
+    loss = Σ_width weight · (hard_weight · hard + in_batch_weight · in_batch)
 
     Args:
         state_TD: raw states of the batch's distinct texts.
@@ -55,19 +50,11 @@ def embedding_loss(
         mask: in-batch candidates left out: none (published), known positives, or also those above the positive's score.
         score_margin: cosine margin of `known+score`.
         bidirectional: add the positive → query direction to the in-batch term.
-        teacher_TE: raw teacher states of the same texts.
-        distillation_weight: weight of the distillation term; needs `teacher_TE` where it is not 0.
-        further: weights of further terms by their names in `terms.TERMS`.
 
     Returns:
-        The loss (scalar), and its terms by name: detached, each contrastive term summed over widths with their weights
-        and without its own.
-
-    Raises:
-        ValueError: a term is not known, or one is asked for that needs a teacher and there is none.
+        The loss (scalar), and its terms by name: detached, each summed over widths with their weights and without its
+        own.
     """
-    if distillation_weight and teacher_TE is None:
-        raise ValueError("distillation_weight is not 0, and the batch brings no teacher states")
     state_TD = state_TD if state_TD.dtype == torch.float64 else state_TD.float()
     terms: dict[str, Tensor] = {}
     loss = state_TD.new_zeros(()) * state_TD.sum()
@@ -87,15 +74,15 @@ def embedding_loss(
             bidirectional=bidirectional,
         )
         loss = loss + in_batch_weight * terms["in_batch"]
-    inputs = TermInputs(state_TD, examples, teacher_TE, temperature, tuple(widths), tuple(weights))
-    taught, found = teacher_loss(inputs, distillation_weight=distillation_weight, further=further)
-    return loss + taught, {name: term.detach() for name, term in terms.items()} | found
+    return loss, {name: term.detach() for name, term in terms.items()}
 
 
 def teacher_loss(
     inputs: TermInputs, *, distillation_weight: float, further: Mapping[str, float]
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Sum the terms that pull a student to one teacher.
+    """Sum the terms that pull a student to one teacher; the published one is over the full width only.
+
+    loss = distillation_weight · distillation + Σ_further weight · term
 
     Args:
         inputs: states, examples and the teacher's states.
@@ -104,6 +91,9 @@ def teacher_loss(
 
     Returns:
         The weighted sum (scalar), and its terms by name, detached and without their weights.
+
+    Raises:
+        ValueError: a term is not known, or one needs a teacher and the batch brings none.
     """
     loss, terms = inputs.state_TD.new_zeros(()), dict[str, Tensor]()
     if distillation_weight:

@@ -30,8 +30,19 @@ def run_recipe(recipe: Path, *, until: str | None, overrides: Sequence[str], pro
     loaded, placement = load_recipe(recipe, overrides), load_profile(profile)
     from polyglossa.pipelines.run import run
 
-    try:
+    with taken_up_again():
         run(loaded, placement, until=until)
+
+
+@contextmanager
+def taken_up_again() -> Iterator[None]:
+    """Tell whoever stops a run that the same command goes on with it.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM.
+    """
+    try:
+        yield
     except KeyboardInterrupt:
         raise Interrupted("interrupted; run the same command again to go on where it stopped") from None
 

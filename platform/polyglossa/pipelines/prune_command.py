@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from polyglossa.pipelines.command import load_profile
+from polyglossa.pipelines.command import load_profile, taken_up_again
 from polyglossa.recipe import load_recipe
 
 app = typer.Typer(no_args_is_help=True, help="Search shapes of smaller members.")
@@ -21,7 +21,7 @@ def search(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file (YAML).")],
     budget: Annotated[str, typer.Option(help="Most parameters (100M, 850K) or milliseconds a text (5ms).")],
     member: Annotated[
-        str | None, typer.Option(help="Pruned member whose shape is searched; default: the first.")
+        str | None, typer.Option(help="Pruned member whose shape is searched; default: the first with a teacher.")
     ] = None,
     trials: Annotated[int, typer.Option(min=1, help="Shapes that are tried.")] = 8,
     steps: Annotated[int, typer.Option(min=1, help="Distillation steps of each.")] = 50,
@@ -30,16 +30,14 @@ def search(
     ] = None,
     profile: Annotated[Path | None, typer.Option(help="Placement profile (YAML); default: local.")] = None,
 ) -> None:
-    """Rank candidate shapes under a budget by held-out retrieval after a short distillation of each."""
+    """Rank candidate shapes under a budget by held-out retrieval after a short distillation of each.
+
+    Each shape is a trial of a search over recipes; interrupted, the same command goes on where it was.
+    """
     from polyglossa.pipelines import prune_search
     from polyglossa.pipelines.prune_shapes import Budget
 
-    found = prune_search.search(
-        load_recipe(recipe, overrides or ()),
-        load_profile(profile),
-        budget=Budget.parse(budget),
-        member=member,
-        trials=trials,
-        steps=steps,
-    )
+    loaded, placement, limit = load_recipe(recipe, overrides or ()), load_profile(profile), Budget.parse(budget)
+    with taken_up_again():
+        found = prune_search.search(loaded, placement, budget=limit, member=member, trials=trials, steps=steps)
     typer.echo(prune_search.table(found))

@@ -1,5 +1,6 @@
 """Shapes that a student could have, what each costs, and which of them are worth a trial under a budget."""
 
+import posixpath
 import statistics
 import time
 from collections.abc import Callable, Iterable
@@ -8,6 +9,7 @@ from itertools import product
 
 import torch
 
+from polyglossa.artifact import exists, open_storage, read_json, write_json
 from polyglossa.errors import RecipeError
 from polyglossa.model.directory import build_model
 from polyglossa.model.forward import TextModel
@@ -97,6 +99,24 @@ def within(
             if by_depth[depth] and len(chosen) < count:
                 chosen.append(by_depth[depth].pop(0))
     return chosen
+
+
+def milliseconds_once(root: str, parent: Shape) -> dict[Shape, float]:
+    """Measure every candidate, or read what an earlier search measured: one taken up again tries the same shapes.
+
+    Args:
+        root: the run's folder; remove its `tune/milliseconds-*.json` to measure again.
+        parent: whose candidates are measured.
+    """
+    shapes = candidates(parent)
+    name = "x".join(str(value) for value in parent.model_dump().values())
+    uri = f"{root}/tune/milliseconds-{name}.json"
+    if not exists(uri):
+        filesystem, path = open_storage(uri)
+        filesystem.create_dir(posixpath.dirname(path), recursive=True)
+        write_json(f"{uri}.part", [milliseconds(shape) for shape in shapes])
+        filesystem.move(f"{path}.part", path)
+    return dict(zip(shapes, read_json(uri), strict=True))
 
 
 def milliseconds(shape: Shape, vocabulary: int = 512, repeats: int = 15) -> float:

@@ -6,10 +6,9 @@ Inside a submitted job, or with RAY_ADDRESS set, the run joins that cluster; oth
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any, TypeVar
 
 import psutil
 import ray
@@ -18,7 +17,6 @@ from polyglossa.recipe import Profile
 
 _GIB = 1024**3
 _LEAVE_SECONDS = 3.0
-Result = TypeVar("Result")
 _QUIET = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_TQDM": "0",
@@ -43,23 +41,6 @@ def ray_session(profile: Profile) -> Iterator[None]:
     else:
         with local_ray(cpus=profile.cpus, object_store_gib=profile.object_store_gib):
             yield
-
-
-def parallel(
-    function: Callable[..., Result], calls: Sequence[tuple[Any, ...]], *, cpus: float
-) -> Iterator[tuple[int, Result]]:
-    """Run calls of a function as Ray tasks; yield (index of the call, result) as they come.
-
-    Args:
-        function: runs in worker processes.
-        calls: its arguments.
-        cpus: CPUs of each call.
-    """
-    task = ray.remote(function).options(num_cpus=cpus)
-    pending = {task.remote(*arguments): index for index, arguments in enumerate(calls)}
-    while pending:
-        (ready,), _ = ray.wait(list(pending))
-        yield pending.pop(ready), ray.get(ready)
 
 
 @contextmanager

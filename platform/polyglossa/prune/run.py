@@ -14,7 +14,7 @@ import torch
 from transformers import AutoConfig
 
 from polyglossa.artifact import Artifact, Draft, read_json
-from polyglossa.errors import DataError, PolyglossaError
+from polyglossa.errors import DataError
 from polyglossa.folders import local_folder, written_folder
 from polyglossa.model.encoder import Encoder
 from polyglossa.progress import track
@@ -25,6 +25,7 @@ from polyglossa.prune.measured import measured_once, sums_uri
 from polyglossa.prune.plan import Sizes, check_target
 from polyglossa.prune.student import cut_student, save_student, target_of
 from polyglossa.prune.surgery import sizes_of
+from polyglossa.ray_tasks import results
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.prune import PruneStage
 
@@ -52,16 +53,11 @@ def run(config: PruneStage, inputs: Mapping[str, Artifact], draft: Draft, placem
     sizes = _sizes(parent)
     check_target(sizes, target_of(config, sizes))
     texts = calibration_texts(inputs["pack"], config.calibration_rows, config.seed)
-    options = {
-        "num_cpus": placement.cpus,
-        "num_gpus": placement.gpus,
-        "label_selector": dict(placement.labels) or None,
-    }
     samples = _sample_languages(config, inputs, placement)
     stored = sums_uri(draft.uri, inputs["model"], inputs["pack"], config.calibration_rows, config.seed)
-    sums = measured_once(stored, lambda: _measure_all(parent, texts, placement, options))
-    cut = ray.remote(_cut).options(**options)
-    account = _result(cut.remote(parent, sums, config, draft.at("model"), placement.threads, *samples))
+    sums = measured_once(stored, lambda: _measure_all(parent, texts, placement))
+    cut = ray.remote(_cut).options(**placement.ray_options)
+    (account,) = results([cut.remote(parent, sums, config, draft.at("model"), placement.threads, *samples)])
     for name, content in account["files"].items():
         draft.write_json(content, name)
     draft.count(
@@ -85,12 +81,10 @@ def _sample_languages(
     return [sample.remote(uri, limit, config.seed) for uri in corpus_files(inputs["corpus"])]
 
 
-def _measure_all(
-    parent: str, texts: Sequence[Sequence[int]], placement: StagePlacement, options: Mapping[str, Any]
-) -> ActivationSums:
+def _measure_all(parent: str, texts: Sequence[Sequence[int]], placement: StagePlacement) -> ActivationSums:
     slices = [texts[start : start + SLICE_TEXTS] for start in range(0, len(texts), SLICE_TEXTS)]
     workers = min(placement.workers, len(slices))
-    listen = ray.remote(_listen).options(**options, num_returns="streaming")
+    listen = ray.remote(_listen).options(**placement.ray_options, num_returns="streaming")
     streams = [listen.remote(parent, slices[worker::workers], placement.threads) for worker in range(workers)]
     total = ActivationSums()
     with track(STAGE, total=len(texts), unit="texts") as bar:
@@ -125,17 +119,6 @@ def _load(uri: str, threads: int, device: str) -> Encoder:
     torch.set_num_threads(threads)
     with local_folder(uri) as folder:
         return Encoder.load(folder, device=device)
-
-
-def _result(reference: "ray.ObjectRef[dict[str, Any]]") -> dict[str, Any]:
-    """Wait for a task; an error that was raised on purpose comes out as itself, without the worker's stack."""
-    try:
-        result: dict[str, Any] = ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, PolyglossaError):
-            raise error.cause from None
-        raise
-    return result
 
 
 def _sizes(parent: str) -> Sizes:

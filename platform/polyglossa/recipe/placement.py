@@ -1,6 +1,6 @@
 """Placement profiles: where a run happens. Never part of an artifact's hash: a recipe means the same anywhere."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -23,6 +23,11 @@ class StagePlacement(Strict):
     device: str | None = None
     """What a worker's GPU (or CPU) is, as `polyglossa plan` knows it: `H100-80G`, `L4`, `cpu-core` …; None: `cpu-core`
     without GPUs, `H100-80G` with. Changes no run."""
+
+    @property
+    def ray_options(self) -> dict[str, Any]:
+        """What a worker asks Ray for: options of a task or an actor."""
+        return {"num_cpus": self.cpus, "num_gpus": self.gpus, "label_selector": dict(self.labels) or None}
 
 
 class TrackingConfig(Strict):

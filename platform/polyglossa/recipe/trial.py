@@ -6,13 +6,17 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from polyglossa.errors import RecipeError
+from polyglossa.recipe.evaluate import RetrievalTask
 from polyglossa.recipe.load import apply_overrides, validate
 from polyglossa.recipe.models import Recipe
 
 
 def plain(recipe: Recipe) -> dict[str, Any]:
-    """Give a recipe as YAML would hold it: what was written and no defaults, without its `tune` section."""
-    return recipe.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"tune"})
+    """Give a recipe as YAML would hold it: what was written and no defaults, without its `tune` section.
+
+    Sizes are divided already where it was read at `scale: tiny`; written down, it must not be divided again.
+    """
+    return recipe.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"tune", "scale"})
 
 
 def trial_recipe(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
@@ -31,9 +35,9 @@ def trial_recipe(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
         try:
             data = apply_overrides(data, [f"{path}={json.dumps(value)}"])
         except RecipeError as error:
-            raise RecipeError(f"tune.space: {str(error).removeprefix('--set ')}") from None
+            raise RecipeError(f"tune: {str(error).removeprefix('--set ')}") from None
     said = ", ".join(f"{path} = {json.dumps(value)}" for path, value in values.items())
-    return validate(Recipe, data, f"tune.space: {said}" if said else "tune")
+    return validate(Recipe, data, f"tune: {said}" if said else "tune")
 
 
 _CHANGES_IN_TRAINING = (
@@ -43,11 +47,11 @@ _CHANGES_IN_TRAINING = (
 
 
 def check_space(recipe: Recipe) -> None:
-    """Try every dimension of the space at its ends, or at all its choices, the rest of the recipe as it is.
+    """Try every variant, or every dimension of the space at its ends or all its choices, the rest as it is.
 
     Raises:
-        RecipeError: a path leads nowhere, or a value is out of range; or the searched member is none; or `pbt` is to
-            change what cannot change while a model trains.
+        RecipeError: a path leads nowhere, or a value is out of range; or the searched member is none; or there is
+            nothing to judge by; or `pbt` is to change what cannot change while a model trains.
     """
     assert recipe.tune is not None
     member = recipe.member(searched_member(recipe))
@@ -60,9 +64,20 @@ def check_space(recipe: Recipe) -> None:
                     f"tune.space.{path}: cannot change while a model trains, as scheduler pbt wants; "
                     f"of {section} these can: {', '.join(_CHANGES_IN_TRAINING)}."
                 )
-    for path, dimension in recipe.tune.space.items():
-        for value in dimension.probes:
-            trial_recipe(recipe, {path: value})
+    if not judged_sets(recipe):
+        raise RecipeError(
+            "tune.judge.sets: `evaluate` has neither held-out sets nor retrieval tasks from files; name some."
+        )
+    for values in recipe.tune.probes:
+        trial_recipe(recipe, values)
+
+
+def judged_sets(recipe: Recipe) -> dict[str, RetrievalTask | None]:
+    """Name what a trial is judged by: held-out sets of the corpus (None), and retrieval tasks from files."""
+    assert recipe.tune is not None
+    files = {task.name: task for task in recipe.evaluate.local if isinstance(task, RetrievalTask)}
+    names = recipe.tune.judge.sets if recipe.tune.judge.sets is not None else (*recipe.evaluate.heldout, *files)
+    return {name: files.get(name) for name in names}
 
 
 def searched_member(recipe: Recipe) -> str:
@@ -105,4 +120,4 @@ def _check_path(recipe: Recipe, path: str) -> None:
         data = _entry(data, key)
         if data is None:
             where = ".".join(keys[: depth + 1])
-            raise RecipeError(f"tune.space.{path}: the recipe has no section {where!r}. Write it, or mend the path.")
+            raise RecipeError(f"tune: {path}: the recipe has no section {where!r}. Write it, or mend the path.")

@@ -11,7 +11,7 @@ scheduler: asha
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from polyglossa.recipe.strict import Strict
 
@@ -69,7 +69,10 @@ class JudgeConfig(Strict):
     """What a trial's score is: held-out retrieval, the mean over sets of the mean over languages."""
 
     sets: tuple[str, ...] | None = None
-    """Held-out sets of the corpus; None takes those of `evaluate.heldout`."""
+    """Held-out sets of the corpus and retrieval tasks of `evaluate.local`, by name; None takes `evaluate.heldout` and
+    all such tasks."""
+    queries: int | None = Field(None, ge=1)
+    """Most queries of a set, evenly spread over it; None takes all."""
     search_share: float = Field(0.5, gt=0, le=1)
     """Share of the held-out documents, by hash, whose queries the search judges by. The queries of the others stay
     unseen by it: they tell what the winner is worth, free of the luck of having been chosen."""
@@ -91,13 +94,16 @@ class TuneConfig(Strict):
 
     member: str | None = None
     """Member whose last training stage is a trial; None takes the last one that has a teacher, or else the last."""
-    space: dict[str, Dimension] = Field(min_length=1)
+    space: dict[str, Dimension] = {}
     """Field of the recipe by its dotted path → values."""
+    variants: tuple[dict[str, JsonValue], ...] = ()
+    """For the searcher `listed`, in place of `space`: the trials themselves, each as dotted path → value, of any kind
+    that the field takes."""
     trials: int | None = Field(None, ge=1)
-    """Number of trials; None, for the searcher `grid` alone, takes every combination."""
-    searcher: Literal["random", "grid", "optuna"] = "optuna"
-    """Who proposes values; `optuna` is its tree-structured Parzen estimator (TPE). Save for `grid`, the first trial is
-    the recipe as it is."""
+    """Number of trials; None, for the searchers `grid` and `listed` alone, takes every combination or variant."""
+    searcher: Literal["random", "grid", "optuna", "listed"] = "optuna"
+    """Who proposes values; `optuna` is its tree-structured Parzen estimator (TPE). Of `random` and `optuna`, the first
+    trial is the recipe as it is."""
     objectives: tuple[Literal["quality", "size", "latency"], ...] = ("quality",)
     """What TPE weighs against each other: score (up), parameters (down), seconds per text (down)."""
     scheduler: Literal["none", "asha", "pbt"] = "none"
@@ -114,13 +120,28 @@ class TuneConfig(Strict):
     """Seeds with which the best trial and the recipe as it is are both trained anew after the search, and compared on
     the unseen queries; none: no comparison."""
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every field that a trial may change, in order."""
+        return tuple(self.space) or tuple(dict.fromkeys(path for values in self.variants for path in values))
+
+    @property
+    def probes(self) -> tuple[dict[str, JsonValue], ...]:
+        """Values that stand for all when a search is checked: each end or choice alone, or the variants."""
+        if self.variants:
+            return self.variants
+        return tuple({path: value} for path, dimension in self.space.items() for value in dimension.probes)
+
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
+        listed = self.searcher == "listed"
+        if bool(self.variants) != listed or bool(self.space) == listed:
+            raise ValueError("space: give the searcher `listed` its `variants` and no space, any other a space alone")
         ranges = [path for path, dimension in self.space.items() if dimension.values is None]
         if self.searcher == "grid" and ranges:
             raise ValueError(f"space.{ranges[0]}: a grid cannot list a range; give `grid`, `choice` or `int`")
-        if self.searcher != "grid" and self.trials is None:
-            raise ValueError("trials: is missing; only the searcher `grid` knows how many there are")
+        if self.searcher in ("random", "optuna") and self.trials is None:
+            raise ValueError("trials: is missing; only the searchers `grid` and `listed` know how many there are")
         if self.scheduler == "pbt" and (self.searcher != "random" or len(self.objectives) > 1):
             raise ValueError("scheduler: pbt moves values by itself; take the searcher `random` and one objective")
         if self.objectives[:1] != ("quality",) or len(set(self.objectives)) < len(self.objectives):

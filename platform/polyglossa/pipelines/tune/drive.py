@@ -9,7 +9,6 @@ from typing import Any
 import ray
 from ray import tune
 
-from polyglossa.errors import PolyglossaError
 from polyglossa.recipe.placement import TunePlacement
 
 
@@ -43,9 +42,7 @@ def drive(config: dict[str, Any], maker: Any, placement: TunePlacement, common: 
     student: Any = (
         ray.remote(StudentProcess)
         .options(
-            num_cpus=placement.cpus,
-            num_gpus=placement.gpus,
-            label_selector=placement.labels or None,
+            **placement.ray_options,
             scheduling_strategy="DEFAULT",  # not within the trial's own placement group, which holds nothing
         )
         .remote(assignment)
@@ -55,13 +52,3 @@ def drive(config: dict[str, Any], maker: Any, placement: TunePlacement, common: 
         report: dict[str, Any] = ray.get(student.following.remote())
         final = report["final"]
         tune.report(report)
-
-
-def result(reference: Any) -> Any:
-    """Wait for a task; an error that was raised on purpose comes out as itself, without the worker's stack."""
-    try:
-        return ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, PolyglossaError):
-            raise error.cause from None
-        raise

@@ -1,28 +1,31 @@
 """A trial's score: held-out retrieval, with its bootstrap interval. Never the loss, which does not predict it.
 
-The mean over sets of the mean over languages of hit rate at 1 or nDCG@10, as the evaluation stage sums it up. Documents
-fall by hash into those that the search judges by and those that it never sees; a query goes with its document.
-
-N = queries, M = documents, P = documents that answer one query.
+The mean over sets of the mean over languages (of a task from files: over subsets) of hit rate at 1 or nDCG@10, as the
+evaluation stage sums it up. Documents fall by hash into those that the search judges by and those that it never sees; a
+query goes with its document.
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
+import pyarrow as pa
 
 from polyglossa.artifact import Artifact
 from polyglossa.evaluate.heldout import HeldoutSet, read_heldout
+from polyglossa.evaluate.plan import placed
+from polyglossa.evaluate.retrieval import query_scores, read_search
 from polyglossa.evaluate.statistics import Samples, distribution, mean_interval
-from polyglossa.model.encoder import Encoder, finish, render
+from polyglossa.folders import absolute
+from polyglossa.model.encoder import Encoder
+from polyglossa.recipe import Recipe
+from polyglossa.recipe.evaluate import LocalTask, RetrievalTask
+from polyglossa.recipe.trial import judged_sets
+from polyglossa.recipe.tune import JudgeConfig
 
 SEARCH, UNSEEN = "search", "unseen"
-_DEPTH = 10
-_BLOCK_QUERIES = 4096
 
 Scores = dict[str, dict[str, list[float]]]
 """Set → language → score of each query, in a fixed order."""
@@ -41,21 +44,22 @@ class Score:
 class Judge:
     """Held-out sets in memory, to score models by."""
 
-    def __init__(self, corpus: Artifact, sets: Sequence[str], *, search_share: float, resamples: int) -> None:
+    def __init__(self, corpus: Artifact, sets: Mapping[str, RetrievalTask | None], config: JudgeConfig) -> None:
         """Read the sets.
 
         Args:
             corpus: the corpus artifact.
-            sets: their names.
-            search_share: share of documents whose queries the search judges by.
-            resamples: bootstrap resamples of an interval.
+            sets: held-out sets of the corpus by name, and tasks from files, their paths absolute.
+            config: how they are used.
         """
-        self.sets = {name: read_heldout(corpus, name) for name in sets}
-        self._share, self._resamples = search_share, resamples
+        self.sets = {
+            name: [read_heldout(corpus, name)] if task is None else _subsets(task) for name, task in sets.items()
+        }
+        self._share, self._queries, self._resamples = config.search_share, config.queries, config.resamples
 
     def scores(self, encoder: Encoder, *, instructed: bool, part: str | None) -> Scores:
         """Score every query of a part (`search`, `unseen`, None for all) by a model."""
-        found = {name: self._judged(one, encoder, instructed, part) for name, one in self.sets.items()}
+        found = {name: self._judged(parts, encoder, instructed, part) for name, parts in self.sets.items()}
         return {name: languages for name, languages in found.items() if languages}
 
     def summary(self, scores: Scores) -> Score:
@@ -65,51 +69,52 @@ class Judge:
         low, high = mean_interval(samples, resamples=self._resamples, seed=0)
         return Score(float(np.mean(list(by_set.values()))), low, high, by_set)
 
-    def _judged(self, one: HeldoutSet, encoder: Encoder, instructed: bool, part: str | None) -> dict[str, list[float]]:
-        rows = self._rows(one, part)
-        queries = one.queries.take(rows)
-        instruction = one.instruction if instructed else None
-        texts = [render(text, instruction) for text in queries["query"].to_pylist()]
-        documents = [text.strip() for text in one.corpus["text"].to_pylist()]
-        query_ND, document_MD = (finish(encoder.embed(part)) for part in (texts, documents))
-        place = {document: index for index, document in enumerate(one.corpus["doc_id"].to_pylist())}
-        positives = [[place[document] for document in row] for row in queries["positive_doc_ids"].to_pylist()]
-        measure = hit_rate_at_1 if one.metric == "accuracy" else ndcg_at_10
-        score_N = measure(query_ND, document_MD, positives)
+    def _judged(
+        self, subsets: Sequence[HeldoutSet], encoder: Encoder, instructed: bool, part: str | None
+    ) -> dict[str, list[float]]:
         by_language: dict[str, list[float]] = {}
-        for language, score in zip(queries["language"].to_pylist(), score_N.tolist(), strict=True):
-            by_language.setdefault(language, []).append(score)
+        for one in subsets:
+            chosen = self._chosen(one, part, most=self._queries and max(1, self._queries // len(subsets)))
+            if len(chosen.queries):
+                scores = query_scores(chosen, encoder, instructed=instructed).tolist()
+                for language, score in zip(chosen.queries["language"].to_pylist(), scores, strict=True):
+                    by_language.setdefault(language, []).append(score)
         return by_language
 
-    def _rows(self, one: HeldoutSet, part: str | None) -> list[int]:
+    def _chosen(self, one: HeldoutSet, part: str | None, most: int | None) -> HeldoutSet:
+        """Take the queries of a part, evenly spread over it where there are more than `most`."""
         wanted = {None: (True, False), SEARCH: (True,), UNSEEN: (False,)}[part]
         answers = one.queries["positive_doc_ids"].to_pylist()
-        return [row for row, documents in enumerate(answers) if is_searched(documents[0], self._share) in wanted]
+        row_N = np.flatnonzero([is_searched(documents[0], self._share) in wanted for documents in answers])
+        spread = np.linspace(0, len(row_N) - 1, min(len(row_N), most or len(row_N))).round().astype(int)
+        return replace(one, queries=one.queries.take(row_N[spread]))
+
+
+def placed_sets(recipe: Recipe) -> dict[str, RetrievalTask | None]:
+    """Name what the trials of a recipe are judged by, as `Judge` takes it."""
+    sets = judged_sets(recipe)
+    return {name: task and _absolute(placed(task, recipe.evaluate.data)) for name, task in sets.items()}
+
+
+def _absolute(task: LocalTask) -> RetrievalTask:
+    assert isinstance(task, RetrievalTask)
+    return RetrievalTask.model_validate({**task.model_dump(), "path": absolute(task.path)})
+
+
+def _subsets(task: RetrievalTask) -> list[HeldoutSet]:
+    """Read a task from files; a subset counts as a language."""
+    found = []
+    for one in read_search(task):
+        columns = {name: one.queries[name] for name in ("query_id", "query", "positive_doc_ids")}
+        subset = pa.array([one.name.removeprefix(f"{task.name}/")] * len(one.queries), pa.string())
+        found.append(replace(one, queries=pa.table({**columns, "language": subset})))
+    return found
 
 
 def is_searched(document: str, share: float) -> bool:
     """Tell by its hash whether a document is one that the search judges by."""
     digest = hashlib.blake2b(document.encode(), digest_size=8, person=b"tune").digest()
     return int.from_bytes(digest) < share * 2**64
-
-
-def hit_rate_at_1(query_ND: Tensor, document_MD: Tensor, positives: Sequence[Sequence[int]]) -> npt.NDArray[np.float64]:
-    """Whether the best document of each query answers it."""
-    best = [int(index) for block in query_ND.split(_BLOCK_QUERIES) for index in (block @ document_MD.T).argmax(1)]
-    return np.array([float(index in right) for index, right in zip(best, positives, strict=True)])
-
-
-def ndcg_at_10(query_ND: Tensor, document_MD: Tensor, positives: Sequence[Sequence[int]]) -> npt.NDArray[np.float64]:
-    """Normalised discounted cumulative gain of the ten best documents, all answers alike (Järvelin & Kekäläinen)."""
-    depth = min(_DEPTH, len(document_MD))
-    discount = 1 / np.log2(np.arange(2, _DEPTH + 2))
-    blocks = [torch.topk(block @ document_MD.T, depth).indices for block in query_ND.split(_BLOCK_QUERIES)]
-    ranked = torch.cat(blocks).tolist() if blocks else []
-    gains = []
-    for found, right in zip(ranked, positives, strict=True):
-        gain = sum(discount[place] for place, document in enumerate(found) if document in right)
-        gains.append(gain / discount[: min(len(right), _DEPTH)].sum())
-    return np.array(gains)
 
 
 def samples_of(scores: Scores) -> dict[str, dict[str, Samples]]:

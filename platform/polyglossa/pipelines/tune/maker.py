@@ -10,6 +10,7 @@ from typing import Any
 from polyglossa.engine.runs import Compute
 from polyglossa.errors import PolyglossaError
 from polyglossa.pipelines.tune.files import trial_files
+from polyglossa.pipelines.tune.judge import placed_sets
 from polyglossa.pipelines.tune.plan import SearchConfig, Widths, rung_steps, teacher_widths, trial_graph
 from polyglossa.pipelines.tune.student import Assignment
 from polyglossa.pipelines.walk import run_nodes, walk
@@ -35,6 +36,7 @@ class Maker:
         self._tune: TuneConfig = config.tune
         self._profile, self._root = profile, root
         self._widths: Widths = teacher_widths(self._recipe)
+        self._sets = placed_sets(self._recipe)
 
     def total_steps(self, values: Mapping[str, Any]) -> int:
         """Say how many steps a trial takes."""
@@ -96,7 +98,7 @@ class Maker:
             threads=place.threads,
             rungs=tuple(step for step in rungs if step not in known),
             corpus_uri=artifacts["corpus"].uri,
-            sets=self._tune.judge.sets or self._recipe.evaluate.heldout,
+            sets=self._sets,
             judge=self._tune.judge,
             until=until,
             start_uri=None if start is None else trial_files(folder, start).kept,

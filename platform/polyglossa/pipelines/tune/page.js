@@ -3,7 +3,8 @@ const search = JSON.parse(document.getElementById("search-data").textContent);
 const $ = (id) => document.getElementById(id);
 const paths = Object.keys(search.space);
 const last = (trial) => trial.rungs.filter((rung) => !("failed" in rung)).at(-1);
-const valueOf = (trial, path) => (path in trial.values ? trial.values[path] : search.own[path]);
+const plain = (value) => (value !== null && typeof value === "object" ? JSON.stringify(value) : value);
+const valueOf = (trial, path) => plain(path in trial.values ? trial.values[path] : search.own[path]);
 const digits = (value, count = 4) => (value === undefined || value === null ? "–" : value.toFixed(count));
 const said = (value) => (value === null || value === undefined ? "not set" : typeof value === "number" && !Number.isInteger(value) ? `${+value.toPrecision(3)}` : `${value}`);
 const whole = (value) => (value === undefined ? "–" : Math.round(value).toLocaleString("en"));
@@ -77,7 +78,7 @@ const line = (points) => points.map(([x, y], index) => `${index ? "L" : "M"}${x.
 function axis(path) {
   const dimension = search.space[path], kind = Object.keys(dimension)[0], given = dimension[kind];
   if (kind === "choice" || kind === "grid") {
-    const list = [...given];
+    const list = given.map(plain);
     for (const trial of scored) if (!list.includes(valueOf(trial, path))) list.push(valueOf(trial, path));
     return { place: (value) => (list.length > 1 ? list.indexOf(value) / (list.length - 1) : 0.5), marks: list };
   }

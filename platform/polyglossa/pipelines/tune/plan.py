@@ -74,10 +74,9 @@ def search_nodes(recipe: Recipe) -> list[Node]:
 
 
 def probe_recipes(recipe: Recipe) -> list[Recipe]:
-    """One recipe for every end or choice of every dimension of the space."""
+    """One recipe for every end or choice of every dimension of the space, or for every variant."""
     assert recipe.tune is not None
-    space = recipe.tune.space
-    return [trial_recipe(recipe, {path: value}) for path, axis in space.items() for value in axis.probes]
+    return [trial_recipe(recipe, values) for values in recipe.tune.probes]
 
 
 def teacher_widths(recipe: Recipe) -> dict[str, int | None]:
@@ -106,7 +105,7 @@ def trial_graph(recipe: Recipe, trial: Recipe, widths: Widths) -> TrialGraph:
     graph = build(trial)
     name = f"train.{member.name}.{member.stages[-1]}"
     if name not in graph.nodes:
-        raise RecipeError(f"tune.space: {member.name!r} would be the same model as another member.")
+        raise RecipeError(f"tune: {member.name!r} would be the same model as another member.")
     nodes = [_widened(node, widths) for node in graph.needed_for([name])]
     return TrialGraph(nodes[:-1], nodes[-1])
 

@@ -67,8 +67,7 @@ def propose(config: TuneConfig, number: int, observations: Sequence[Observation]
         number: of the trial, from 0.
         observations: the earlier trials, in their order.
     """
-    if config.searcher == "grid":
-        points = grid(config.space)[: config.trials]
+    if (points := listed(config)) is not None:
         return points[number] if number < len(points) else None
     if config.trials is not None and number >= config.trials:
         return None
@@ -77,6 +76,13 @@ def propose(config: TuneConfig, number: int, observations: Sequence[Observation]
     if config.searcher == "random":
         return draw(config.space, config.seed, number)
     return _parzen(config, number, observations)
+
+
+def listed(config: TuneConfig) -> Sequence[Values] | None:
+    """List every trial of a search that knows them before it starts; None for the others."""
+    if config.searcher == "grid":
+        return grid(config.space)[: config.trials]
+    return config.variants[: config.trials] or None
 
 
 def grid(space: Space) -> list[Values]:

@@ -39,9 +39,9 @@ def pareto(trials: Sequence[TrialRecord], costs: Sequence[str] = ("parameters",)
     return sorted(front, key=lambda number: points[number][1:])
 
 
-def settled(space: Space, own: Values, values: Values) -> Values:
-    """Values of every dimension: a trial's, or the recipe's own where the trial does not say."""
-    return {path: values.get(path, own.get(path)) for path in space}
+def settled(paths: Sequence[str], own: Values, values: Values) -> Values:
+    """Values of every field: a trial's, or the recipe's own where the trial does not say."""
+    return {path: values.get(path, own.get(path)) for path in paths}
 
 
 def comparable_step(trials: Sequence[TrialRecord]) -> int | None:
@@ -54,18 +54,21 @@ def comparable_step(trials: Sequence[TrialRecord]) -> int | None:
 def importance(config: TuneConfig, trials: Sequence[TrialRecord], own: Values) -> dict[str, float]:
     """Share of the scores' variance that each parameter accounts for (fANOVA, Hutter et al. 2014), largest first.
 
-    Judged at the last step that half of the trials reached, so that stopped trials count. Empty where too few did.
+    Judged at the last step that half of the trials reached, so that stopped trials count. Empty where too few did, and
+    of listed variants, which no space relates to each other.
 
     Args:
         config: the search.
         trials: all.
         own: the recipe's own value of each dimension.
     """
+    if not config.space:
+        return {}
     step = comparable_step(trials)
     known: list[Observation] = []
     for record in trials:
         scores = {rung["step"]: rung["score"] for rung in record.rungs if "failed" not in rung}
-        values = settled(config.space, own, record.values)
+        values = settled(config.paths, own, record.values)
         if step in scores and all(_within(config.space, path, value) for path, value in values.items()):
             known.append(Observation(values, "finished", objectives=(scores[step],)))
     if len(known) < _LEAST_TRIALS or len({one.objectives for one in known}) == 1:
@@ -94,7 +97,7 @@ def table(config: TuneConfig, trials: Sequence[TrialRecord], best: int | None, f
         "95 %",
         "steps",
         "parameters",
-        *(path.split(".", 1)[-1] for path in config.space),
+        *(path.split(".", 1)[-1] for path in config.paths),
     ]
     rows = [head, *([*_figures(record, best, front), *_shown(config, record)] for record in ranked)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
@@ -114,7 +117,7 @@ def _figures(record: TrialRecord, best: int | None, front: Sequence[int]) -> lis
 
 
 def _shown(config: TuneConfig, record: TrialRecord) -> list[str]:
-    values = [record.values.get(path) for path in config.space]
+    values = [record.values.get(path) for path in config.paths]
     if not record.values:
         return ["recipe's"] * len(values)
     return [f"{value:.4g}" if isinstance(value, float) else str(value) for value in values]

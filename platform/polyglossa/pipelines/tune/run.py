@@ -4,25 +4,28 @@ Inputs are what all trials share. The journal and the trials' files lie at `<roo
 draft, so a search whose driver was killed goes on where it was when the same artifact is asked for again.
 """
 
+import json
 import posixpath
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from polyglossa.artifact import Artifact, Draft, open_storage
+from polyglossa.artifact import Artifact, Draft, clear, open_storage
 from polyglossa.errors import TrainingError
+from polyglossa.evaluate.plan import files_fingerprint
 from polyglossa.pipelines.tune.journal import Journal, TrialRecord
 from polyglossa.pipelines.tune.page import render_search
 from polyglossa.pipelines.tune.plan import SearchConfig, folder_of, retrained, root_of, trial_graph
 from polyglossa.pipelines.tune.propose import Values
-from polyglossa.pipelines.tune.results import best_of, importance, pareto, stopped_share, table
+from polyglossa.pipelines.tune.results import best_of, importance, pareto, settled, stopped_share, table
 from polyglossa.pipelines.tune.runner import Runner
 from polyglossa.progress import say
 from polyglossa.recipe import Profile, Recipe
 from polyglossa.recipe.load import dump_yaml, parse_yaml, validate
-from polyglossa.recipe.trial import plain, searched_member, trial_recipe, value_at
+from polyglossa.recipe.trial import judged_sets, plain, searched_member, trial_recipe, value_at
+from polyglossa.recipe.tune import TuneConfig
 
 STAGE = "tune"
-REVISION = 1
+REVISION = 2
 
 
 def run(config: SearchConfig, inputs: Mapping[str, Artifact], draft: Draft, profile: Profile) -> None:
@@ -48,6 +51,7 @@ def run(config: SearchConfig, inputs: Mapping[str, Artifact], draft: Draft, prof
         best = best_of(trials)
         if best is None:
             reasons = {record.reason for record in trials if record.reason}
+            clear(folder)  # nothing to go on from: the same command tries them all again
             raise TrainingError(f"tune: no trial finished. {' '.join(sorted(reasons))[:500]}")
         compared = runner.compare(best)
     found = outcome(recipe, trials, best, compared)
@@ -70,7 +74,7 @@ def outcome(
 ) -> dict[str, Any]:
     """Gather everything that table, page and manifest say."""
     assert recipe.tune is not None
-    own = {path: value_at(recipe, path) for path in recipe.tune.space}
+    own = {path: value_at(recipe, path) for path in recipe.tune.paths}
     costs = [name for name in ("parameters", "latency") if best.last and name in best.last]
     states = {state: sum(record.state == state for record in trials) for state in ("finished", "stopped", "failed")}
     assert best.last is not None
@@ -82,7 +86,7 @@ def outcome(
         "member": searched_member(recipe),
         "searcher": recipe.tune.searcher,
         "scheduler": recipe.tune.scheduler,
-        "space": recipe.tune.model_dump(mode="json", by_alias=True, exclude_none=True)["space"],
+        "space": _space(recipe.tune, own),
         "own": own,
         "trials": [
             {
@@ -100,6 +104,22 @@ def outcome(
         "comparison": compared,
         "figures": figures,
     }
+
+
+def _space(tune: TuneConfig, own: Values) -> dict[str, Any]:
+    """Values that each field may take, as a recipe writes them; of listed variants, a choice of what they name."""
+    if tune.space:
+        space: dict[str, Any] = tune.model_dump(mode="json", by_alias=True, exclude_none=True)["space"]
+        return space
+    values = {path: [settled([path], own, variant)[path] for variant in tune.variants] for path in tune.paths}
+    return {path: {"choice": list({json.dumps(one): one for one in found}.values())} for path, found in values.items()}
+
+
+def input_fingerprint(config: SearchConfig) -> str | None:
+    """Hash the files of the tasks that trials are judged by, for the artifact's key."""
+    recipe = config.whole()
+    tasks = [task for task in judged_sets(recipe).values() if task is not None]
+    return files_fingerprint(tasks, recipe.evaluate.data)
 
 
 def recipe_yaml(recipe: Recipe, values: Values) -> str:

@@ -11,12 +11,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from polyglossa.artifact import clear, read_json
+from polyglossa.pipelines.family import stage_of
 from polyglossa.pipelines.tune.files import trial_files
 from polyglossa.pipelines.tune.journal import Journal, TrialRecord
 from polyglossa.pipelines.tune.judge import SEARCH, UNSEEN, mean_difference
 from polyglossa.pipelines.tune.plan import SearchConfig, rung_steps
 from polyglossa.pipelines.tune.population import stretch, whole_trials
-from polyglossa.pipelines.tune.propose import Later, Proposal, Values, grid, propose
+from polyglossa.pipelines.tune.propose import Later, Proposal, Values, listed, propose
 from polyglossa.pipelines.tune.search import MakerProcess, run_search
 from polyglossa.pipelines.tune.trials import Propose, Search, observations
 from polyglossa.recipe import Profile, Recipe
@@ -63,7 +64,8 @@ class Runner:
         tune = self._tune
         if tune.scheduler == "pbt":
             return self._population()
-        count = tune.trials if tune.searcher != "grid" else len(grid(tune.space)[: tune.trials])
+        points = listed(tune)
+        count = tune.trials if points is None else len(points)
         return self._run("trials", partial(_proposed, tune), count, early_stopping=tune.scheduler == "asha")
 
     def compare(self, best: TrialRecord) -> dict[str, Any] | None:
@@ -116,11 +118,23 @@ class Runner:
         trial_recipe(self._recipe, values)
 
     def _lengths(self) -> tuple[int, int]:
-        """Steps of the recipe as it is, and of the longest trial of the space."""
+        """Steps of the recipe as it is, or of the first variant, and of the longest trial."""
         axes = {path: axis for path, axis in self._tune.space.items() if path.rpartition(".")[2] in _LENGTHS}
         points = [dict(zip(axes, point, strict=True)) for point in product(*(axis.probes for axis in axes.values()))]
-        steps = [self._maker.total_steps(values) for values in [{}, *points]]
+        starts = one_of_each_length(self._recipe, self._tune.variants) or [{}, *points]
+        steps = [self._maker.total_steps(values) for values in starts]
         return steps[0], max(steps)
+
+
+def one_of_each_length(recipe: Recipe, variants: Sequence[Values]) -> list[Values]:
+    """Of variants that take the same steps, keep the first."""
+    found: dict[str, Values] = {}
+    for values in variants:
+        trial = trial_recipe(recipe, values)
+        member = trial.member(searched_member(recipe))
+        stage = stage_of(member, trial.training[member.stages[-1]])
+        found.setdefault(repr([getattr(stage, field) for field in _LENGTHS]), values)
+    return list(found.values())
 
 
 def _proposed(tune: TuneConfig, number: int, journal: Journal) -> Proposal | None:

@@ -14,13 +14,14 @@ from ray import tune
 
 from polyglossa.artifact import clear
 from polyglossa.errors import TrainingError
-from polyglossa.pipelines.tune.drive import drive, result
+from polyglossa.pipelines.tune.drive import drive
 from polyglossa.pipelines.tune.journal import Journal
 from polyglossa.pipelines.tune.maker import Maker
 from polyglossa.pipelines.tune.plan import SearchConfig
 from polyglossa.pipelines.tune.propose import Values
 from polyglossa.pipelines.tune.trials import Notes, Proposals, Propose, Search, reason_of, scheduler_of
 from polyglossa.progress import track
+from polyglossa.ray_tasks import results
 from polyglossa.recipe import Profile
 
 
@@ -39,7 +40,7 @@ class MakerProcess:
         Raises:
             PolyglossaError: a stage refuses what the trial needs.
         """
-        return int(result(self.actor.total_steps.remote(values)))
+        return int(results([self.actor.total_steps.remote(values)])[0])
 
     def close(self) -> None:
         """End it."""

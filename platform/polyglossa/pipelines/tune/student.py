@@ -11,6 +11,7 @@ same model, same backend, on one worker.
 import queue
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ from polyglossa.collectives import world_size
 from polyglossa.engine.ahead import BatchesAhead
 from polyglossa.engine.batch import RankBatch
 from polyglossa.engine.callbacks import DivergedError
-from polyglossa.engine.checkpoint import Writer
+from polyglossa.engine.checkpoint import Writer, read_metrics
 from polyglossa.engine.export import write_model
 from polyglossa.engine.loop import StepRecord
 from polyglossa.engine.position import latest, step_folder
@@ -34,6 +35,7 @@ from polyglossa.engine.worker import train
 from polyglossa.folders import local_folder
 from polyglossa.model.encoder import Encoder
 from polyglossa.pipelines.tune.judge import SEARCH, UNSEEN, Judge, Score
+from polyglossa.recipe.evaluate import RetrievalTask
 from polyglossa.recipe.tune import JudgeConfig
 
 _TIMED_TEXTS = 50
@@ -51,7 +53,8 @@ class Assignment:
     rungs: tuple[int, ...]
     """Steps after which it reports, the last one left out."""
     corpus_uri: str
-    sets: tuple[str, ...]
+    sets: Mapping[str, RetrievalTask | None]
+    """What it is judged by, as `Judge` takes it."""
     judge: JudgeConfig
     until: int | None
     """Step at which it stops and keeps its checkpoint for others; None goes on to the end."""
@@ -86,8 +89,9 @@ class Student:
         """Let the student go on and return its next report.
 
         Returns:
-            {"step", "score", "low", "high", "sets", "final", "seconds"}; the final one has "parameters", "unseen" and
-            "latency", too; one of a run that cannot go on has "failed", its reason.
+            {"step", "score", "low", "high", "sets", "final", "seconds"}; the final one has "parameters", "unseen",
+            "latency", "terms" (of the loss, at the last step) and "tokens" (trained on), too; one of a run that cannot
+            go on has "failed", its reason.
         """
         self._go.release()
         report = self._reports.get()
@@ -163,6 +167,8 @@ class Student:
             report["parameters"] = sum(weight.numel() for weight in encoder.backbone.parameters())
             if self._assignment.timed:
                 report["latency"] = _seconds_per_text(encoder)
+        records = read_metrics(run.checkpoint_uri)
+        report |= {"terms": records[-1]["terms"], "tokens": sum(record["tokens"] for record in records)}
         if parts[UNSEEN]:
             unseen = judge.summary(parts[UNSEEN])
             report |= {"unseen": unseen.mean, "unseen_low": unseen.low, "unseen_high": unseen.high}
@@ -182,12 +188,7 @@ class Student:
     def _judged(self) -> Judge:
         if self._judge is None:
             given = self._assignment
-            self._judge = Judge(
-                open_artifact(given.corpus_uri),
-                given.sets,
-                search_share=given.judge.search_share,
-                resamples=given.judge.resamples,
-            )
+            self._judge = Judge(open_artifact(given.corpus_uri), given.sets, given.judge)
         return self._judge
 
     def _load(self, path: str) -> Encoder:

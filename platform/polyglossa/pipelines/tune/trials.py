@@ -123,7 +123,7 @@ class Notes(tune.Callback):
 
 _REPORTED = (
     "step", "score", "low", "high", "sets", "final", "seconds", "parameters", "latency", "unseen", "unseen_low",
-    "unseen_high", "failed",
+    "unseen_high", "terms", "tokens", "failed",
 )  # fmt: skip
 
 
