@@ -26,7 +26,7 @@ class ModelSpec:
     dtype: str = "float32"
     """Precision that a directory is run in."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Of an endpoint: `api_key`, `timeout_seconds`, `prompts`, `batch`."""
+    """Of an endpoint: `prompts`, and of `polyglossa.endpoint.EndpointClient`. Its key is named, never held."""
     provenance: Provenance | None = None
     """What it learned from, and what it is zero-shot on, where that is known."""
 
