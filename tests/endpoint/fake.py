@@ -158,7 +158,11 @@ def _handler(fake: Fake) -> type[BaseHTTPRequestHandler]:
                 rows[-1]["index"] = len(rows)
             if fake.broken == "no index":
                 rows = [{"embedding": row["embedding"]} for row in rows]
-            return {"object": "list", "vectors" if fake.broken == "no data" else "data": rows[::-1], "model": fake.model}
+            return {
+                "object": "list",
+                "vectors" if fake.broken == "no data" else "data": rows[::-1],
+                "model": fake.model,
+            }
 
         def _send(self, status: int, answer: Any) -> None:
             content = (answer if isinstance(answer, str) else json.dumps(answer)).encode()

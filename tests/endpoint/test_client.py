@@ -138,7 +138,9 @@ def test_a_wait_longer_than_the_patience_is_not_begun() -> None:
 
 
 def test_a_spent_quota_is_not_asked_again() -> None:
-    said = httpx.Response(429, text='{"error": {"code": "insufficient_quota"}}', request=httpx.Request("POST", "http://x"))
+    said = httpx.Response(
+        429, text='{"error": {"code": "insufficient_quota"}}', request=httpx.Request("POST", "http://x")
+    )
     with pytest.raises(RequestRefused, match="insufficient_quota"):
         check_status(said)
 

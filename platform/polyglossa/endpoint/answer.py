@@ -93,7 +93,9 @@ def _rows(response: httpx.Response) -> list[dict[str, Any]]:
             answer = json.loads(response.content)  # takes NaN, which is then refused by the text's position
         except ValueError:
             said = " ".join(response.text.split())[:80]
-            raise EndpointError(f"answered something that is not JSON: {said!r}; is this the address of an API?") from None
+            raise EndpointError(
+                f"answered something that is not JSON: {said!r}; is this the address of an API?"
+            ) from None
     rows = answer.get("data") if isinstance(answer, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         said = orjson.dumps(answer).decode()[:120] if not isinstance(answer, float) else str(answer)
@@ -108,7 +110,11 @@ def _check_places(places: Sequence[Any]) -> None:
     if sorted(places) != list(range(len(places))):
         twice = sorted({place for place in places if places.count(place) > 1})
         holes = sorted(set(range(len(places))) - set(places))
-        said = [f"{label} {', '.join(map(str, found[:5]))}" for label, found in (("twice", twice), ("never", holes)) if found]
+        said = [
+            f"{label} {', '.join(map(str, found[:5]))}"
+            for label, found in (("twice", twice), ("never", holes))
+            if found
+        ]
         raise EndpointError(f"answered {len(places)} vectors with the index {'; '.join(said)}")
 
 

@@ -104,7 +104,10 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     if any(figures.get("contaminated") for figures in summary["tasks"].values()):
         notes.insert(0, f"{UNCHECKED_MARK} {UNCHECKED_MEANING}")
     table = Table(
-        title=f"{summary['model']}{mean}", title_justify="left", caption="\n".join(notes) or None, caption_justify="left"
+        title=f"{summary['model']}{mean}",
+        title_justify="left",
+        caption="\n".join(notes) or None,
+        caption_justify="left",
     )
     for heading in ("task", "type", "metric"):
         table.add_column(heading)
