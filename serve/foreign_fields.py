@@ -1,5 +1,7 @@
-"""Fields of other servers' requests. What cannot change a vector is ignored; what could is taken only where it asks for
-what happens here anyway; the rest is refused, and a misspelt field of ours is told apart.
+"""Settle the fields of other servers' requests.
+
+What cannot change a vector is ignored; what could is taken only where it asks for what happens here anyway; the rest is
+refused, and a misspelt field of ours is told apart.
 
 Sources: the request schemas of OpenAI, LiteLLM and vLLM (`/v1/embeddings`), Jina and Voyage (the same route), Cohere,
 Ollama, Text Embeddings Inference and Hugging Face's inference client (`/embed`).

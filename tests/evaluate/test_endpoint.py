@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from evaluate.test_local import labelled
-from polyglossa.errors import UserError
+from polyglossa.errors import EndpointError, UserError
 from polyglossa.evaluate.cache import VerdictCache
 from polyglossa.evaluate.verdict import Verdict
 from polyglossa.pipelines.judging import judge, spec_of, summary_table
@@ -34,6 +34,21 @@ def test_an_endpoint_that_restarts_as_it_was_keeps_its_verdict_and_one_that_cuts
     kept = [json.loads(path.read_text()) for path in (tmp_path / "store/evaluations").rglob("*.json")]
     assert {one["fingerprint"] for one in kept} == fingerprints
     assert len(fingerprints) == 2
+
+
+def test_an_endpoint_that_cannot_be_reached_or_refuses_is_one_line(tmp_path: Path, ray_local: None) -> None:
+    config = EvaluateConfig(heldout=(), local=(labelled(tmp_path / "labelled"),), resamples=100)
+    with running(Fake(key="k")) as url:
+        for address, model, message in (
+            (url, "m", r"status 401.*No key was sent\.$"),
+            (url, "other", "status 404"),
+            ("http://127.0.0.1:9/v1", "m", "ConnectError"),
+        ):
+            spec = spec_of(address, config, name=model)
+            with pytest.raises(EndpointError, match=message) as error:
+                judge(spec, config, None, str(tmp_path / "store"), StagePlacement(workers=1))
+            assert "\n" not in str(error.value)
+    assert not list((tmp_path / "store").rglob("manifest.json"))
 
 
 def test_a_verdict_of_another_fingerprint_is_not_read(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from polyglossa.endpoint.errors import Busy, EndpointError, RequestRefused, TooLarge
+from polyglossa.endpoint.errors import Busy, TooLarge
+from polyglossa.errors import EndpointError, RequestRefused
 
 Floats = npt.NDArray[np.float32]
 

@@ -22,11 +22,12 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exp
 
 from polyglossa.endpoint.answer import Floats, check_status, read_vectors
 from polyglossa.endpoint.batching import RequestLimits
-from polyglossa.endpoint.errors import Busy, EndpointError, GivenUp, RequestRefused, TimedOut, TooLarge
+from polyglossa.endpoint.errors import Busy, GivenUp, TimedOut, TooLarge
 from polyglossa.endpoint.panel import SHORT, Panel, ask_panel, fingerprint_of
-from polyglossa.errors import UserError
+from polyglossa.errors import EndpointError, RequestRefused, UserError
 
-_FIRST_CONTACT_SECONDS = 5.0  # a mistyped address or a field that crashes the server is no load to wait for
+# A mistyped address, a field that crashes the server, or one that was waited for in vain already: no load to wait for.
+_IMPATIENCE_SECONDS = 5.0
 _FORMATS = ("base64", "float", None)
 _SECRETS = ("key", "token", "secret", "sig", "password")
 
@@ -80,7 +81,7 @@ class EndpointClient:
         )
         self._timeout_seconds, self._patience_seconds, self._in_flight = timeout_seconds, patience_seconds, in_flight
         self._limits = RequestLimits(most_texts, most_bytes)
-        self._sleep, self._reached = sleep, False
+        self._sleep, self._reached, self._gave_up = sleep, False, False
         self._format: str | None = None
         self.width = 0
         """Width of the vectors."""
@@ -215,6 +216,7 @@ class EndpointClient:
         except Busy as busy:
             tries = retrying.statistics["attempt_number"]
             asked = f"; it asks to wait {busy.retry_after:.0f} s more" if busy.retry_after else ""
+            self._gave_up = True
             given_up = EndpointError if self._reached and busy.lasting else GivenUp
             raise given_up(f"{busy.reason}, asked {tries} times in {time.monotonic() - began:.0f} s{asked}") from None
 
@@ -234,13 +236,14 @@ class EndpointClient:
             raise EndpointError(f"{type(error).__name__} {error}") from None
         self._reached = True
         check_status(response)
+        self._gave_up = False
         return response
 
     def _patience_ends(self, state: RetryCallState) -> bool:
         assert state.outcome is not None
         busy = state.outcome.exception()
-        first = isinstance(busy, Busy) and busy.lasting and not self.width
-        patience = min(self._patience_seconds, _FIRST_CONTACT_SECONDS) if first else self._patience_seconds
+        vain = self._gave_up or (isinstance(busy, Busy) and busy.lasting and not self.width)
+        patience = min(self._patience_seconds, _IMPATIENCE_SECONDS) if vain else self._patience_seconds
         return max(state.seconds_since_start or 0.0, state.idle_for) + state.upcoming_sleep > patience
 
     def _key_hint(self, refusal: RequestRefused) -> str:

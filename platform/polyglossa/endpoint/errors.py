@@ -1,16 +1,6 @@
-"""What an endpoint can do wrong. The first three end a call; the others tell what to try next."""
+"""What the client of an endpoint tells itself: when to wait, when to ask for less, when asking otherwise is no use."""
 
-from polyglossa.errors import PolyglossaError
-
-
-class EndpointError(PolyglossaError):
-    """The endpoint did not answer, or not as it should."""
-
-
-class RequestRefused(EndpointError):
-    """The endpoint will not answer this request, however often it is asked: wrong key, model, or text."""
-
-    exit_code = 2
+from polyglossa.errors import EndpointError
 
 
 class GivenUp(EndpointError):

@@ -23,7 +23,7 @@ import pyarrow.fs as pafs
 
 from polyglossa.artifact import open_storage, read_json, write_json
 from polyglossa.endpoint.answer import Floats
-from polyglossa.endpoint.errors import RequestRefused
+from polyglossa.errors import RequestRefused
 
 SHORT = (
     "The river runs through the old town.",

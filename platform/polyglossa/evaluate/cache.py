@@ -1,7 +1,8 @@
 """Verdicts of earlier runs: a task is judged again only if the model, the task, its prompts or the judge changed.
 
-One JSON file per task under `<root>/evaluations/<fingerprint>/`, written whole or not at all. Each holds the fingerprint
-that it was made with too: of a directory the hash of what it holds, of an endpoint that of its answers to a panel.
+One JSON file per task under `<root>/evaluations/<fingerprint>/`, written whole or not at all. Each holds the
+fingerprint that it was made with: of a directory the hash of what it holds, of an endpoint that of its answers to a
+panel.
 """
 
 import hashlib
