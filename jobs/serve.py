@@ -22,10 +22,10 @@ def main(argv: list[str] | None = None) -> None:
     options = _options(argv)
     leave_script_folder()
     with errors_in_one_line("serve.py"):
-        from polyglossa.pipelines.serving import application_settings, check_settings, running_application
-
         config, models, logs = _what(options)
         profile = load_profile(options.profile)
+        from polyglossa.pipelines.serving import application_settings, check_settings, running_application
+
         settings = check_settings(application_settings(config, models, profile.serve))
         log = logs / f"serve-{datetime.now():%Y%m%d-%H%M%S}.log"
         from polyglossa.pipelines.session import ray_session, terminate_as_interrupt

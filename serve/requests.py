@@ -19,8 +19,10 @@ async def read_body(request: Request, limits: Limits) -> bytes:
     """Read a body up to the limit.
 
     Raises:
-        Problem: 413, it is larger.
+        Problem: 413, it is larger; 415, it is compressed.
     """
+    if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise Problem(415, "compressed_body", "Compressed bodies are not read here. Send the body as it is.")
     body = bytearray()
     async for part in request.stream():
         body += part

@@ -52,6 +52,8 @@ def numbers(request: httpx.Request) -> httpx.Response:
         Fake(most_bytes=700, too_large=(413, "Request Entity Too Large")),
         Fake(most_texts=20, too_large=(422, "List should have at most 20 items after validation, not 256")),
         Fake(most_bytes=900, too_large=(400, "max 300 tokens per request")),
+        Fake(most_texts=20, too_large=(500, "input is too large to process. increase the physical batch size")),
+        Fake(most_texts=20, too_large=(400, "Invalid 'input': maximum array length is 20")),
         Fake(busy=2),
         Fake(busy=2, busy_status=503),
         Fake(drops=2),

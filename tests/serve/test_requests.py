@@ -1,6 +1,7 @@
 """Requests as clients of other servers send them are answered; what cannot be is refused by the wrong element."""
 
 import codecs
+import gzip
 import json
 from typing import Any
 
@@ -193,6 +194,11 @@ def test_an_unknown_charset_is_refused(open_api, charset: str) -> None:
     header = f"application/json; charset={charset}".encode("latin-1")
     answer = open_api().post(EMBED, content=b'{"model":"base","input":"a"}', headers={b"content-type": header})
     assert refusal(answer)[:2] == (415, "unknown_charset")
+
+
+def test_a_compressed_body_is_refused_as_such(open_api) -> None:
+    body = gzip.compress(b'{"model":"base","input":"a"}')
+    assert refused(open_api(), body, **{"content-encoding": "gzip"})[0] == 415
 
 
 @pytest.mark.parametrize(

@@ -24,11 +24,13 @@ Floats = npt.NDArray[np.float32]
 
 _BUSY = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 # How servers say it: TEI "batch size 64 > maximum allowed batch size 32", vLLM and OpenAI "maximum context length",
-# OpenAI "Requested 400000 tokens, max 300000 tokens per request", pydantic "should have at most 32 items", nginx "413".
+# OpenAI "Requested 400000 tokens, max 300000 tokens per request", pydantic "should have at most 32 items", nginx "413",
+# llama.cpp with status 500 "input is too large to process. increase the physical batch size".
 _SIZE = re.compile(
     r"batch|too (?:large|long|many|big)|at most|exceed|larger|longer|more than|max(?:imum)?\b|max_|limit", re.I
 )
 _COUNT = re.compile(r"batch|\bitems\b|\binputs\b|\btexts\b|\barray\b|\blist\b", re.I)
+_TOO_LARGE = re.compile(r"too (?:large|long)", re.I)
 _NEVER = re.compile(r"insufficient_quota|billing_hard_limit", re.I)
 
 
@@ -43,11 +45,12 @@ def check_status(response: httpx.Response) -> None:
     if response.is_success:
         return
     said = " ".join(response.text.split())
-    reason = f"status {response.status_code}: {said[:300]}"
-    if response.status_code in _BUSY and not _NEVER.search(said):
-        raise Busy(reason, retry_after(response.headers), lasting=response.status_code == 500)
-    if response.status_code == 413 or (response.status_code in (400, 422) and _SIZE.search(said)):
+    status, reason = response.status_code, f"status {response.status_code}: {said[:300]}"
+    sizes = {400: _SIZE, 422: _SIZE, 500: _TOO_LARGE}.get(status)
+    if status == 413 or (sizes and sizes.search(said)):
         raise TooLarge(reason, bool(_COUNT.search(said)))
+    if status in _BUSY and not _NEVER.search(said):
+        raise Busy(reason, retry_after(response.headers), lasting=status == 500)
     raise RequestRefused(reason)
 
 
