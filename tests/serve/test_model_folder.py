@@ -33,6 +33,14 @@ def without_setting(name: str) -> Callable[[Path], None]:
     return change
 
 
+def setting(name: str, value: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, name: value}))
+
+    return change
+
+
 def pickled(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 
@@ -45,6 +53,7 @@ def pickled(folder: Path) -> None:
         (holding("config.json", b"[1]"), "config.json is no JSON object"),
         (without_setting("hidden_size"), "config.json lacks hidden_size"),
         (without_setting("model_type"), "config.json lacks model_type"),
+        (setting("model_type", "foo"), "config.json cannot be used"),
         (without("tokenizer.json"), "lacks tokenizer.json"),
         (holding("tokenizer.json", b"{}"), "tokenizer.json is no tokenizer"),
         (without("model.safetensors"), "lacks model.safetensors"),
@@ -52,7 +61,7 @@ def pickled(folder: Path) -> None:
         (holding("model.safetensors", b"version https://git-lfs"), "model.safetensors cannot be read"),
         (holding("model.safetensors", b""), "model.safetensors cannot be read"),
     ],
-    ids=range(11),
+    ids=range(12),
 )  # fmt: skip
 def test_what_is_no_model_is_told_by_what_is_wrong(
     models: dict[str, str], tmp_path: Path, change: Callable[[Path], None], message: str

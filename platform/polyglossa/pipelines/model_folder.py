@@ -6,6 +6,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
+from transformers import MODEL_MAPPING, AutoConfig
 
 from polyglossa.artifact import exists
 from polyglossa.errors import DataError
@@ -31,8 +32,18 @@ def check_model_folder(uri: str) -> None:
         missing = [name for name in _NEEDED if not config.get(name)]
         if missing:
             raise DataError(f"{uri}: config.json lacks {', '.join(missing)}; no language model of transformers.")
+        _check_architecture(uri, folder)
         _check_tokenizer(uri, Path(folder, "tokenizer.json"))
         _check_weights(uri, Path(folder))
+
+
+def _check_architecture(uri: str, folder: str) -> None:
+    try:
+        known = type(AutoConfig.from_pretrained(folder)) in MODEL_MAPPING
+    except (ValueError, OSError) as error:
+        raise DataError(f"{uri}: config.json cannot be used ({_line(error)}).") from None
+    if not known:
+        raise DataError(f"{uri}: transformers has no model for the config.json.")
 
 
 def _check_tokenizer(uri: str, file: Path) -> None:
