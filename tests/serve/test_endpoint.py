@@ -138,7 +138,10 @@ def test_our_own_client_gets_the_encoders_vectors_and_a_lasting_fingerprint(
     assert ours.fingerprint != EndpointClient(f"{endpoint}/v1", "small").fingerprint
 
 
-def test_hugging_faces_client_gets_the_encoders_vectors(endpoint: str, models: dict[str, str]) -> None:
+def test_hugging_faces_client_gets_the_encoders_vectors(
+    endpoint: str, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)  # it takes the loopback for the hub
     encoder, texts = Encoder.load(models["base"]), ["Saksa", "Germany " * 100]
     got = huggingface_hub.InferenceClient(model=f"{endpoint}/embed").feature_extraction(
         texts, normalize=True, truncate=True, truncation_direction="right"
