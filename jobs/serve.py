@@ -10,7 +10,6 @@ from datetime import datetime
 from pathlib import Path
 
 from polyglossa import progress
-from polyglossa.artifact import exists
 from polyglossa.errors import UserError
 from polyglossa.folders import absolute
 from polyglossa.pipelines.command import errors_in_one_line, leave_script_folder, load_profile
@@ -25,12 +24,13 @@ def main(argv: list[str] | None = None) -> None:
     with errors_in_one_line("serve.py"):
         config, models, logs = _what(options)
         profile = load_profile(options.profile)
+        from polyglossa.pipelines.serving import application_settings, check_settings, running_application
+
+        settings = check_settings(application_settings(config, models, profile.serve))
         log = logs / f"serve-{datetime.now():%Y%m%d-%H%M%S}.log"
-        from polyglossa.pipelines.serving import application_settings, running_application
         from polyglossa.pipelines.session import ray_session, terminate_as_interrupt
 
         host, port = options.host or config.host, options.port or config.port
-        settings = application_settings(config, models, profile.serve)
         with terminate_as_interrupt(), progress.console(log):
             progress.say(f"Starting {', '.join(models)}; details in {log}")
             try:
@@ -54,7 +54,7 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
 
 def _what(options: argparse.Namespace) -> tuple[ServeConfig, dict[str, str], Path]:
     """Settle what is served, a recipe's members, model directories, or both; and the folder of logs."""
-    models = dict(_directory(text) for text in options.model)
+    models = _directories(options.model)
     if options.recipe is None:
         if not models:
             raise UserError("nothing to serve: give a recipe, or --model NAME=PATH.")
@@ -67,11 +67,22 @@ def _what(options: argparse.Namespace) -> tuple[ServeConfig, dict[str, str], Pat
     return config, {**served, **models}, recipe.logs
 
 
-def _directory(text: str) -> tuple[str, str]:
-    name, _, path = text.partition("=")
-    if not path or not exists(f"{path}/config.json"):
-        raise UserError(f"--model {text}: write NAME=PATH, where PATH is a model directory (it holds config.json).")
-    return name, absolute(path)
+def _directories(given: list[str]) -> dict[str, str]:
+    """Model directories by the names they are served under, each checked before anything starts."""
+    from polyglossa.engine.parity import check_parity
+    from polyglossa.pipelines.model_folder import check_model_folder
+
+    models: dict[str, str] = {}
+    for text in given:
+        name, _, path = text.partition("=")
+        if not name or not path:
+            raise UserError(f"--model {text}: write NAME=PATH, where PATH is a model directory.")
+        if name in models:
+            raise UserError(f"--model {text}: the name {name} is taken by {models[name]}.")
+        check_model_folder(path)
+        check_parity(path)
+        models[name] = absolute(path)
+    return models
 
 
 if __name__ == "__main__":

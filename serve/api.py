@@ -1,7 +1,7 @@
 """The HTTP interface as a FastAPI application over a family of members. It knows nothing of Ray.
 
-Handlers read and write bodies themselves: FastAPI routes and documents, pydantic checks straight from the bytes, and
-vectors are written as bytes, because that path is what a short text's request costs.
+Handlers read and write bodies themselves: FastAPI routes and documents, `serve.schema` checks what clients of many
+servers send, and vectors are written as bytes, because that path is what a short text's request costs.
 """
 
 from collections.abc import AsyncIterator
@@ -21,7 +21,18 @@ from serve.formats import convert, embedding_list
 from serve.keys import Keyring, check_member
 from serve.metrics import Metrics
 from serve.problems import Problem
-from serve.requests import ERRORS, body_schema, check_items, check_width, raw_json, read_body, split_input, trace_of
+from serve.requests import (
+    ERRORS,
+    body_schema,
+    check_ids,
+    check_items,
+    check_width,
+    raw_json,
+    read_body,
+    split_input,
+    trace_of,
+)
+from serve.routing import Routing
 from serve.schema import EmbeddingRequest, parse
 from serve.settings import AppSettings, Limits
 from serve.tei import add_tei_routes
@@ -50,6 +61,7 @@ def make_api(family: Family, settings: AppSettings, metrics: Metrics) -> FastAPI
         api.add_middleware(
             CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"]
         )
+    api.add_middleware(Routing)
     api.add_middleware(Watch, metrics=metrics, write_log=settings.access_log)
     return api
 
@@ -80,7 +92,7 @@ def _add_embeddings(api: FastAPI, family: Family, limits: Limits, keyring: Keyri
     async def embeddings(request: Request) -> Response:
         """Embed texts (OpenAI's embeddings API)."""
         key = keyring.admit(request.headers.get("authorization"))
-        wanted = parse(EmbeddingRequest, await read_body(request, limits))
+        wanted = parse(EmbeddingRequest, await read_body(request, limits), request.headers.get("content-type"))
         served = family.find(wanted.model)
         check_member(key, served.name)
         width = check_width(wanted, served)
@@ -92,7 +104,9 @@ def _add_embeddings(api: FastAPI, family: Family, limits: Limits, keyring: Keyri
             prompt = _prompt(served, wanted)
             state_ND, tokens_N = await served.courier.states_of_texts([prompt + text for text in texts], keep)
         else:
-            state_ND, tokens_N = await served.courier.states_of_tokens([_token_ids(served, part, keep) for part in ids])
+            check_ids(ids, wanted.input, served)
+            arrays = [served.tokens.fit(np.array(part, np.int32), keep) for part in ids]
+            state_ND, tokens_N = await served.courier.states_of_tokens(arrays)
         trace_of(request).tokens = total = int(tokens_N.sum())
         vector_NV = convert(finish(state_ND, width), wanted.output_dtype)
         return raw_json(await embedding_list(vector_NV, wanted.encoding_format, served.name, total))
@@ -101,12 +115,4 @@ def _add_embeddings(api: FastAPI, family: Family, limits: Limits, keyring: Keyri
 def _prompt(served: Served, wanted: EmbeddingRequest) -> str:
     if wanted.instruction:
         return f"Instruct: {wanted.instruction}\nQuery: "
-    return served.card.prompts.get(wanted.input_type or "", "")
-
-
-def _token_ids(served: Served, ids: list[int], keep: Keep) -> np.ndarray:
-    array = np.array(ids, np.int32)
-    if array.max() >= served.card.vocabulary:
-        message = f"input: token ids of {served.name} lie within 0 … {served.card.vocabulary - 1}."
-        raise Problem(422, "invalid_field", message, param="input")
-    return served.tokens.fit(array, keep)
+    return served.card.prompts.get(wanted.input_type or served.card.default_prompt or "", "")

@@ -31,8 +31,9 @@ class Problem(Exception):
         return _TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
 
     def body(self) -> dict[str, object]:
-        """The JSON body."""
-        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+        """The JSON body; what is no character in a field's name is written as its escape."""
+        param = self.param and _writable(self.param)
+        return {"error": {"message": _writable(self.message), "type": self.type, "param": param, "code": self.code}}
 
     def response(self) -> Response:
         """The HTTP answer."""
@@ -40,6 +41,10 @@ class Problem(Exception):
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
         return Response(orjson.dumps(self.body()), self.status, headers, "application/json")
+
+
+def _writable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 _TYPES = {

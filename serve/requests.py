@@ -10,7 +10,7 @@ from serve.settings import Limits
 from serve.watch import Trace
 
 ERRORS: dict[int | str, dict[str, object]] = {
-    status: {"model": ErrorBody} for status in (400, 401, 403, 404, 413, 422, 424, 429, 503)
+    status: {"model": ErrorBody} for status in (400, 401, 403, 404, 413, 415, 422, 424, 429, 503)
 }
 """What the OpenAPI document says of refusals."""
 
@@ -19,8 +19,10 @@ async def read_body(request: Request, limits: Limits) -> bytes:
     """Read a body up to the limit.
 
     Raises:
-        Problem: 413, it is larger.
+        Problem: 413, it is larger; 415, it is compressed.
     """
+    if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise Problem(415, "compressed_body", "Compressed bodies are not read here. Send the body as it is.")
     body = bytearray()
     async for part in request.stream():
         body += part
@@ -54,6 +56,21 @@ def check_width(wanted: EmbeddingRequest | EmbedRequest, served: Served) -> int 
         message = f"dimensions: {width or served.card.width} bits do not fill bytes; take a multiple of 8."
         raise Problem(422, "invalid_field", message, param="dimensions")
     return width
+
+
+def check_ids(ids: list[list[int]], given: Input, served: Served) -> None:
+    """Refuse a token id that the member's vocabulary does not hold.
+
+    Raises:
+        Problem: 422.
+    """
+    largest = served.card.vocabulary - 1
+    for index, part in enumerate(ids):
+        if max(part) > largest:
+            at = next(at for at, one in enumerate(part) if one > largest)
+            place = f"[{index}][{at}]" if isinstance(given, list) and isinstance(given[0], list) else f"[{at}]"
+            message = f"input{place}: is {part[at]}; token ids of {served.name} lie within 0 … {largest}."
+            raise Problem(422, "invalid_field", message, param="input")
 
 
 def split_input(raw: Input) -> tuple[list[str], list[list[int]]]:

@@ -14,11 +14,13 @@ from typing import Any
 import httpx
 from ray import serve
 
+from polyglossa.errors import PolyglossaError
 from polyglossa.ports import free_ports
 from serve.app import build
 
 ROOT = str(Path(__file__).resolve().parents[1])
 _READY_SECONDS = 60.0
+_NAME = "polyglossa"
 
 
 def start(args: dict[str, Any], *, host: str = "127.0.0.1", port: int = 8000) -> str:
@@ -33,7 +35,7 @@ def start(args: dict[str, Any], *, host: str = "127.0.0.1", port: int = 8000) ->
         URL of the endpoint.
 
     Raises:
-        RuntimeError: a deployment did not start.
+        PolyglossaError: a deployment did not start.
     """
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     serve.start(
@@ -56,16 +58,29 @@ def _wait_until_ready(url: str) -> None:
             if httpx.get(f"{url}/ready", timeout=5, trust_env=False).status_code == 200:
                 return
         time.sleep(0.1)
-    raise RuntimeError(f"{url}/ready: not every member answered within {_READY_SECONDS:.0f} s.")
+    raise PolyglossaError(f"{url}/ready: not every member answered within {_READY_SECONDS:.0f} s.")
 
 
 def redeploy(args: dict[str, Any]) -> None:
     """Replace the running application by one with other arguments; the old replicas answer until the new ones do.
 
     Raises:
-        RuntimeError: a deployment did not start.
+        PolyglossaError: a deployment did not start; one line that says why.
     """
-    serve.run(build(args), name="polyglossa", logging_config={"log_level": "WARNING", "enable_access_log": False})
+    try:
+        serve.run(build(args), name=_NAME, logging_config={"log_level": "WARNING", "enable_access_log": False})
+    except RuntimeError as error:
+        raise PolyglossaError(f"the endpoint did not start: {_why_it_failed() or error}") from None
+
+
+def _why_it_failed() -> str | None:
+    """Find the error that a replica ended with: the last line of what Ray Serve keeps of its traceback."""
+    application = serve.status().applications.get(_NAME)
+    for name, deployment in (application.deployments if application else {}).items():
+        lines = [line.strip() for line in deployment.message.splitlines() if line.strip()]
+        if lines and deployment.status not in ("HEALTHY", "UPDATING"):
+            return f"{name}: {lines[-1].removeprefix('polyglossa.errors.')}"
+    return None
 
 
 def stop() -> None:

@@ -22,7 +22,7 @@ def add_tei_routes(api: FastAPI, family: Family, limits: Limits, keyring: Keyrin
     async def embed(request: Request) -> Response:
         """Embed texts (the API of Text Embeddings Inference)."""
         key = keyring.admit(request.headers.get("authorization"))
-        wanted = parse(EmbedRequest, await read_body(request, limits))
+        wanted = parse(EmbedRequest, await read_body(request, limits), request.headers.get("content-type"))
         served = family.find(wanted.model)
         check_member(key, served.name)
         width = check_width(wanted, served)
@@ -34,7 +34,7 @@ def add_tei_routes(api: FastAPI, family: Family, limits: Limits, keyring: Keyrin
     async def similarity(request: Request) -> Response:
         """Compare a text with others by cosine (the API of Text Embeddings Inference)."""
         key = keyring.admit(request.headers.get("authorization"))
-        wanted = parse(SimilarityRequest, await read_body(request, limits))
+        wanted = parse(SimilarityRequest, await read_body(request, limits), request.headers.get("content-type"))
         served = family.find(wanted.model)
         check_member(key, served.name)
         texts = [wanted.inputs.source_sentence, *wanted.inputs.sentences]
@@ -63,8 +63,8 @@ async def _states(
     if wanted.prompt_name is not None and wanted.prompt_name not in served.card.prompts:
         known = ", ".join(served.card.prompts) or "none"
         raise Problem(422, "invalid_field", f"prompt_name: {served.name} has {known}.", param="prompt_name")
-    prompt = served.card.prompts[wanted.prompt_name] if wanted.prompt_name else ""
-    keep: Keep = "all" if not wanted.truncate else "start" if wanted.truncation_direction == "Right" else "end"
+    prompt = served.card.prompts.get(wanted.prompt_name or served.card.default_prompt or "", "")
+    keep: Keep = "all" if not wanted.truncate else "start" if wanted.truncation_direction == "right" else "end"
     state_ND, tokens_N = await served.courier.states_of_texts([prompt + text for text in texts], keep)
     trace.tokens = int(tokens_N.sum())
     return state_ND

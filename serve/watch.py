@@ -12,6 +12,7 @@ import orjson
 
 from serve.keys import Key
 from serve.metrics import Metrics
+from serve.routing import clean_path
 
 _log = logging.getLogger("polyglossa.access")
 _KNOWN = {"/v1/embeddings", "/embed", "/similarity", "/v1/rerank", "/rerank", "/v1/models", "/health", "/ready", "/"}
@@ -67,7 +68,8 @@ class Watch:
             self._record(scope, trace, status, time.perf_counter() - started, identity)
 
     def _record(self, scope: Any, trace: Trace, status: int, seconds: float, identity: str) -> None:
-        path = scope["path"] if scope["path"] in _KNOWN else "other"
+        path = clean_path(scope["path"])
+        path = path if path in _KNOWN else "other"
         self._metrics.requests.labels(path, str(status), trace.model).inc()
         self._metrics.request_seconds.labels(path).observe(seconds)
         if trace.model:

@@ -34,6 +34,16 @@ class TrainingError(PolyglossaError):
     """Training met a state that it must not continue from."""
 
 
+class EndpointError(PolyglossaError):
+    """An embeddings endpoint did not answer, or not as it should."""
+
+
+class RequestRefused(EndpointError):
+    """An endpoint will not answer a request, however often it is asked: wrong key, model, or text."""
+
+    exit_code = 2
+
+
 class Interrupted(PolyglossaError):
     """The person, or the machine, asked the run to stop."""
 

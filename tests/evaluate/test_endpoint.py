@@ -1,55 +1,72 @@
-"""Any OpenAI-compatible endpoint can be judged; one that fails says how, and is asked again only where that helps."""
+"""A verdict on an endpoint holds as long as the endpoint answers as it did, and no longer."""
 
-import base64
 import json
+from pathlib import Path
+from typing import Any
 
-import httpx
-import numpy as np
 import pytest
+from rich.console import Console
 
-from polyglossa.evaluate.endpoint import EndpointError, EndpointSource
-
-
-def answer(request: httpx.Request) -> httpx.Response:
-    texts = json.loads(request.content)["input"]
-    rows = [
-        {"index": index, "embedding": base64.b64encode(np.float32([len(text), 1.0]).tobytes()).decode()}
-        for index, text in enumerate(texts)
-    ]
-    return httpx.Response(200, json={"data": rows[::-1]})
-
-
-def test_vectors_come_in_the_order_of_the_texts() -> None:
-    source = EndpointSource("http://x/v1", "m", batch=2, transport=httpx.MockTransport(answer))
-    assert source.width == 2
-    assert source.embed(["a", "bbb", "cc"])[:, 0].tolist() == [1, 3, 2]
+from evaluate.test_local import labelled
+from polyglossa.errors import EndpointError, UserError
+from polyglossa.evaluate.cache import VerdictCache
+from polyglossa.evaluate.verdict import Verdict
+from polyglossa.pipelines.judging import judge, spec_of, summary_table
+from polyglossa.recipe.evaluate import EvaluateConfig
+from polyglossa.recipe.placement import StagePlacement
+from tests.endpoint.fake import Fake, running
 
 
-def test_an_endpoint_that_is_busy_is_asked_again() -> None:
-    asked = []
-
-    def busy(request: httpx.Request) -> httpx.Response:
-        asked.append(request)
-        return httpx.Response(503, text="loading") if len(asked) < 3 else answer(request)
-
-    assert EndpointSource("http://x/v1", "m", transport=httpx.MockTransport(busy)).width == 2
-
-
-def test_a_refusal_is_not_repeated() -> None:
-    asked = []
-
-    def refuse(request: httpx.Request) -> httpx.Response:
-        asked.append(request)
-        return httpx.Response(404, text="no such model")
-
-    with pytest.raises(EndpointError, match="404: no such model"):
-        EndpointSource("http://x/v1", "m", transport=httpx.MockTransport(refuse))
-    assert len(asked) == 1
+def test_an_endpoint_that_restarts_as_it_was_keeps_its_verdict_and_one_that_cuts_elsewhere_does_not(
+    tmp_path: Path, ray_local: None
+) -> None:
+    config = EvaluateConfig(heldout=(), local=(labelled(tmp_path / "labelled"),), resamples=100)
+    fake, embedded = Fake(words=1), []
+    for changes in ({}, {}, {"words": 100}):
+        fake = fake.restarted(**changes)
+        with running(fake) as url:
+            spec = spec_of(url, config, name=fake.model, options={"key_variable": "NO_SUCH_VARIABLE"})
+            done = judge(spec, config, None, str(tmp_path / "store"), StagePlacement(workers=1))
+        embedded.append(done.counts["texts_embedded"])
+    assert embedded[0] == embedded[2] > 0
+    assert embedded[1] == 0
+    fingerprints = {path.parent.name for path in (tmp_path / "store/evaluations").rglob("*.json")}
+    kept = [json.loads(path.read_text()) for path in (tmp_path / "store/evaluations").rglob("*.json")]
+    assert {one["fingerprint"] for one in kept} == fingerprints
+    assert len(fingerprints) == 2
 
 
-def test_a_time_out_is_named() -> None:
-    def sleep(request: httpx.Request) -> httpx.Response:
-        raise httpx.ReadTimeout("slow", request=request)
+def test_an_endpoint_that_cannot_be_reached_or_refuses_is_one_line(tmp_path: Path, ray_local: None) -> None:
+    config = EvaluateConfig(heldout=(), local=(labelled(tmp_path / "labelled"),), resamples=100)
+    with running(Fake(key="k")) as url:
+        for address, model, message in (
+            (url, "m", r"status 401.*No key was sent\.$"),
+            (url, "other", "status 404"),
+            ("http://127.0.0.1:9/v1", "m", "ConnectError"),
+        ):
+            spec = spec_of(address, config, name=model)
+            with pytest.raises(EndpointError, match=message) as error:
+                judge(spec, config, None, str(tmp_path / "store"), StagePlacement(workers=1))
+            assert "\n" not in str(error.value)
+    assert not list((tmp_path / "store").rglob("manifest.json"))
 
-    with pytest.raises(EndpointError, match="no answer within 2 s"):
-        EndpointSource("http://x/v1", "m", timeout_seconds=2, transport=httpx.MockTransport(sleep))
+
+def test_a_verdict_of_another_fingerprint_is_not_read(tmp_path: Path) -> None:
+    VerdictCache(str(tmp_path), "a").put("task", Verdict("task", 1))
+    (tmp_path / "evaluations/a").rename(tmp_path / "evaluations/b")
+    assert VerdictCache(str(tmp_path), "b").get("task") is None
+
+
+def test_an_address_with_a_key_is_refused_before_anything_is_written() -> None:
+    with pytest.raises(UserError, match="the address holds a key"):
+        spec_of("http://me:sk-1@host/v1", EvaluateConfig(), name="m")
+
+
+@pytest.mark.parametrize("unchecked", [True, False])
+def test_the_mark_of_an_unchecked_task_has_its_legend_in_the_terminal(unchecked: bool) -> None:
+    figures: dict[str, Any] = {"type": "sts", "metric": "m", "mean": 0.5, "by_language": {}, "contaminated": unchecked}
+    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115  # ends with the test
+    console.print(summary_table({"model": "m", "mean": 0.5, "failed": {}, "tasks": {"task": figures}}))
+    shown = " ".join(console.export_text().split())
+    assert ("† The training corpus was not checked against this task's texts." in shown) == unchecked
+    assert shown.count("†") == 2 * unchecked

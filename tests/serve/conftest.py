@@ -95,6 +95,19 @@ class LocalMember:
         return Reply(state_ND, "local", self.tokenizer, 0.01, int(tokens.size))
 
 
+@pytest.fixture(scope="module")
+def shared_client(models: dict[str, str]) -> Iterator[TestClient]:
+    """The HTTP application for tests that ask it very often."""
+    checked = read_settings({"members": [{"name": name, "path": path} for name, path in models.items()]})
+    checked = checked.model_validate({**checked.model_dump(), "access_log": False})
+    sends = {name: LocalMember(path).send for name, path in models.items()}
+    metrics = Metrics("r1")
+    with TestClient(
+        make_api(Family(checked, sends, metrics), checked, metrics), raise_server_exceptions=False
+    ) as client:
+        yield client
+
+
 @pytest.fixture
 def local(models: dict[str, str]) -> dict[str, LocalMember]:
     return {name: LocalMember(path) for name, path in models.items()}

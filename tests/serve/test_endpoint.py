@@ -9,12 +9,14 @@ import socket
 import time
 
 import httpx
+import huggingface_hub
 import numpy as np
 import openai
 import psutil
 import pytest
 import torch
 
+from polyglossa.endpoint import EndpointClient
 from polyglossa.model.encoder import Encoder
 
 SCRIPTS = [
@@ -125,6 +127,39 @@ def test_client_that_goes_away_frees_its_work(endpoint: str, client: openai.Open
         assert time.monotonic() < deadline, [line for line in text.splitlines() if "waiting" in line or "499" in line]
         time.sleep(0.05)
     vectors(client.embeddings.create(model="base", input="still here"))
+
+
+def test_our_own_client_gets_the_encoders_vectors_and_a_lasting_fingerprint(
+    endpoint: str, models: dict[str, str]
+) -> None:
+    ours = EndpointClient(f"{endpoint}/v1/", "base", most_texts=7)
+    assert closest(ours.embed(TEXTS), Encoder.load(models["base"]).encode(TEXTS)) > 0.9999
+    assert ours.fingerprint == EndpointClient(f"{endpoint}/v1", "base").fingerprint
+    assert ours.fingerprint != EndpointClient(f"{endpoint}/v1", "small").fingerprint
+
+
+def test_hugging_faces_client_gets_the_encoders_vectors(
+    endpoint: str, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)  # it takes the loopback for the hub
+    encoder, texts = Encoder.load(models["base"]), ["Saksa", "Germany " * 100]
+    got = huggingface_hub.InferenceClient(model=f"{endpoint}/embed").feature_extraction(
+        texts, normalize=True, truncate=True, truncation_direction="right"
+    )
+    assert closest(got, encoder.encode(texts)) > 0.9999
+    similarity = huggingface_hub.InferenceClient(model=f"{endpoint}/similarity").sentence_similarity(
+        "Saksa", other_sentences=["Germany", "ドイツ"]
+    )
+    first_D, *others = encoder.encode(["Saksa", "Germany", "ドイツ"])
+    np.testing.assert_allclose(similarity, np.array(others) @ first_D, atol=1e-4)
+
+
+def test_head_and_slashes_pass_the_proxy(endpoint: str) -> None:
+    for path in ("/health", "/ready", "/v1/models", "/v1/models/", "/metrics"):
+        answer = httpx.head(f"{endpoint}{path}")
+        assert (answer.status_code, answer.content) == (200, b"")
+    slashed = openai.OpenAI(base_url=f"{endpoint}//v1/", api_key="none", max_retries=0)
+    assert len(slashed.embeddings.create(model="base", input=["a"], user="me").data) == 1
 
 
 def figures(endpoint: str) -> str:

@@ -17,7 +17,7 @@ ROUTES = ("/v1/embeddings", "/embed", "/similarity", "/v1/rerank")
 FIELDS = (
     *("input", "inputs", "model", "dimensions", "encoding_format", "output_dtype", "input_type", "instruction"),
     *("truncate", "truncation_direction", "normalize", "prompt_name", "parameters", "source_sentence", "sentences"),
-    *("user", "other"),
+    *("user", "other", "Input", "normalized", "task", "options", "truncate_prompt_tokens", "add_special_tokens"),
 )
 WORDS = (
     *("base", "small", "huge", "float", "base64", "int8", "binary", "query", "document", "end", "start", "error"),

@@ -1,6 +1,8 @@
 """Verdicts of earlier runs: a task is judged again only if the model, the task, its prompts or the judge changed.
 
-One JSON file per task under `<root>/evaluations/<fingerprint>/`, written whole or not at all.
+One JSON file per task under `<root>/evaluations/<fingerprint>/`, written whole or not at all. Each holds the
+fingerprint that it was made with: of a directory the hash of what it holds, of an endpoint that of its answers to a
+panel.
 """
 
 import hashlib
@@ -14,7 +16,7 @@ from typing import Any
 from polyglossa.artifact import exists, open_storage, read_json, write_json
 from polyglossa.evaluate.verdict import Verdict
 
-REVISION = 1  # of what a verdict holds
+REVISION = 2  # of what a verdict holds
 
 
 class VerdictCache:
@@ -28,12 +30,14 @@ class VerdictCache:
             fingerprint: names all that shapes the model's states.
         """
         self._folder = posixpath.join(root, "evaluations", fingerprint) if root else None
+        self._fingerprint = fingerprint
 
     def get(self, key: str) -> Verdict | None:
-        """Return a verdict, if it is there."""
+        """Return a verdict, if it is there and was made with this very model."""
         if self._folder is None or not exists(self._file(key)):
             return None
-        return Verdict.of(read_json(self._file(key)))
+        kept = read_json(self._file(key))
+        return Verdict.of(kept["verdict"]) if kept.get("fingerprint") == self._fingerprint else None
 
     def put(self, key: str, verdict: Verdict) -> None:
         """Keep a verdict; a failure is not kept, so that the task is tried again."""
@@ -42,7 +46,7 @@ class VerdictCache:
         filesystem, folder = open_storage(self._folder)
         filesystem.create_dir(folder, recursive=True)
         draft = f"{self._file(key)}.{uuid.uuid4().hex}.part"
-        write_json(draft, verdict.plain())
+        write_json(draft, {"fingerprint": self._fingerprint, "verdict": verdict.plain()})
         filesystem.move(open_storage(draft)[1], open_storage(self._file(key))[1])
 
     def _file(self, key: str) -> str:

@@ -5,6 +5,9 @@ from typing import Any
 
 import yaml
 
+UNCHECKED_MARK = "†"
+UNCHECKED_MEANING = "The training corpus was not checked against this task's texts."
+
 
 def model_card(summary: Mapping[str, Any]) -> str:
     """Write a card (Markdown with a YAML head) from an evaluation's summary."""
@@ -28,7 +31,7 @@ def model_card(summary: Mapping[str, Any]) -> str:
         *(_row(task, figures) for task, figures in summary["tasks"].items()),
     ]
     if any(figures.get("contaminated") for figures in summary["tasks"].values()):
-        lines += ["", "† The training corpus was not checked against this task's texts."]
+        lines += ["", f"{UNCHECKED_MARK} {UNCHECKED_MEANING}"]
     if summary["failed"]:
         lines += ["", "Not judged: " + "; ".join(f"{task} ({why})" for task, why in summary["failed"].items())]
     return "---\n" + yaml.safe_dump(head, sort_keys=False, allow_unicode=True) + "---\n" + "\n".join(lines) + "\n"
@@ -45,5 +48,5 @@ def _result(task: str, figures: Mapping[str, Any]) -> dict[str, Any]:
 def _row(task: str, figures: Mapping[str, Any]) -> str:
     low, high = figures.get("interval") or (None, None)
     around = f"{low:.4f} – {high:.4f}" if low is not None else ""
-    mark = " †" if figures.get("contaminated") else ""
+    mark = f" {UNCHECKED_MARK}" if figures.get("contaminated") else ""
     return f"| {task}{mark} | {figures['metric']} | {figures['mean']:.4f} | {around} |"

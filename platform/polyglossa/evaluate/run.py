@@ -14,6 +14,7 @@ from typing import Any
 import ray
 
 from polyglossa.artifact import Artifact, Draft, read_json
+from polyglossa.errors import PolyglossaError
 from polyglossa.evaluate.judge import judge
 from polyglossa.evaluate.plan import files_fingerprint
 from polyglossa.evaluate.retrieval import shared_index_scores
@@ -119,8 +120,13 @@ class _Pool:
         self.workers = len(actors)
 
     def first(self, method: str, *arguments: Any) -> Any:
-        """Ask one actor."""
-        return ray.get(self.actors[0].call.remote(self._spec, self._root, method, *arguments))
+        """Ask one actor; an error made on purpose is raised as it was there."""
+        try:
+            return ray.get(self.actors[0].call.remote(self._spec, self._root, method, *arguments))
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, PolyglossaError):
+                raise error.cause from None
+            raise
 
     def share(self, value: Any) -> Any:
         """Put a value into the object store, where all actors reach it."""

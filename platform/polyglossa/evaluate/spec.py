@@ -26,7 +26,7 @@ class ModelSpec:
     dtype: str = "float32"
     """Precision that a directory is run in."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Of an endpoint: `api_key`, `timeout_seconds`, `prompts`, `batch`."""
+    """Of an endpoint: `prompts`, and of `polyglossa.endpoint.EndpointClient`. Its key is named, never held."""
     foreign: bool = False
     """Whether no stage here made it: it is then held to sentence-transformers before anything is scored."""
     provenance: Provenance | None = None

@@ -1,6 +1,5 @@
 """`polyglossa evaluate`, `polyglossa compare`, `polyglossa gate`: judge any model, hold two together, promote one."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -41,7 +40,7 @@ def evaluate(
     from polyglossa.pipelines.judging import judge, spec_of, summary_table
     from polyglossa.pipelines.session import ray_session
 
-    options = {"api_key": os.environ.get(key_variable), "timeout_seconds": timeout}
+    options = {"key_variable": key_variable, "timeout_seconds": timeout}
     spec = spec_of(model, config, name=name, instructed=instructed, options=options)
     with ray_session(placement):
         done = judge(spec, config, corpus, absolute(out), placement.evaluate)

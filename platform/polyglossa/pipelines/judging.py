@@ -4,13 +4,16 @@ A model is a sentence-transformers directory, an artifact that holds one, or the
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from rich.table import Table
 
 from polyglossa.artifact import MANIFEST, Artifact, ArtifactKey, Draft, clear, exists, open_artifact, produce
+from polyglossa.endpoint.client import embeddings_url
 from polyglossa.errors import UserError
 from polyglossa.evaluate import run as stage
+from polyglossa.evaluate.card import UNCHECKED_MARK, UNCHECKED_MEANING
 from polyglossa.evaluate.spec import ModelSpec
 from polyglossa.folders import absolute, revision_of
 from polyglossa.provenance import Provenance
@@ -33,14 +36,15 @@ def spec_of(
         config: its `max_tokens` cuts long texts, its `dtype` is what a directory is run in.
         name: how results call it; of an endpoint also the name that it knows.
         instructed: whether queries get instructions although the directory pins no prompt.
-        options: of an endpoint (`api_key`, `timeout_seconds`, `prompts`).
+        options: of an endpoint (`key_variable`, `timeout_seconds`, `prompts`).
 
     Raises:
-        UserError: there is no such model, or an endpoint without a name.
+        UserError: there is no such model, or an endpoint without a name, or with a key in its address.
     """
     if "://" in model and model.startswith("http"):
         if name is None:
             raise UserError(f"{model}: give the model's name at the endpoint with --name.")
+        embeddings_url(model)
         return ModelSpec(name, "endpoint", endpoint=model, instructed=instructed, options=dict(options or {}))
     if exists(f"{model.rstrip('/')}/{MANIFEST}"):
         return stage.model_of(config, open_artifact(model))
@@ -73,7 +77,7 @@ def judge(
 
     Returns:
         The evaluation, an artifact under `<root>/artifacts/evaluate`. That of an endpoint is made anew by each call, as
-        nobody knows what is behind it now; verdicts are reused as long as its vectors are the same.
+        nobody knows what is behind it now; verdicts are reused as long as its answers to a panel are the same.
     """
     shape = {
         "model": [spec.name, spec.revision, spec.endpoint, spec.instructed],
@@ -89,15 +93,23 @@ def judge(
         stage.run_on(spec, config, corpus, draft, placement)
 
     if spec.endpoint is not None:
+        spec = replace(spec, options={**spec.options, "root": root})
         clear(key.uri(root))
     return produce(root, key, make)
 
 
 def summary_table(summary: Mapping[str, Any]) -> Table:
-    """Lay an evaluation out for the terminal: a row per task, then what was not judged."""
+    """Lay an evaluation out for the terminal: a row per task, then what marks mean and what was not judged."""
     mean = "" if summary["mean"] is None else f", mean {summary['mean']:.4f}"
-    failed = [f"not judged: {task} ({reason})" for task, reason in summary["failed"].items()]
-    table = Table(title=f"{summary['model']}{mean}", title_justify="left", caption="\n".join(failed) or None)
+    notes = [f"not judged: {task} ({reason})" for task, reason in summary["failed"].items()]
+    if any(figures.get("contaminated") for figures in summary["tasks"].values()):
+        notes.insert(0, f"{UNCHECKED_MARK} {UNCHECKED_MEANING}")
+    table = Table(
+        title=f"{summary['model']}{mean}",
+        title_justify="left",
+        caption="\n".join(notes) or None,
+        caption_justify="left",
+    )
     for heading in ("task", "type", "metric"):
         table.add_column(heading)
     for heading in ("mean", "95 % interval", "languages"):
@@ -105,7 +117,7 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     for task, figures in summary["tasks"].items():
         low, high = figures.get("interval") or (None, None)
         around = f"{low:.4f} – {high:.4f}" if low is not None else ""
-        mark = " †" if figures.get("contaminated") else ""
+        mark = f" {UNCHECKED_MARK}" if figures.get("contaminated") else ""
         row = (f"{task}{mark}", figures["type"], figures["metric"], f"{figures['mean']:.4f}", around)
         table.add_row(*row, str(len(figures["by_language"])))
     return table

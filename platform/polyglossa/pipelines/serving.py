@@ -76,21 +76,35 @@ def application_settings(config: ServeConfig, models: Mapping[str, str], placeme
     return {"members": members, "aliases": dict(config.aliases)}
 
 
+def check_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings that the application will take.
+
+    Raises:
+        UserError: one line that names the setting.
+    """
+    _import_application("serve.settings").read_settings(settings)
+    return settings
+
+
 def running_application(
     settings: Mapping[str, Any], *, host: str = "127.0.0.1", port: int
 ) -> AbstractContextManager[str]:
-    """Have the application of the repository's `serve/` up for the time of a block, in the Ray that is connected.
+    """Have the application of the repository's `serve/` up for the time of a block, in the Ray that is connected."""
+    application: AbstractContextManager[str] = _import_application("serve.running").running(
+        dict(settings), host=host, port=port
+    )
+    return application
 
-    The application is imported from the repository that this package lies in, else from the job's working directory;
-    a folder that holds a module of the same name (`jobs/`, when one of its files is run) must not come first.
+
+def _import_application(module: str) -> Any:
+    """Import from the repository that this package lies in, else from the job's working directory.
+
+    A folder that holds a module of the same name (`jobs/`, when one of its files is run) must not come first.
     """
     root = Path(polyglossa.__file__).resolve().parents[2]
     if (root / "serve" / "app.py").exists() and sys.path[0] != str(root):
         sys.path.insert(0, str(root))
-    application: AbstractContextManager[str] = importlib.import_module("serve.running").running(
-        dict(settings), host=host, port=port
-    )
-    return application
+    return importlib.import_module(module)
 
 
 def _check_parity(client: openai.OpenAI, member: str, path: str, texts: Sequence[str], config: ServeConfig) -> float:
