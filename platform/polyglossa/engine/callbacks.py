@@ -69,14 +69,15 @@ class _AfterStep:
 class MetricsLog(_AfterStep):
     """Keeps every step's figures until `flush` writes them beside the checkpoints."""
 
-    def __init__(self, root: str, *, writes: bool) -> None:
-        """Set where segments go; only one rank `writes`."""
+    def __init__(self, root: str, *, writes: bool, dtype: str) -> None:
+        """Set where segments go, and what steps are computed in; only one rank `writes`."""
         self._root, self._writes, self._records = root, writes, list[dict[str, Any]]()
+        self._dtype = dtype
 
     def after_step(self, record: StepRecord) -> None:
         """Remember the figures."""
         if self._writes:
-            self._records.append(record.plain())
+            self._records.append({**record.plain(), "dtype": self._dtype})
 
     def flush(self) -> None:
         """Write what has gathered as one segment."""

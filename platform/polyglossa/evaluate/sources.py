@@ -104,11 +104,12 @@ def open_source(spec: ModelSpec) -> Source:
         return EndpointSource(spec.endpoint, spec.name.rpartition("/")[2], **spec.options)
     if spec.path is None:
         raise DataError(f"{spec.name}: has neither a directory nor an endpoint.")
+    dtype = spec.dtype or "float32"
     with local_folder(spec.path) as path:
         if _pools_otherwise(Path(path)):
-            return SentenceTransformersSource(path, spec.max_tokens, spec.dtype)
+            return SentenceTransformersSource(path, spec.max_tokens, dtype)
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        return EncoderSource(Encoder.load(path, dtype=spec.dtype, device=device, max_tokens=spec.max_tokens))
+        return EncoderSource(Encoder.load(path, dtype=dtype, device=device, max_tokens=spec.max_tokens))
 
 
 def _pools_otherwise(folder: Path) -> bool:

@@ -18,6 +18,7 @@ import ray
 import torch
 
 from polyglossa.artifact import Artifact, Draft, clear, exists
+from polyglossa.engine.launch import stage_precision
 from polyglossa.mine.embed import Embedder, plan_chunks
 from polyglossa.mine.encoders import open_encoder
 from polyglossa.mine.files import read_folder, read_found, read_pairs, write_table
@@ -50,6 +51,8 @@ def run(config: MineConfig, inputs: Mapping[str, Artifact], draft: Draft, placem
         draft: receives `pairs/<source>/*.parquet` (`records.MINED_PAIR`), `rejects/`, `audit.json`.
         placement: actors, and what each of them may use.
     """
+    precision = stage_precision(config.dtype, placement)
+    draft.precision, config = precision.plain(), config.changed(dtype=precision.dtype)
     corpus = inputs["corpus"]
     documents = sort_documents(read_folder(corpus.at("documents"), DOCUMENT))
     rows = Rows.read(read_pairs(corpus), documents)
@@ -57,7 +60,7 @@ def run(config: MineConfig, inputs: Mapping[str, Artifact], draft: Draft, placem
     plan = list(units(rows, mined, documents, config))
     root = draft.uri.rpartition("/artifacts/")[0]
     model = inputs["model"].at("model") if "model" in inputs else config.model
-    encoder = open_encoder(model, dtype=config.dtype, device="cpu", max_tokens=config.max_tokens)
+    encoder = open_encoder(model, dtype=precision.dtype, device="cpu", max_tokens=config.max_tokens)
     texts = collect(rows, mined, plan, documents, config, encoder.prompts)
     name = posixpath.basename(draft.uri)
     job = _Job(config, placement, root, encoder.fingerprint, model, name)

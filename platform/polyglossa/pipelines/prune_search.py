@@ -6,7 +6,8 @@ few steps and judged on held-out retrieval; trials run in parallel, one Ray task
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from polyglossa.pipelines.ground import prepare, taught_member
 from polyglossa.pipelines.prune_shapes import Budget, candidates, milliseconds, within
 from polyglossa.pipelines.run import make
 from polyglossa.pipelines.students import Ground, Outcome, Student, try_student
-from polyglossa.recipe import Profile, Recipe
+from polyglossa.recipe import Profile, Recipe, StagePlacement
 from polyglossa.recipe.backbone import Shape
 from polyglossa.recipe.members import Member
 from polyglossa.recipe.prune import PruneStage
@@ -71,7 +72,7 @@ def search(
     widest = max(shape.hidden for shape, _ in found)
     ground, _ = prepare(recipe, profile, chosen, queries=_QUERIES, widest=widest)
     students = [_student(recipe, chosen, shape, steps) for shape, _ in found]
-    outcomes = _in_parallel(students, ground, profile)
+    outcomes = _in_parallel(students, ground, profile, recipe.logs / "prune-search.log")
     made = [Trial(shape, cost, outcome) for (shape, cost), outcome in zip(found, outcomes, strict=True)]
     ranked = sorted(made, key=lambda trial: -trial.score)
     artifact.write_json(f"{recipe.root}/prune_search.json", [_plain(trial) for trial in ranked])
@@ -133,12 +134,18 @@ def _student(recipe: Recipe, member: Member, shape: Shape, steps: int) -> Studen
     return Student(PruneStage.model_validate(plain), short, stage.objective.distillation_weight)
 
 
-def _in_parallel(students: Sequence[Student], ground: Ground, profile: Profile) -> list[Outcome]:
+def _in_parallel(students: Sequence[Student], ground: Ground, profile: Profile, log: Path) -> list[Outcome]:
+    from polyglossa.engine.launch import device_facts_of
     from polyglossa.pipelines.session import parallel, ray_session
 
     outcomes: dict[int, Outcome] = {}
     threads = profile.train.threads
-    with ray_session(profile), progress.track("prune search", total=len(students), unit="students") as bar:
+    with (
+        progress.console(log),
+        ray_session(profile),
+        progress.track("prune search", total=len(students), unit="students") as bar,
+    ):
+        ground = replace(ground, beside=tuple(device_facts_of(StagePlacement(cpus=threads))))
         for index, outcome in parallel(try_student, [(one, ground, threads) for one in students], cpus=threads):
             outcomes[index] = outcome
             bar.advance()

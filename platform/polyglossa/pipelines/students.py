@@ -27,6 +27,7 @@ from polyglossa.evaluate.retrieval import heldout_score, read_search
 from polyglossa.folders import local_folder
 from polyglossa.model.directory import build_model
 from polyglossa.model.encoder import Encoder
+from polyglossa.model.precision import DeviceFacts, Precision, device_facts
 from polyglossa.prune.calibration import calibration_texts
 from polyglossa.prune.importance import measure
 from polyglossa.prune.student import cut_student
@@ -58,6 +59,8 @@ class Ground:
     """Most queries of a held-out set; None means all."""
     judges_start: bool = True
     """Whether students are judged before their training too."""
+    beside: tuple[DeviceFacts, ...] = ()
+    """Devices that other students are tried on: all are computed in one precision."""
 
 
 @dataclass(frozen=True)
@@ -152,12 +155,13 @@ def train(encoder: Encoder, student: Student, ground: Ground) -> Sequence[StepRe
     settings = OptimizerSettings(
         betas=stage.betas, epsilon=stage.epsilon, weight_decay=stage.weight_decay, clip=stage.clip
     )
+    dtype = Precision.decide(stage.dtype, [device_facts("cpu"), *ground.beside]).dtype
     keep = _Keep()
     attention = encoder.backbone.config._attn_implementation
     batches = BatchesAhead(local_batches(spec))
     try:
         run_loop(
-            PlainBackend(Embedder(encoder.backbone, dtype=stage.dtype), settings=settings),
+            PlainBackend(Embedder(encoder.backbone, dtype=dtype), settings=settings),
             batches,
             build_objective(
                 plain["objective"],

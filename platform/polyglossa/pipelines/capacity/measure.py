@@ -25,6 +25,7 @@ from polyglossa.engine.planned import StepPlan
 from polyglossa.engine.step import Budget, run_step
 from polyglossa.engine.stream import unpack
 from polyglossa.model.directory import build_model
+from polyglossa.model.precision import Precision, device_facts
 from polyglossa.pipelines.capacity.counts import draw_lengths
 from polyglossa.pipelines.capacity.devices import Device, measured
 from polyglossa.pipelines.capacity.flops import forward_flops, training_flops
@@ -102,7 +103,9 @@ def _seconds_per_token(kind: str, shape: Shape) -> tuple[float, float]:
         kind
     )
     settings = OptimizerSettings(betas=(0.9, 0.98), epsilon=1e-8, weight_decay=0.01, clip=1.0)
-    backend = PlainBackend(Embedder(backbone, dtype="bfloat16"), settings=settings)
+    backend = PlainBackend(
+        Embedder(backbone, dtype=Precision.decide("bfloat16", [device_facts(kind)]).dtype), settings=settings
+    )
     objective = build_objective(ObjectiveConfig(matryoshka="published").model_dump(), width=shape.hidden)
     budget = Budget(pass_tokens=_CHUNK_TOKENS[kind], resident_tokens=8 * _CHUNK_TOKENS[kind])
     batch = _batch(kind).to(kind)
