@@ -3,7 +3,7 @@
 import posixpath
 from collections.abc import Sequence
 
-from polyglossa.artifact import exists, read_json, write_json
+from polyglossa.artifact import exists, open_storage, read_json, write_json
 from polyglossa.collectives import gather_values, rank
 from polyglossa.model.precision import DeviceFacts, Precision, device_facts
 
@@ -31,5 +31,7 @@ def settle_precision(requested: str, device: str, checkpoint_uri: str, beside: S
     if before is not None and before.dtype != "bfloat16":
         precision = before
     if rank() == 0:
+        filesystem, folder = open_storage(checkpoint_uri)
+        filesystem.create_dir(folder, recursive=True)
         write_json(uri, precision.plain())
     return precision

@@ -103,9 +103,8 @@ def _seconds_per_token(kind: str, shape: Shape) -> tuple[float, float]:
         kind
     )
     settings = OptimizerSettings(betas=(0.9, 0.98), epsilon=1e-8, weight_decay=0.01, clip=1.0)
-    backend = PlainBackend(
-        Embedder(backbone, dtype=Precision.decide("bfloat16", [device_facts(kind)]).dtype), settings=settings
-    )
+    dtype = Precision.decide("bfloat16", [device_facts(kind)]).dtype
+    backend = PlainBackend(Embedder(backbone, dtype=dtype), settings=settings)
     objective = build_objective(ObjectiveConfig(matryoshka="published").model_dump(), width=shape.hidden)
     budget = Budget(pass_tokens=_CHUNK_TOKENS[kind], resident_tokens=8 * _CHUNK_TOKENS[kind])
     batch = _batch(kind).to(kind)
