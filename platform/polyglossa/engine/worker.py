@@ -32,6 +32,7 @@ from polyglossa.engine.trackers import open_trackers
 from polyglossa.folders import local_folder
 from polyglossa.model.directory import load_backbone
 from polyglossa.model.exits import exit_layers
+from polyglossa.model.precision import device_facts
 from polyglossa.recipe.placement import TrackingConfig
 
 
@@ -65,7 +66,7 @@ def train(
     if run.finished:
         return
     start = latest(run.checkpoint_uri)
-    precision = settle_precision(run.stage["dtype"], compute.device, run.checkpoint_uri, compute.beside)
+    precision = settle_precision(run.stage["dtype"], device_facts(compute.device), run.checkpoint_uri, compute.beside)
     if precision.notable:
         note(str(precision))
     batches = open_batches(start)
