@@ -21,8 +21,9 @@ class StagePlacement(Strict):
     labels: dict[str, str] = {}
     """Ray label selector of the nodes to run on."""
     device: str | None = None
-    """What a worker's GPU (or CPU) is, as `polyglossa plan` knows it: `H100-80G`, `L4`, `cpu-core` …; None: `cpu-core`
-    without GPUs, `H100-80G` with. Changes no run."""
+    """What a worker's GPU (or CPU) is, as `polyglossa plan` knows it: `H100-80G`, `L4`, `cpu-core` (computes
+    bfloat16), `cpu-core-float32` (emulates it) …; None: `H100-80G` with GPUs, without them a core of the machine that
+    plans. Changes no run."""
 
 
 class TrackingConfig(Strict):

@@ -29,6 +29,7 @@ from polyglossa.model.precision import Precision, device_facts
 from polyglossa.pipelines.capacity.counts import draw_lengths
 from polyglossa.pipelines.capacity.devices import Device, measured
 from polyglossa.pipelines.capacity.flops import forward_flops, training_flops
+from polyglossa.pipelines.capacity.processor import core_name
 from polyglossa.recipe.backbone import Shape
 from polyglossa.recipe.train import ObjectiveConfig
 
@@ -62,7 +63,7 @@ def measure(name: str | None = None) -> Measured:
     """Measure the first GPU, or one CPU core where there is none.
 
     Args:
-        name: name in profiles (`device`); None: `cpu-core`, or the GPU's of the table that it is called like.
+        name: name in profiles (`device`); None: the core's (`cpu-core`, `cpu-core-float32`), or the GPU's of the table that it is called like.
     """
     kind = "cuda" if torch.cuda.is_available() else "cpu"
     processes = len(os.sched_getaffinity(0)) if kind == "cpu" else 1
@@ -88,7 +89,7 @@ def _both_shapes(kind: str) -> list[tuple[float, float]]:
 
 def _known_name(kind: str) -> str:
     if kind == "cpu":
-        return "cpu-core"
+        return core_name(gains_from_bfloat16=device_facts(kind).gains_from_bfloat16)
     gib = torch.cuda.get_device_properties(0).total_memory / 2**30
     title = torch.cuda.get_device_name(0)
     sizes = {"H200": "H200-141G", "H100": "H100-80G", "A100": "A100-80G" if gib > 60 else "A100-40G"}
