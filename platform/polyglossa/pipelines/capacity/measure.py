@@ -63,7 +63,7 @@ def measure(name: str | None = None) -> Measured:
     """Measure the first GPU, or one CPU core where there is none.
 
     Args:
-        name: name in profiles (`device`); None: the core's (`cpu-core`, `cpu-core-float32`), or the GPU's of the table that it is called like.
+        name: name in profiles (`device`); None: what a core here is called, or the GPU of the table.
     """
     kind = "cuda" if torch.cuda.is_available() else "cpu"
     processes = len(os.sched_getaffinity(0)) if kind == "cpu" else 1
