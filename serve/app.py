@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from polyglossa.engine.launch import stage_precision
+from polyglossa.engine.nodes import stage_precision
 from polyglossa.recipe import StagePlacement
 from serve.api import make_api
 from serve.family import Family

@@ -15,9 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.slow
 def test_evaluate_says_what_it_does_where_its_output_is_no_terminal(model: Artifact, tmp_path: Path) -> None:
-    rows = [
-        {"sentence1": f"ka ro {index}", "sentence2": f"mi {index % 5}", "score": index % 5} for index in range(20)
-    ]
+    rows = [{"sentence1": f"ka ro {index}", "sentence2": f"mi {index % 5}", "score": index % 5} for index in range(20)]
     (tmp_path / "sts.jsonl").write_text("\n".join(map(json.dumps, rows)))
     task = {"kind": "sts", "name": "pairs", "path": str(tmp_path / "sts.jsonl")}
     recipe = ["--recipe", "jobs/recipes/quickstart.yaml", "--set", "evaluate.heldout=[]"]

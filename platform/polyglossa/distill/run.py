@@ -39,7 +39,8 @@ def run(config: TeacherConfig, inputs: Mapping[str, Artifact], draft: Draft, pla
     model = inputs["model"].at("model")
     # The tasks that write import this module, and have no need of torch.
     from polyglossa.distill.teacher import Teacher
-    from polyglossa.engine.launch import stage_precision, start_board
+    from polyglossa.engine.launch import start_board
+    from polyglossa.engine.nodes import stage_precision
 
     precision = stage_precision(config.dtype, placement)
     draft.precision = precision.plain()

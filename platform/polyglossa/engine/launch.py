@@ -10,7 +10,7 @@ not tried again, for it would diverge again.
 import hashlib
 import posixpath
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, cast
 
@@ -29,9 +29,8 @@ from polyglossa.engine.here import fit_here
 from polyglossa.engine.position import LatestSteps
 from polyglossa.engine.runs import TrainRun
 from polyglossa.errors import PolyglossaError, TrainingError
-from polyglossa.model.precision import DeviceFacts, Precision, device_facts
 from polyglossa.progress import Bar, say, say_once, track
-from polyglossa.recipe.placement import StagePlacement, TrainPlacement
+from polyglossa.recipe.placement import TrainPlacement
 
 _POLL_SECONDS = 0.5
 
@@ -94,38 +93,6 @@ def start_board() -> Any:
     """Start the actor that workers report to, on the driver's own node: a lost worker node must not take it along."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     return cast(Any, ray.remote(num_cpus=0, scheduling_strategy=here)(Board)).remote()
-
-
-def stage_precision(requested: str | None, placement: StagePlacement) -> Precision:
-    """Decide what all workers of a stage compute in, before any of them starts, and tell the person."""
-    precision = Precision.decide(requested, device_facts_of(placement))
-    if precision.notable:
-        say_once(str(precision))
-    return precision
-
-
-def device_facts_of(placement: StagePlacement) -> list[DeviceFacts]:
-    """Find out what a stage's workers compute on, on every node that may hold one; where none is up, one is started."""
-    device = "cuda" if placement.gpus else "cpu"
-    if not ray.is_initialized():
-        return [device_facts(device)]
-    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and _holds(node, placement)]
-    if device == "cpu" and nodes == [ray.get_runtime_context().get_node_id()]:
-        return [device_facts(device)]
-    ask = ray.remote(device_facts)
-    if not nodes:
-        own = {"num_cpus": placement.cpus, "num_gpus": placement.gpus, "label_selector": placement.labels or None}
-        return [ray.get(ask.options(**own).remote(device))]
-    # They take nothing: with no GPU reserved, Ray leaves all of a node's in sight.
-    places = [NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes]
-    return ray.get([ask.options(num_cpus=0, scheduling_strategy=place).remote(device) for place in places])
-
-
-def _holds(node: Mapping[str, Any], placement: StagePlacement) -> bool:
-    """Whether a node has the labels and the kind of device that a stage's workers ask for."""
-    labels = node.get("Labels") or {}
-    fits = all(labels.get(key) == value for key, value in placement.labels.items())
-    return fits and node["Resources"].get("GPU", 0.0) >= placement.gpus and "CPU" in node["Resources"]
 
 
 def _trainer(runs: Sequence[TrainRun], placement: TrainPlacement, notes: str, board: Any) -> TorchTrainer:

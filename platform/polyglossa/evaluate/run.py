@@ -15,7 +15,7 @@ from typing import Any
 import ray
 
 from polyglossa.artifact import Artifact, Draft, read_json
-from polyglossa.engine.launch import stage_precision
+from polyglossa.engine.nodes import stage_precision
 from polyglossa.evaluate.judge import judge
 from polyglossa.evaluate.plan import files_fingerprint
 from polyglossa.evaluate.retrieval import shared_index_scores

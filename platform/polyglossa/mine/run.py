@@ -18,7 +18,7 @@ import ray
 import torch
 
 from polyglossa.artifact import Artifact, Draft, clear, exists
-from polyglossa.engine.launch import stage_precision
+from polyglossa.engine.nodes import stage_precision
 from polyglossa.mine.embed import Embedder, plan_chunks
 from polyglossa.mine.encoders import open_encoder
 from polyglossa.mine.files import read_folder, read_found, read_pairs, write_table

@@ -135,7 +135,7 @@ def _student(recipe: Recipe, member: Member, shape: Shape, steps: int) -> Studen
 
 
 def _in_parallel(students: Sequence[Student], ground: Ground, profile: Profile, log: Path) -> list[Outcome]:
-    from polyglossa.engine.launch import device_facts_of
+    from polyglossa.engine.nodes import device_facts_of
     from polyglossa.pipelines.session import parallel, ray_session
 
     outcomes: dict[int, Outcome] = {}

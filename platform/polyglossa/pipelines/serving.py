@@ -17,7 +17,7 @@ import openai
 
 import polyglossa
 from polyglossa.artifact import Artifact, Draft
-from polyglossa.engine.launch import stage_precision
+from polyglossa.engine.nodes import stage_precision
 from polyglossa.errors import PolyglossaError
 from polyglossa.folders import local_folder
 from polyglossa.model.encoder import Encoder, render

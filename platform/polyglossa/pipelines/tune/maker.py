@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
 
-from polyglossa.engine.launch import device_facts_of
+from polyglossa.engine.nodes import device_facts_of
 from polyglossa.engine.runs import Compute
 from polyglossa.errors import PolyglossaError
 from polyglossa.model.precision import DeviceFacts
