@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from polyglossa.engine.attention import ATTENTION
 from polyglossa.engine.batch import Chunk
+from polyglossa.engine.norms import use_own_norms
 from polyglossa.model.pooling import first_position, reads_both_ways
 
 # On a CPU a pass is filled up to a multiple of these tokens: oneDNN keeps a kernel for every size that it has met, and
@@ -58,6 +59,7 @@ class Embedder(nn.Module):
         master = torch.float64 if dtype == "float64" else torch.float32
         self.backbone = backbone.to(master).train()
         self.backbone.config._attn_implementation = ATTENTION
+        use_own_norms(self.backbone)
         self.exits = tuple(exits)
         self.projections = nn.ModuleList(_projection(backbone.config.hidden_size, width, seed) for width in projections)
         self.projections.to(master)
