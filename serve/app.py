@@ -9,6 +9,8 @@ from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from polyglossa.engine.nodes import stage_precision
+from polyglossa.recipe import StagePlacement
 from serve.api import make_api
 from serve.family import Family
 from serve.keys import Keyring
@@ -40,7 +42,7 @@ def build(args: dict[str, Any]) -> serve.Application:
     """
     settings = read_settings(args)
     Keyring(settings.keys_file)
-    handles = {member.name: _member(member) for member in settings.members}
+    handles = {member.name: _member(_settled(member)) for member in settings.members}
     ingress = serve.deployment(
         serve.ingress()(Ingress),
         name="ingress",
@@ -51,6 +53,12 @@ def build(args: dict[str, Any]) -> serve.Application:
         **_scale(settings.ingress, target_ongoing_requests=128),
     )
     return ingress.bind(settings.model_dump(mode="json"), handles)
+
+
+def _settled(member: MemberSettings) -> MemberSettings:
+    """Decide what all replicas of a member compute in, wherever they run."""
+    placement = StagePlacement(gpus=member.gpus, cpus=member.cpus, labels=member.labels)
+    return member.changed(dtype=stage_precision(member.dtype, placement).dtype)
 
 
 def _member(member: MemberSettings) -> serve.Application:

@@ -41,7 +41,7 @@ class Member:
         path = kept_folder(self._settings.path)
         self._encoder = Encoder.load(
             path,
-            dtype=self._settings.dtype,
+            dtype=self._settings.dtype or "float32",
             device="cuda" if self._settings.gpus else "cpu",
             max_tokens=self._settings.max_tokens,
         )

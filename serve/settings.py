@@ -39,8 +39,9 @@ class MemberSettings(Strict):
     """Name in requests (`model`)."""
     path: str
     """Model directory: on a disk that every node of the application sees, or in a bucket, fetched once a node."""
-    dtype: ServedDtype = "float32"
-    """Compute precision; `int8` keeps the weights of linear layers so and computes in float32."""
+    dtype: ServedDtype | None = None
+    """Compute precision: at least this one (bfloat16 is computed where the device gains by it). None takes bfloat16 on
+    GPUs and float32 on processors; `int8` keeps the weights of linear layers so and computes in float32."""
     max_tokens: int | None = Field(None, ge=2)
     """Longest text (tokens, EOS included); None takes the model's own limit."""
     chunk_tokens: int | None = Field(None, ge=16)

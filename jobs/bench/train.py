@@ -2,7 +2,8 @@
 
     python jobs/bench/train.py --out runs/bench/train.json          # make bench-train
 
-Same machine, weights, texts, global batch, objective (in-batch cross-entropy, temperature 0.05) and bf16 autocast for:
+Same machine, weights, texts, global batch, objective (in-batch cross-entropy, temperature 0.05) and precision (bf16
+autocast where it is faster than float32) for:
 (a) one padded tensor per column, as the published script lays a batch out; (b) sentence-transformers' trainer;
 (c) the engine's step over token-budget chunks. Each runs in a process of its own, so peak memory is its own. All take
 turns, several times over, with other rows each time: a ratio is that of neighbours in time, and what is told is the
@@ -25,13 +26,13 @@ from typing import Any
 
 import torch
 from train_others import padded, sentence_transformers
-from train_shared import LONGEST, TEMPERATURE, Steps, prepare
+from train_shared import DTYPE, LONGEST, TEMPERATURE, Steps, prepare
 
 STAGE = {
     "max_tokens": LONGEST,
     "learning_rate": 1e-4,
     "warmup_steps": 0,
-    "dtype": "bfloat16",
+    "dtype": DTYPE,
     "objective": {"temperature": TEMPERATURE, "mask": "none"},
 }
 TWO_PASS_TOKENS = 8192

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from train_shared import LONGEST, TEMPERATURE, Steps
+from train_shared import DTYPE, LONGEST, TEMPERATURE, Steps
 
 
 def padded(folder: Path, steps: Steps) -> dict[str, float]:
@@ -27,7 +27,7 @@ def padded(folder: Path, steps: Steps) -> dict[str, float]:
 
     def step(number: int) -> None:
         part = rows[number * steps.batch : (number + 1) * steps.batch]
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=DTYPE == "bfloat16"):
             query_QD, passage_QD = embed([row[0] for row in part]), embed([row[1] for row in part])
         scores = query_QD @ passage_QD.T / TEMPERATURE
         torch.nn.functional.cross_entropy(scores, torch.arange(len(part))).backward()
@@ -74,7 +74,7 @@ def sentence_transformers(folder: Path, steps: Steps) -> dict[str, float]:
         output_dir=str(folder / "sentence_transformers"),
         per_device_train_batch_size=steps.batch,
         max_steps=steps.warm + steps.timed,
-        bf16=True,
+        bf16=DTYPE == "bfloat16",
         use_cpu=True,
         save_strategy="no",
         logging_strategy="no",

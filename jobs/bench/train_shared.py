@@ -9,6 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from packed import write_index
 
+from polyglossa.model.precision import Precision, device_facts
+
+DTYPE = Precision.decide("bfloat16", [device_facts("cpu")]).dtype
+"""What every variant computes in."""
 LONGEST = 256
 TEMPERATURE = 0.05
 _BUNDLE_ROWS = 256

@@ -101,6 +101,8 @@ class Draft:
     uri: str
     counts: dict[str, Any] = field(default_factory=dict)
     identity: str | None = None
+    precision: Mapping[str, Any] | None = None
+    """What models were computed in (`model.precision`); told in the manifest, no part of any address."""
 
     def at(self, *parts: str) -> str:
         """Address of something inside the draft; its folder exists afterwards."""
@@ -216,6 +218,7 @@ def _commit(key: ArtifactKey, draft: Draft, seconds: float) -> Artifact:
         "config": key.config,
         "parents": {role: {"hash": parent.hash, "uri": parent.uri} for role, parent in key.parents.items()},
         "counts": draft.counts,
+        **({"precision": draft.precision} if draft.precision is not None else {}),
         "version": __version__,
         "libraries": {name: version(name) for name in _RECORDED_LIBRARIES},
         "wall_seconds": round(seconds, 3),

@@ -5,10 +5,13 @@ collective needs a backward.
 """
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+Value = TypeVar("Value")
 
 
 def world_size() -> int:
@@ -25,6 +28,14 @@ def barrier() -> None:
     """Wait until every process is here."""
     if world_size() > 1:
         dist.barrier()
+
+
+def gather_values(own: Value) -> list[Value]:
+    """Gather a small plain value from every rank, rank 0's first."""
+    gathered = [own] * world_size()
+    if len(gathered) > 1:
+        dist.all_gather_object(gathered, own)
+    return gathered
 
 
 def gather_rows_without_gradient(own_RD: Tensor) -> Tensor:

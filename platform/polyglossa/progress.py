@@ -19,8 +19,12 @@ from rich.text import Text
 _SHOW_AFTER_SECONDS = 2.0
 _PLAIN_EVERY_SECONDS = 30.0
 _WHOLE_RATE = 10.0
+# Work after the first piece, and seconds, before a rate says how long is left: one slow step foretold 30,441 s of 400.
+_MEASURED_WORK = 4
+_MEASURED_SECONDS = 5.0
 _console: Console | None = None
 _thread = threading.local()
+_said: set[str] = set()
 
 
 class Bar:
@@ -36,6 +40,8 @@ class Bar:
 
     def advance(self, amount: float = 1) -> None:
         """Count work as done, in the bar's unit."""
+        if not amount:
+            return
         with self._lock:
             self.done += amount
             if self._first is None:
@@ -48,23 +54,28 @@ class Bar:
     def line(self) -> str:
         """The bar as one line of text."""
         seconds = time.monotonic() - self.started
-        rate = self._rate()
+        rate, measured = self._rate()
         if not self.total:
             return f"  {self.name:<26} {self.done:>10,.0f} {self.unit}  {seconds:5.0f} s  {self.text}"
         share = min(1.0, self.done / self.total)
         filled = "━" * round(24 * share)
         speed = f"{rate:,.0f}" if rate >= _WHOLE_RATE else f"{rate:.1f}"
         pace = f"{speed:>9} {self.unit}/s" if rate > 0 else ""
-        left = f"{(self.total - self.done) / rate:4.0f} s left" if rate > 0 and share < 1 else ""
+        left = f"{(self.total - self.done) / rate:4.0f} s left" if measured and share < 1 else ""
         return f"  {self.name:<26} {filled:<24} {share:4.0%} {pace:<{12 + len(self.unit)}}  {left:<11}  {self.text}"
 
-    def _rate(self) -> float:
-        """Work a second since the first piece: before it is the start, or what an earlier run had done."""
+    def _rate(self) -> tuple[float, bool]:
+        """Work a second since the first piece (before it is the start, or what an earlier run had done).
+
+        Returns:
+            The rate, and whether it is of enough work and seconds to tell how long the rest takes.
+        """
         with self._lock:
             since, before = self._first or (self.started, 0.0)
             done = self.done - before
         seconds = time.monotonic() - since
-        return done / seconds if seconds else 0.0
+        rate = done / seconds if seconds else 0.0
+        return rate, rate > 0 and done >= _MEASURED_WORK and seconds >= _MEASURED_SECONDS
 
     def __rich__(self) -> Text:
         if time.monotonic() - self.started < _SHOW_AFTER_SECONDS:
@@ -126,6 +137,13 @@ def say(text: object = "", style: str | None = None) -> None:
         _console.print(text, style=style, soft_wrap=isinstance(text, str), highlight=False)
 
 
+def say_once(text: str) -> None:
+    """Print a line to the person's terminal unless it stands there already."""
+    if text not in _said:
+        _said.add(text)
+        say(text, style="dim")
+
+
 @contextmanager
 def console(log_file: Path) -> Iterator[Console]:
     """Keep the terminal for `say` and `track`; send all other output of this process and its children to a log file."""
@@ -143,6 +161,7 @@ def console(log_file: Path) -> Iterator[Console]:
         yield _console
     finally:
         _console = None
+        _said.clear()
         sys.stdout.flush()
         sys.stderr.flush()
         os.dup2(terminal, 1)

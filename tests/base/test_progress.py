@@ -41,3 +41,29 @@ def test_time_left_counts_neither_the_start_nor_what_an_earlier_run_had_done(mon
     now += 10
     bar.advance(5)
     assert "0.5 steps/s    28 s left" in bar.line()
+
+
+def test_nothing_is_said_of_the_time_left_before_it_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    bar = Bar("train", 260, "steps")
+    bar.advance(0)  # a worker that has only said that it is there
+    now += 117
+    bar.advance(1)  # the first step waits for everything to start
+    now += 30
+    assert "left" not in bar.line()
+    bar.advance(1)
+    assert "left" not in bar.line()
+    now += 6
+    bar.advance(4)
+    assert "1829 s left" in bar.line()
+
+
+def test_a_line_that_stands_there_already_is_not_said_again(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from polyglossa.progress import console, say_once\n"
+        "with console(Path(sys.argv[1])): say_once('in float32'); say_once('in float32'); say_once('in bfloat16')"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "run.log")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["in float32", "in bfloat16"]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from polyglossa.artifact import Artifact, ArtifactKey, Draft, produce
 from polyglossa.model.directory import build_model, save_model_directory
@@ -41,6 +42,12 @@ def model(store: str) -> Artifact:
             hidden=32, mlp=64, layers=2, heads=4, kv_heads=2, head_dim=8, vocabulary=500, max_tokens=160,
             eos=tokenizer.eos_token_id, padding=tokenizer.pad_token_id, seed=1,
         )  # fmt: skip
+        # As drawn, layers add next to nothing to the EOS that every text ends with: all cosines lie within a hundredth
+        # of each other, and a correlation with them tells the last bits of a processor.
+        with torch.no_grad():
+            for name, weight in backbone.named_parameters():
+                if name.startswith("layers.") and weight.ndim == 2:
+                    weight.mul_(8)
         model = TextModel.of(backbone, prompts={"query": "Instruct: Find it.\nQuery: ", "document": ""})
         save_model_directory(draft.uri + "/model", model, tokenizer, max_tokens=160, matryoshka_widths=[8, 16, 32])
 

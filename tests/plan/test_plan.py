@@ -12,9 +12,18 @@ import pytest
 
 from polyglossa.errors import RecipeError
 from polyglossa.pipelines.capacity.clock import step_of
-from polyglossa.pipelines.capacity.devices import DEVICES, Calibration, measured, read_calibration, write_calibration
+from polyglossa.pipelines.capacity.devices import (
+    DEVICES,
+    FLOAT32_CORE,
+    NATIVE_CORE,
+    Calibration,
+    measured,
+    read_calibration,
+    write_calibration,
+)
 from polyglossa.pipelines.capacity.estimate import CapacityPlan, estimate, longest_path
 from polyglossa.pipelines.capacity.groups import read_groups, read_prices
+from polyglossa.pipelines.capacity.processor import with_this_processor
 from polyglossa.pipelines.command import load_profile
 from polyglossa.pipelines.family import build
 from polyglossa.recipe import Profile, TrainPlacement, load_recipe
@@ -145,3 +154,23 @@ def test_a_calibration_takes_the_place_of_the_table(tmp_path: Path) -> None:
     (tmp_path / "calibration.json").write_text("{}")
     with pytest.raises(RecipeError, match="not a calibration"):
         read_calibration(tmp_path / "calibration.json")
+
+
+AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
+
+
+def test_a_plan_knows_the_processor_it_runs_on_unless_the_profile_names_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in AVX2.items():
+        monkeypatch.setenv(name, value)
+    speeds = with_this_processor(Calibration(DEVICES), [Profile()])
+    assert speeds.core == FLOAT32_CORE
+    named = Profile.model_validate({stage: {"device": NATIVE_CORE} for stage in
+                                    ("train", "mine", "distill", "merge", "evaluate", "prune")})  # fmt: skip
+    assert with_this_processor(Calibration(DEVICES), [named]).core == NATIVE_CORE
+    recipe, groups = load_recipe(RECIPES / "quickstart.yaml"), read_groups(SPEC)
+    old, new = estimate(recipe, Profile(), speeds, groups), estimate(recipe, named, speeds, groups)
+    assert {node.device for node in old.nodes if node.stage == "train"} == {FLOAT32_CORE}
+    assert {node.device for node in new.nodes if node.stage == "train"} == {NATIVE_CORE}
+    assert 1.3 < old.hours / new.hours < 2.5

@@ -39,10 +39,14 @@ def run(config: TeacherConfig, inputs: Mapping[str, Artifact], draft: Draft, pla
     # The tasks that write import this module, and have no need of torch.
     from polyglossa.distill.teacher import Teacher
     from polyglossa.engine.launch import start_board
+    from polyglossa.engine.nodes import stage_precision
 
+    precision = stage_precision(config.dtype, placement)
+    draft.precision = precision.plain()
+    computed = config.changed(dtype=precision.dtype)
     actor: Any = ray.remote(Teacher)
     teachers = [
-        actor.options(**placement.ray_options).remote(model, config, placement.threads, placement.gpus > 0)
+        actor.options(**placement.ray_options).remote(model, computed, placement.threads, placement.gpus > 0)
         for _ in range(placement.workers)
     ]
     board = start_board()

@@ -8,6 +8,7 @@ class Board:
         self._progress: dict[str, tuple[int, str]] = {}
         self._stopped: str | None = None
         self._warnings: list[str] = []
+        self._notes: list[str] = []
         self._committed: list[tuple[str, int]] = []
 
     def tell(self, name: str, done: int, note: str) -> None:
@@ -21,6 +22,14 @@ class Board:
     def warnings(self, first: int) -> list[str]:
         """Return the warnings from number `first` on."""
         return self._warnings[first:]
+
+    def note(self, text: str) -> None:
+        """Note something that the person may want to know."""
+        self._notes.append(text)
+
+    def notes(self, first: int) -> list[str]:
+        """Return the notes from number `first` on."""
+        return self._notes[first:]
 
     def commit(self, name: str, step: int) -> None:
         """Note that a run's checkpoint is whole."""

@@ -69,14 +69,15 @@ class _AfterStep:
 class MetricsLog(_AfterStep):
     """Keeps every step's figures until `flush` writes them beside the checkpoints."""
 
-    def __init__(self, root: str, *, writes: bool) -> None:
-        """Set where segments go; only one rank `writes`."""
+    def __init__(self, root: str, *, writes: bool, **figures: Any) -> None:
+        """Set where segments go, and what every step's figures begin with; only one rank `writes`."""
         self._root, self._writes, self._records = root, writes, list[dict[str, Any]]()
+        self._figures = figures
 
     def after_step(self, record: StepRecord) -> None:
         """Remember the figures."""
         if self._writes:
-            self._records.append(record.plain())
+            self._records.append({**self._figures, **record.plain()})
 
     def flush(self) -> None:
         """Write what has gathered as one segment."""

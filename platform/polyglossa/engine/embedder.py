@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from polyglossa.engine.batch import Chunk
+from polyglossa.engine.norms import use_own_norms
 from polyglossa.model.forward import TextModel, fill_up
 
 PROJECTIONS = "projections."
@@ -57,6 +58,7 @@ class Embedder(nn.Module):
         master = torch.float64 if dtype == "float64" else torch.float32
         self.backbone = model.backbone.to(master).train()
         self.dense = model.dense.to(master)
+        use_own_norms(self.backbone)
         self._model = [model]  # in a list, so that its parameters are not registered twice
         self.exits = tuple(exits)
         self.projections = nn.ModuleList(_projection(model.description.width, width, seed) for width in projections)

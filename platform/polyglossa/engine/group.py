@@ -43,9 +43,9 @@ def work(config: dict[str, Any]) -> None:
     runs = [TrainRun(**plain) for plain in config["runs"]]
     feeds = _Feeds(place, world)
     for run, following in zip_longest(runs, runs[1:]):
-        tell, warn, committed = (partial(say, board, run.name) for say in _SAYS) if place == 0 else _SILENT
+        tell, warn, committed, note = (partial(say, board, run.name) for say in _SAYS) if place == 0 else _SILENT
         try:
-            train(run, compute, feeds.opener(run, following), tell, warn, committed, leaving)
+            train(run, compute, feeds.opener(run, following), tell, warn, committed, leaving, note=note)
         except DivergedError as error:
             # Every rank meets it at the same step; returning keeps the failure policy from trying again.
             if place == 0:
@@ -108,8 +108,12 @@ def _committed(board: Any, name: str, step: int) -> None:
     board.commit.remote(name, step)
 
 
+def _note(board: Any, name: str, text: str) -> None:
+    board.note.remote(text)
+
+
 def _silent(*_: object) -> None:
     """Only rank 0 speaks."""
 
 
-_SAYS, _SILENT = (_tell, _warn, _committed), (_silent,) * 3
+_SAYS, _SILENT = (_tell, _warn, _committed, _note), (_silent,) * 4

@@ -16,7 +16,7 @@ from polyglossa.engine.runs import Compute, TrainRun
 from polyglossa.engine.stream import local_batches
 from polyglossa.engine.worker import train
 from polyglossa.errors import UserError
-from polyglossa.progress import Bar, say, track
+from polyglossa.progress import Bar, say, say_once, track
 from polyglossa.recipe.placement import TrainPlacement
 
 
@@ -47,6 +47,7 @@ def fit_here(runs: Sequence[TrainRun], placement: TrainPlacement, evaluations: E
                 partial(_tell, bar, evaluations),
                 partial(say, style="yellow"),
                 partial(evaluations.committed, run.name),
+                note=say_once,
             )
         evaluations.finished(run.name)
 

@@ -29,7 +29,7 @@ from polyglossa.engine.here import fit_here
 from polyglossa.engine.position import LatestSteps
 from polyglossa.engine.runs import TrainRun
 from polyglossa.errors import PolyglossaError, TrainingError
-from polyglossa.progress import Bar, say, track
+from polyglossa.progress import Bar, say, say_once, track
 from polyglossa.recipe.placement import TrainPlacement
 
 _POLL_SECONDS = 0.5
@@ -147,9 +147,13 @@ def _watch(runs: Sequence[TrainRun], board: Any, fitting: threading.Thread, eval
 
 
 def _follow(run: TrainRun, board: Any, fitting: threading.Thread, bar: Bar, evaluations: Evaluations) -> None:
-    seen = told = 0
+    seen = told = noted = 0
     while fitting.is_alive() and not run.finished:
         fitting.join(_POLL_SECONDS)
+        notes = ray.get(board.notes.remote(noted))
+        noted += len(notes)
+        for text in notes:
+            say_once(text)
         done, note = ray.get(board.read.remote())[0].get(run.name, (0, ""))
         bar.advance(done - seen)
         bar.note(note)

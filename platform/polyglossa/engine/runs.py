@@ -10,6 +10,7 @@ from polyglossa.engine.bundles import TeacherStore
 from polyglossa.engine.export import SUMMARY
 from polyglossa.engine.objective import Taught
 from polyglossa.engine.spec import FeedSpec
+from polyglossa.model.precision import DeviceFacts
 from polyglossa.recipe.placement import TrackingConfig, TrainPlacement
 
 
@@ -86,6 +87,8 @@ class Compute:
     keep_checkpoints: int = 2
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     device: str = "cpu"
+    beside: tuple[DeviceFacts, ...] = ()
+    """Devices that compute other runs which this one is compared with: all of them share one precision."""
     gradient_checkpointing: bool = False
 
     @classmethod

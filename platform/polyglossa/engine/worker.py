@@ -22,6 +22,7 @@ from polyglossa.engine.live import LiveTeachers
 from polyglossa.engine.loop import Callback, run_loop
 from polyglossa.engine.objective import build_objective
 from polyglossa.engine.position import latest
+from polyglossa.engine.precision import settle_precision
 from polyglossa.engine.runs import Compute, TrainRun
 from polyglossa.engine.schedule import learning_rate
 from polyglossa.engine.spec import FeedSpec
@@ -31,6 +32,7 @@ from polyglossa.engine.trackers import open_trackers
 from polyglossa.folders import local_folder
 from polyglossa.model.directory import load_model
 from polyglossa.model.exits import exit_layers
+from polyglossa.model.precision import device_facts
 from polyglossa.recipe.placement import TrackingConfig
 
 
@@ -43,6 +45,7 @@ def train(
     committed: Callable[[int], None] = lambda step: None,
     leaving: Callable[[int], bool] = lambda done: False,
     watchers: Callable[[Any], Sequence[Callback]] = lambda backend: (),
+    note: Callable[[str], None] = lambda text: None,
 ) -> None:
     """Train one run on this rank, resuming where its last checkpoint is; rank 0 writes the results.
 
@@ -55,6 +58,7 @@ def train(
         committed: gets the steps done of each checkpoint once it is whole, on rank 0.
         leaving: steps done → whether a node is about to leave, the same on every rank: a checkpoint is due.
         watchers: backend → further callbacks; they come before a checkpoint is saved.
+        note: gets what a person may want to know, as what is computed in.
 
     Raises:
         DivergedError: the run cannot go on.
@@ -62,6 +66,9 @@ def train(
     if run.finished:
         return
     start = latest(run.checkpoint_uri)
+    precision = settle_precision(run.stage["dtype"], device_facts(compute.device), run.checkpoint_uri, compute.beside)
+    if precision.notable:
+        note(str(precision))
     batches = open_batches(start)
     writer = checkpoint.Writer(
         run.checkpoint_uri,
@@ -73,12 +80,12 @@ def train(
     tracking = open_trackers(compute.tracking if rank() == 0 else TrackingConfig(), run.name)
     try:
         with local_folder(run.model_uri) as path:
-            backend = _backend(path, run, compute)
+            backend = _backend(path, run, compute, precision.dtype)
         if start:
             checkpoint.load(run.checkpoint_uri, start, backend)
         if rank() == 0:
             checkpoint.drop_metrics(run.checkpoint_uri, start)
-        log = MetricsLog(run.checkpoint_uri, writes=rank() == 0)
+        log = MetricsLog(run.checkpoint_uri, writes=rank() == 0, dtype=precision.dtype)
         due = partial(run.checkpointed_after, every=compute.checkpoint_steps)
         saves = Checkpoints(writer, backend, log, due=due, leaving=leaving)
         late = LateModels(run, backend)
@@ -86,7 +93,7 @@ def train(
         began = time.monotonic()
         run_loop(
             backend,
-            _placed(batches, run, compute, backend),
+            _placed(batches, run, compute, backend, precision.dtype),
             build_objective(
                 run.stage["objective"],
                 width=run.width,
@@ -108,7 +115,8 @@ def train(
         )
         log.flush()
         writer.wait()
-        export(run, backend, {"seconds": round(time.monotonic() - began, 3), "resumed_at": start})
+        seconds = round(time.monotonic() - began, 3)
+        export(run, backend, {"seconds": seconds, "resumed_at": start, "precision": precision.plain()})
     finally:
         batches.close()
         writer.close()
@@ -118,7 +126,7 @@ def train(
     barrier()
 
 
-def _backend(path: str, run: TrainRun, compute: Compute) -> Any:
+def _backend(path: str, run: TrainRun, compute: Compute, dtype: str) -> Any:
     stage = run.stage
     settings = OptimizerSettings(
         betas=tuple(stage["betas"]),
@@ -134,13 +142,13 @@ def _backend(path: str, run: TrainRun, compute: Compute) -> Any:
     exits = exit_layers(backbone.config.num_hidden_layers)[:-1] if objective["layer_exits"] else ()
     embedder = Embedder(
         model,
-        dtype=stage["dtype"],
+        dtype=dtype,
         exits=exits,
         projections=run.projections,
         temperature=objective["temperature"] if objective["learned_temperature"] else None,
         seed=stage["seed"],
     ).to(compute.device)
-    if compute.zero is None or stage["dtype"] == "float64":
+    if compute.zero is None or dtype == "float64":
         return PlainBackend(embedder, settings=settings)
     from polyglossa.engine.deepspeed import DeepSpeedBackend
 
@@ -157,21 +165,21 @@ def _rate(run: TrainRun) -> Callable[[int], float]:
     )
 
 
-def _placed(batches: Iterable[RankBatch], run: TrainRun, compute: Compute, backend: Any) -> Iterator[RankBatch]:
-    teachers = _live_teachers(run, compute)
+def _placed(
+    batches: Iterable[RankBatch], run: TrainRun, compute: Compute, backend: Any, dtype: str
+) -> Iterator[RankBatch]:
+    teachers = _live_teachers(run, compute, dtype)
     for batch in batches:
         choose_table_rank(backend.embedder.backbone, run.stage, batch.step)
         placed = batch.to(compute.device)
         yield placed if teachers is None else teachers.teach(placed)
 
 
-def _live_teachers(run: TrainRun, compute: Compute) -> LiveTeachers | None:
+def _live_teachers(run: TrainRun, compute: Compute, dtype: str) -> LiveTeachers | None:
     if not run.live:
         return None
     budget = _budget(run, compute)
-    return LiveTeachers(
-        run.teacher_uris, run.teacher_widths, dtype=run.stage["dtype"], device=compute.device, budget=budget
-    )
+    return LiveTeachers(run.teacher_uris, run.teacher_widths, dtype=dtype, device=compute.device, budget=budget)
 
 
 def _budget(run: TrainRun, compute: Compute) -> Budget:

@@ -110,7 +110,7 @@ def _renamed(table: pa.Table, names: Mapping[str, str], *ids: str) -> pa.Table:
 
 
 def shared_index_scores(
-    corpus: Artifact, names: Sequence[str], model_uri: str, teacher_uri: str, *, instructed: bool
+    corpus: Artifact, names: Sequence[str], model_uri: str, teacher_uri: str, *, instructed: bool, dtype: str
 ) -> dict[str, dict[str, float]]:
     """Score two models of one space alone and together.
 
@@ -120,13 +120,14 @@ def shared_index_scores(
         model_uri: model directory that embeds queries (and documents where it works alone).
         teacher_uri: model directory whose document vectors are searched.
         instructed: whether queries are rendered behind the sets' instructions.
+        dtype: compute precision.
 
     Returns:
         Per set: `alone`, `teacher_documents` (queries of the model, documents of the teacher) and `teacher_alone`, at
         the narrower model's width.
     """
     with local_folder(model_uri) as own, local_folder(teacher_uri) as theirs:
-        model, teacher = Encoder.load(own), Encoder.load(theirs)
+        model, teacher = Encoder.load(own, dtype=dtype), Encoder.load(theirs, dtype=dtype)
     width = min(model.width, teacher.width)
     pairs = {"alone": (model, model), "teacher_documents": (model, teacher), "teacher_alone": (teacher, teacher)}
     return {

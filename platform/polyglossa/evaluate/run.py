@@ -8,12 +8,14 @@ Inputs: `corpus` (its held-out sets) and `model` (its `model/`). The artifact ho
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from queue import SimpleQueue
 from typing import Any
 
 import ray
 
 from polyglossa.artifact import Artifact, Draft, read_json
+from polyglossa.engine.nodes import stage_precision
 from polyglossa.errors import PolyglossaError
 from polyglossa.evaluate.judge import judge
 from polyglossa.evaluate.plan import files_fingerprint
@@ -52,10 +54,10 @@ def run_many(jobs: Sequence[Job], placement: StagePlacement) -> None:
     pool = start_actors(placement, offline=not any(config.tasks or config.benchmarks for config, _, _ in jobs))
     try:
         for config, inputs, draft in jobs:
-            spec = model_of(config, inputs["model"])
+            spec = _settled(model_of(config, inputs["model"]), draft, placement)
             judge_model(pool, spec, config, inputs["corpus"], draft)
             if "teacher" in inputs:
-                _judge_shared_index(config, inputs, draft, placement, instructed=spec.instructed)
+                _judge_shared_index(config, inputs, draft, placement, spec)
     finally:
         stop_actors(pool)
 
@@ -74,9 +76,18 @@ def run_on(
     """
     pool = start_actors(placement, offline=not (config.tasks or config.benchmarks))
     try:
-        judge_model(pool, spec, config, corpus, draft)
+        judge_model(pool, _settled(spec, draft, placement), config, corpus, draft)
     finally:
         stop_actors(pool)
+
+
+def _settled(spec: ModelSpec, draft: Draft, placement: StagePlacement) -> ModelSpec:
+    """Decide what a directory is computed in, on all actors alike; an endpoint decides for itself."""
+    if spec.endpoint is not None:
+        return spec
+    precision = stage_precision(spec.dtype, placement)
+    draft.precision = precision.plain()
+    return replace(spec, dtype=precision.dtype)
 
 
 def _judge_shared_index(
@@ -84,13 +95,13 @@ def _judge_shared_index(
     inputs: Mapping[str, Artifact],
     draft: Draft,
     placement: StagePlacement,
-    *,
-    instructed: bool,
+    spec: ModelSpec,
 ) -> None:
     """Add to the summary how well the model's queries find the documents that its teacher embedded."""
     task = ray.remote(shared_index_scores).options(**placement.ray_options)
     models = [inputs[role].at("model") for role in ("model", "teacher")]
-    found = ray.get(task.remote(inputs["corpus"], config.heldout, *models, instructed=instructed))
+    how = {"instructed": spec.instructed, "dtype": spec.dtype}
+    found = ray.get(task.remote(inputs["corpus"], config.heldout, *models, **how))
     summary = read_json(draft.at("summary.json"))
     draft.write_json({**summary, "teacher_documents": found}, "summary.json")
 

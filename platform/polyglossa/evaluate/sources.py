@@ -19,4 +19,4 @@ def open_source(spec: ModelSpec) -> StateSource:
     if spec.path is None:
         raise DataError(f"{spec.name}: has neither a directory nor an endpoint.")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return open_model(spec.path, dtype=spec.dtype, device=device, max_tokens=spec.max_tokens)
+    return open_model(spec.path, dtype=spec.dtype or "float32", device=device, max_tokens=spec.max_tokens)

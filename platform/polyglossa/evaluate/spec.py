@@ -23,8 +23,8 @@ class ModelSpec:
     instructed: bool = False
     """Whether its training gave queries instructions; pinned prompts say so too."""
     max_tokens: int | None = None
-    dtype: str = "float32"
-    """Precision that a directory is run in."""
+    dtype: str | None = None
+    """Precision that a directory is run in; None: nothing was decided, float32."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Of an endpoint: `prompts`, and of `polyglossa.endpoint.EndpointClient`. Its key is named, never held."""
     foreign: bool = False

@@ -18,6 +18,7 @@ import ray
 import torch
 
 from polyglossa.artifact import Artifact, Draft, clear, exists
+from polyglossa.engine.nodes import stage_precision
 from polyglossa.engine.parity import check_parity
 from polyglossa.engine.state_sources import open_model
 from polyglossa.mine.embed import Embedder, plan_chunks
@@ -51,6 +52,8 @@ def run(config: MineConfig, inputs: Mapping[str, Artifact], draft: Draft, placem
         draft: receives `pairs/<source>/*.parquet` (`records.MINED_PAIR`), `rejects/`, `audit.json`.
         placement: actors, and what each of them may use.
     """
+    precision = stage_precision(config.dtype, placement)
+    draft.precision, config = precision.plain(), config.changed(dtype=precision.dtype)
     corpus = inputs["corpus"]
     documents = sort_documents(read_folder(corpus.at("documents"), DOCUMENT))
     rows = Rows.read(read_pairs(corpus), documents)
@@ -60,7 +63,7 @@ def run(config: MineConfig, inputs: Mapping[str, Artifact], draft: Draft, placem
     model = inputs["model"].at("model") if "model" in inputs else config.model
     if "model" not in inputs:
         check_parity(model, root=root)
-    encoder = open_model(model, dtype=config.dtype, device="cpu", max_tokens=config.max_tokens)
+    encoder = open_model(model, dtype=precision.dtype, device="cpu", max_tokens=config.max_tokens)
     texts = collect(rows, mined, plan, documents, config, encoder.prompts)
     name = posixpath.basename(draft.uri)
     job = _Job(config, placement, root, encoder.fingerprint, model, name)

@@ -216,7 +216,7 @@ def _search(
     most = int(np.bincount(work.excluded // len(documents), minlength=1).max(initial=0))
     k = min(len(documents), config.top_k + most)
     if config.approximate is None:
-        return search(query_QD, documents, k, dtype=config.dtype, device=device), (0, 0)
+        return search(query_QD, documents, k, dtype=config.dtype or "float32", device=device), (0, 0)
     ivf = config.approximate
     ranked = search_ivf(query_QD, documents, k, lists=ivf.lists, probes=ivf.probes)
     return ranked, recall(ranked, query_QD, documents, ivf.recall_queries)

@@ -23,6 +23,7 @@ from polyglossa.model.passes import plan_passes
 
 _FORWARD = 1
 """Raised when the forward path gives other numbers for the same model, so that stored states are not read for it."""
+_LEAST_FILLED = 512  # tokens; a single query is not made longer
 # Of a configuration, what changes no number: names, versions, and what training and generation alone read.
 _SILENT = frozenset({"_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype", "use_cache"})
 
@@ -146,7 +147,7 @@ class Encoder:
         for one in plan_passes(token_ids, chunk_tokens, share=self.description.shares_beginnings):
             lengths = [len(part) for part in one.parts]
             tokens_N = torch.tensor([token for part in one.parts for token in part])
-            if self._low_precision:
+            if self._fills_up and len(tokens_N) >= _LEAST_FILLED:
                 tokens_N, lengths = fill_up(tokens_N, lengths)
             shared = len(one.parts[0]) if one.shared else 0
             state_BS = self.model(tokens_N.to(self.model.device), lengths, shared_tokens=shared)
@@ -159,7 +160,7 @@ class Encoder:
         return self.states(self.tokenize(texts), chunk_tokens=chunk_tokens)
 
     @property
-    def _low_precision(self) -> bool:
+    def _fills_up(self) -> bool:
         backbone = self.backbone
         return backbone.device.type == "cpu" and self.description.packed and backbone.dtype == torch.bfloat16
 

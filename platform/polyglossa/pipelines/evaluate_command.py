@@ -1,12 +1,14 @@
 """`polyglossa evaluate`, `polyglossa compare`, `polyglossa gate`: judge any model, hold two together, promote one."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from polyglossa import progress
 from polyglossa.artifact import Artifact, open_artifact
 from polyglossa.errors import ArtifactError, DataError, UserError
 from polyglossa.folders import absolute
@@ -42,7 +44,9 @@ def evaluate(
 
     options = {"key_variable": key_variable, "timeout_seconds": timeout}
     spec = spec_of(model, config, name=name, instructed=instructed, options=options)
-    with ray_session(placement):
+    log = Path("runs/evaluations" if "://" in out else out) / "logs" / f"{datetime.now():%Y%m%d-%H%M%S}.log"
+    with progress.console(log), ray_session(placement):
+        progress.say(f"{spec.name}: judged under {out}; details in {log}")
         done = judge(spec, config, corpus, absolute(out), placement.evaluate)
     console = Console()
     console.print(summary_table(done.read_json("summary.json")))

@@ -12,6 +12,7 @@ import typer
 from polyglossa.errors import UserError
 from polyglossa.pipelines.capacity.devices import read_calibration
 from polyglossa.pipelines.capacity.estimate import estimate
+from polyglossa.pipelines.capacity.processor import with_this_processor
 from polyglossa.pipelines.capacity.table import plan_table
 from polyglossa.pipelines.command import load_profile
 from polyglossa.pipelines.start.compose import SIZES, compose, write
@@ -43,7 +44,9 @@ def init(
     validate(Recipe, data, f"{name}.yaml")
     target = out or Path(f"{name}.yaml")
     write(data, target, dump_yaml(data))
-    plan = estimate(load_recipe(target), load_profile(profile), read_calibration(None), {})
+    placement = load_profile(profile)
+    speeds = with_this_processor(read_calibration(None), [placement])
+    plan = estimate(load_recipe(target), placement, speeds, {})
     typer.echo(f"{plan_table(plan)}\n\n{target} written. Run it: polyglossa run {target}")
 
 

@@ -10,6 +10,7 @@ from polyglossa.errors import UserError
 from polyglossa.pipelines.capacity.devices import read_calibration
 from polyglossa.pipelines.capacity.estimate import CapacityPlan, estimate
 from polyglossa.pipelines.capacity.groups import read_groups, read_prices
+from polyglossa.pipelines.capacity.processor import with_this_processor
 from polyglossa.pipelines.capacity.table import as_json, comparison_table, plan_table
 from polyglossa.pipelines.command import load_profile
 from polyglossa.recipe import load_recipe
@@ -35,10 +36,9 @@ def plan(
     loaded, speeds, groups, paid = (
         load_recipe(recipe, overrides or ()), read_calibration(calibration), read_groups(cluster), read_prices(prices),
     )  # fmt: skip
-    plans = [
-        estimate(loaded, load_profile(path), speeds, groups, paid)
-        for path in (profile, *([compare] if compare is not None else []))
-    ]
+    profiles = [load_profile(path) for path in (profile, *([compare] if compare is not None else []))]
+    speeds = with_this_processor(speeds, profiles)
+    plans = [estimate(loaded, one, speeds, groups, paid) for one in profiles]
     typer.echo(_shown(plans, as_data))
     if plans[0].misfits:
         names = ", ".join(misfit.node for misfit in plans[0].misfits)

@@ -17,6 +17,7 @@ import openai
 
 import polyglossa
 from polyglossa.artifact import Artifact, Draft
+from polyglossa.engine.nodes import stage_precision
 from polyglossa.errors import PolyglossaError
 from polyglossa.folders import local_folder
 from polyglossa.model.encoder import Encoder, render
@@ -47,6 +48,8 @@ def run(config: ServeConfig, inputs: Mapping[str, Artifact], draft: Draft, place
         PolyglossaError: the endpoint answers with other vectors than the encoder or sentence-transformers.
     """
     models = {role.partition(":")[2]: model.at("model") for role, model in inputs.items() if role.startswith("model:")}
+    precision = stage_precision(config.dtype, placement)
+    draft.precision, config = precision.plain(), config.changed(dtype=precision.dtype)
     questions = Questions.read(inputs["corpus"])
     settings = application_settings(config, models, placement)
     started = time.monotonic()
@@ -111,7 +114,7 @@ def _check_parity(client: openai.OpenAI, member: str, path: str, texts: Sequence
     """Return the least cosine of HTTP answers to our encoder and sentence-transformers, at full and half width."""
     from sentence_transformers import SentenceTransformer
 
-    encoder = Encoder.load(path, dtype=config.dtype)
+    encoder = Encoder.load(path, dtype=config.dtype or "float32")
     least = 1.0
     for width in (encoder.width, encoder.width // 2):
         answered = _embed(client, member, texts, width)
@@ -120,10 +123,11 @@ def _check_parity(client: openai.OpenAI, member: str, path: str, texts: Sequence
         )
         for other in (encoder.encode(texts, width=width), independent):
             least = min(least, float((answered * other).sum(axis=1).min()))
-    if least < _LEAST_COSINE[config.dtype]:
+    promised = _LEAST_COSINE[config.dtype or "float32"]
+    if least < promised:
         raise PolyglossaError(
             f"serve: {member} answers with vectors of cosine {least:.6f} to those of its directory {path}; "
-            f"at least {_LEAST_COSINE[config.dtype]} is promised. The endpoint and the directory disagree."
+            f"at least {promised} is promised. The endpoint and the directory disagree."
         )
     return least
 

@@ -114,7 +114,9 @@ def _say_done(name: str, done: Artifact, *, reused: bool) -> None:
     if reused:
         progress.say(f"  {name:<30} unchanged", style="dim")
         return
-    progress.say(f"✓ {name:<30} {seconds:7.1f} s  {', '.join(_figures(done.counts, seconds))}")
+    computed = done.manifest.get("precision")
+    figures = [*_figures(done.counts, seconds), *([f"in {computed['dtype']}"] if computed else [])]
+    progress.say(f"✓ {name:<30} {seconds:7.1f} s  {', '.join(figures)}")
 
 
 def _figures(counts: Mapping[str, Any], seconds: float) -> list[str]:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from polyglossa.recipe.strict import Strict
+from polyglossa.recipe.strict import Strict, is_absent
 
 TASK_NAME = r"^[A-Za-z0-9][A-Za-z0-9._ ()-]*$"
 
@@ -112,8 +112,9 @@ class EvaluateConfig(Strict):
     """Also score every Matryoshka width."""
     max_tokens: int | None = Field(None, ge=8)
     """Longest text in evaluation; None means the model's own limit."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of embedding; figures of one precision are compared with figures of the same."""
+    dtype: Literal["float32", "bfloat16"] | None = Field(None, exclude_if=is_absent)
+    """Precision of embedding: at least this one (bfloat16 is computed where the device gains by it). None takes
+    bfloat16 on GPUs and float32 on processors; figures of one precision are compared with figures of the same."""
     resamples: int = Field(1000, ge=100)
     """Bootstrap resamples behind each interval."""
     seed: int = 0

@@ -4,7 +4,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from polyglossa.recipe.strict import Strict
+from polyglossa.recipe.strict import Strict, is_absent
 
 PRESETS: dict[str, dict[str, Any]] = {
     # F2LLM v1 (arXiv 2510.02294): top 100 of the mining model without the first 5, below 0.8 and below 95 % of the
@@ -82,8 +82,9 @@ class MineConfig(Strict):
     """Negatives kept per query."""
     short: Literal["drop", "keep", "fill"] = "keep"
     """Queries with fewer negatives: drop the row, keep it with what there is, or fill up with random documents."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of embedding and search."""
+    dtype: Literal["float32", "bfloat16"] | None = Field(None, exclude_if=is_absent)
+    """Precision of embedding and search: at least this one (bfloat16 is computed where the device gains by it). None
+    takes bfloat16 on GPUs and float32 on processors."""
     approximate: IvfConfig | None = None
     """Search approximately; None searches exactly."""
     seed: int = 0

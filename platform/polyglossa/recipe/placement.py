@@ -21,8 +21,9 @@ class StagePlacement(Strict):
     labels: dict[str, str] = {}
     """Ray label selector of the nodes to run on."""
     device: str | None = None
-    """What a worker's GPU (or CPU) is, as `polyglossa plan` knows it: `H100-80G`, `L4`, `cpu-core` …; None: `cpu-core`
-    without GPUs, `H100-80G` with. Changes no run."""
+    """What a worker's GPU (or CPU) is, as `polyglossa plan` knows it: `H100-80G`, `L4`, `cpu-core` (computes
+    bfloat16), `cpu-core-float32` (emulates it) …; None: `H100-80G` with GPUs, without them a core of the machine that
+    plans. Changes no run."""
 
     @property
     def ray_options(self) -> dict[str, Any]:
@@ -55,8 +56,9 @@ class TrainPlacement(StagePlacement):
     pass_tokens: int | None = Field(None, ge=16)
     """Tokens that one forward pass takes, as whole chunks; None takes the stage's `chunk_tokens`. A CPU core is as fast
     with few; a GPU wants many, and each pass under bfloat16 makes a copy of the weights."""
-    resident_tokens: int = Field(4_096, ge=16)
-    """Tokens whose graphs are kept for one backward; beyond it gradients are cached and recomputed (two passes)."""
+    resident_tokens: int = Field(12_288, ge=16)
+    """Tokens whose graphs are kept for one backward; beyond it gradients are cached and recomputed (two passes). A step
+    of the quickstart that needs no second pass is a fifth shorter in float32."""
     checkpoint_steps: int = Field(200, ge=1)
     """Steps between checkpoints."""
     keep_checkpoints: int = Field(2, ge=2)

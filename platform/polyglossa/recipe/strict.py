@@ -1,5 +1,7 @@
 """The one base of every recipe model: frozen, complete, unknown keys refused, fields documented where they stand."""
 
+from typing import Any, Self
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -9,3 +11,12 @@ class Strict(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, allow_inf_nan=False
     )
+
+    def changed(self, **values: Any) -> Self:
+        """Return a copy with other values, validated as any other."""
+        return type(self).model_validate({**self.model_dump(), **values})
+
+
+def is_absent(value: object) -> bool:
+    """Keep what is not asked for out of hashes: an artifact made before the field existed is the same one."""
+    return value is None

@@ -13,7 +13,7 @@ class TeacherConfig(Strict):
     width: int | None = Field(None, ge=8)
     """Coordinates kept (the first ones): the widest student's width; None keeps all."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
-    """Compute precision of the teacher (published: bfloat16)."""
+    """Compute precision of the teacher (published: bfloat16): at least this one, as in training."""
     stored: Literal["float16", "float32"] = "float16"
     """Precision of the store; float32 is for reference runs."""
     chunk_tokens: int = Field(2048, ge=16)

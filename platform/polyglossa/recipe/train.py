@@ -6,18 +6,13 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from polyglossa.recipe.evaluate import EvaluateConfig
-from polyglossa.recipe.strict import Strict
+from polyglossa.recipe.strict import Strict, is_absent
 
 TEACHER_PRESETS: Mapping[str, Mapping[str, float]] = {
     "similarity": {"similarity_kl": 5.0},
     "compatible": {"similarity_kl": 5.0, "cosine": 2.0, "cross_space": 2.0},
 }
 """Weights of further terms under one name."""
-
-
-def _absent(value: object) -> bool:
-    """Keep what is not asked for out of hashes: an artifact made before the field existed is the same one."""
-    return value is None
 
 
 class ObjectiveConfig(Strict):
@@ -113,7 +108,8 @@ class StageConfig(Strict):
     clip: float = Field(1.0, gt=0)
     """Largest gradient norm."""
     dtype: Literal["float32", "bfloat16", "float64"] = "bfloat16"
-    """Compute precision; master weights and gradient sums are at least float32."""
+    """Compute precision: at least this one (bfloat16 is computed where the device gains by it, float32 elsewhere);
+    master weights and gradient sums are at least float32."""
     chunk_tokens: int = Field(2048, ge=16)
     """Token budget of a chunk: texts of like length that are dealt to one worker together. Part of the layout."""
     objective: ObjectiveConfig = ObjectiveConfig()
@@ -126,11 +122,11 @@ class StageConfig(Strict):
     """Steps between validation losses; None computes none."""
     validation_batches: int = Field(4, ge=1)
     """Most global batches of each source in one validation."""
-    evaluate_every: int | None = Field(None, ge=1, exclude_if=_absent)
+    evaluate_every: int | None = Field(None, ge=1, exclude_if=is_absent)
     """Steps between whole evaluations of the model as it then is; the last model gets one too. They go on beside the
     training, on nodes that the profile's `evaluate` has by labels of its own or on what training leaves free, and wait
     for its end where there is neither. None makes none."""
-    evaluate_tasks: tuple[str, ...] | None = Field(None, min_length=1, exclude_if=_absent)
+    evaluate_tasks: tuple[str, ...] | None = Field(None, min_length=1, exclude_if=is_absent)
     """Held-out sets and tasks of `evaluate`, by name, that those evaluations consist of; None means all held-out sets
     and all tasks from files."""
     late_checkpoints: int = Field(0, ge=0)
@@ -170,7 +166,7 @@ class TrainConfig(Strict):
     """Whether teachers run beside the student instead of being read from stores."""
     projection: bool = False
     """Whether teachers narrower than the student are reached through a learned map."""
-    evaluation: EvaluationBeside | None = Field(None, exclude_if=_absent)
+    evaluation: EvaluationBeside | None = Field(None, exclude_if=is_absent)
     """Evaluations beside the training; they change nothing of the model."""
 
     @classmethod

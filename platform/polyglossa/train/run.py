@@ -63,7 +63,9 @@ def run_many(
         evaluator = Evaluator(lambda run, *rest: _judged(judge, by_name[run.name], *rest), beside or StagePlacement())
     fit(runs, placement, posixpath.dirname(runs[0].checkpoint_uri), evaluator)
     for planned, (config, inputs, draft) in zip(runs, jobs, strict=True):
-        draft.count(**read_json(posixpath.join(planned.output_uri, SUMMARY)), world=max(1, placement.workers))
+        summary = read_json(posixpath.join(planned.output_uri, SUMMARY))
+        draft.precision = summary.pop("precision")
+        draft.count(**summary, world=max(1, placement.workers))
         if planned.evaluate_every is not None:
             _keep_evaluations(planned, config, inputs, draft)
         clear(planned.checkpoint_uri)

@@ -15,6 +15,8 @@ from polyglossa.errors import RecipeError
 from polyglossa.recipe import StagePlacement
 
 _TRAINING_SHARE, _EMBEDDING_SHARE = 0.40, 0.45
+NATIVE_CORE, FLOAT32_CORE = "cpu-core", "cpu-core-float32"
+"""Cores that compute bfloat16, and those that emulate it."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Device:
     """Bytes/s between devices of one node."""
     network: float = 40e9
     """Bytes/s of a device to another node."""
+    bfloat16: bool = True
+    """Whether it computes in bfloat16 where a recipe says so; if not, in float32."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class Calibration:
     devices: Mapping[str, Device]
     start_scale: float = 1.0
     """Time of starting a worker process, relative to that machine's."""
+    core: str = "cpu-core"
+    """What a CPU core is where a profile does not say (see `capacity/processor.py`)."""
 
 
 def _gpu(name: str, memory_gib: float, peak: float, link: float, network: float) -> Device:
@@ -60,7 +66,9 @@ DEVICES = {
         _gpu("L40S", 48, 362e12, 20e9, 10e9),
         _gpu("A10G", 24, 70e12, 10e9, 5e9),
         _gpu("L4", 24, 121e12, 10e9, 5e9),
-        Device("cpu-core", None, 131e9, 190e9, 30e-6, 2e9, 1e9),
+        Device(NATIVE_CORE, None, 131e9, 190e9, 30e-6, 2e9, 1e9),
+        # AVX2 without AVX-512: `make bench-processor` and the quickstart under its variables.
+        Device(FLOAT32_CORE, None, 50e9, 60e9, 30e-6, 2e9, 1e9, bfloat16=False),
     )
 }
 
@@ -71,7 +79,7 @@ def device_of(placement: StagePlacement, calibration: Calibration) -> Device:
     Raises:
         RecipeError: the profile names a device that neither the table nor the calibration knows.
     """
-    name = placement.device or ("H100-80G" if placement.gpus else "cpu-core")
+    name = placement.device or ("H100-80G" if placement.gpus else calibration.core)
     if name not in calibration.devices:
         raise RecipeError(
             f"device: {name!r} is not one of {', '.join(calibration.devices)}; run `polyglossa calibrate`."
@@ -103,6 +111,6 @@ def write_calibration(path: Path, device: Device, start_scale: float) -> None:
 
 def measured(name: str, *, training_rate: float, embedding_rate: float, token_seconds: float) -> Device:
     """Put measured speeds in the place of the table's; an unknown device starts from `cpu-core`."""
-    base = DEVICES.get(name, DEVICES["cpu-core"])
+    base = DEVICES.get(name, DEVICES[NATIVE_CORE])
     speeds = {"training_rate": training_rate, "embedding_rate": embedding_rate, "token_seconds": token_seconds}
     return Device(**{**asdict(base), "name": name, **speeds})

@@ -1,10 +1,10 @@
 """The plan of a recipe on a profile: every node's work, time, memory, nodes and money, and what does not fit."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from polyglossa.pipelines.capacity.clock import SESSION_SECONDS, pass_tokens, seconds_of
-from polyglossa.pipelines.capacity.devices import Calibration, device_of
+from polyglossa.pipelines.capacity.devices import FLOAT32_CORE, NATIVE_CORE, Calibration, Device, device_of
 from polyglossa.pipelines.capacity.fit import Misfit, fits, least_needed, nearest, training_remedy
 from polyglossa.pipelines.capacity.groups import MACHINE, Taken, nodes_of
 from polyglossa.pipelines.capacity.host import machine_gib
@@ -86,7 +86,9 @@ class CapacityPlan:
     @property
     def machine_gib(self) -> float | None:
         """Peak memory, where one machine runs everything on its CPUs (GiB)."""
-        alone = [node for node in self.nodes if node.taken.group == MACHINE and node.device == "cpu-core"]
+        alone = [
+            node for node in self.nodes if node.taken.group == MACHINE and node.device in (NATIVE_CORE, FLOAT32_CORE)
+        ]
         busy = [node for node in self.nodes if node.taken.nodes]
         return max(node.machine_gib for node in alone) if alone and len(alone) == len(busy) else None
 
@@ -167,6 +169,7 @@ class _Planner:
         taken = nodes_of(own, self.groups) if own is not None else Taken("driver", 0)
         if taken.over:
             self.warnings.append(f"{node.stage}: {taken.over}.")
+        work = _computed_on(device, work)
         footprint = self._footprint(node, work, placement)
         if footprint is not None and not fits(footprint, device.memory_gib):
             assert device.memory_gib is not None
@@ -194,6 +197,11 @@ class _Planner:
             return "Run the stage on devices that hold the weights (`device`, and a group that has them).", ""
         found = nearest(placement, lambda other: _training(work, other), memory_gib, pass_tokens(work, placement))
         return training_remedy(placement, found), least_needed(work.parameters, placement, memory_gib)
+
+
+def _computed_on(device: Device, work: Work) -> Work:
+    """What a node has to do in the precision that its device computes."""
+    return work if device.bfloat16 else replace(work, low_precision=False)
 
 
 def _training(work: Work, placement: TrainPlacement) -> Footprint:

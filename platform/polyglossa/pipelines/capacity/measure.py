@@ -26,9 +26,11 @@ from polyglossa.engine.step import Budget, run_step
 from polyglossa.engine.stream import unpack
 from polyglossa.model.directory import build_model
 from polyglossa.model.forward import TextModel
+from polyglossa.model.precision import Precision, device_facts
 from polyglossa.pipelines.capacity.counts import draw_lengths
 from polyglossa.pipelines.capacity.devices import Device, measured
 from polyglossa.pipelines.capacity.flops import forward_flops, training_flops
+from polyglossa.pipelines.capacity.processor import core_name
 from polyglossa.recipe.backbone import Shape
 from polyglossa.recipe.train import ObjectiveConfig
 
@@ -62,7 +64,7 @@ def measure(name: str | None = None) -> Measured:
     """Measure the first GPU, or one CPU core where there is none.
 
     Args:
-        name: name in profiles (`device`); None: `cpu-core`, or the GPU's of the table that it is called like.
+        name: name in profiles (`device`); None: what a core here is called, or the GPU of the table.
     """
     kind = "cuda" if torch.cuda.is_available() else "cpu"
     processes = len(os.sched_getaffinity(0)) if kind == "cpu" else 1
@@ -88,7 +90,7 @@ def _both_shapes(kind: str) -> list[tuple[float, float]]:
 
 def _known_name(kind: str) -> str:
     if kind == "cpu":
-        return "cpu-core"
+        return core_name(gains_from_bfloat16=device_facts(kind).gains_from_bfloat16)
     gib = torch.cuda.get_device_properties(0).total_memory / 2**30
     title = torch.cuda.get_device_name(0)
     sizes = {"H200": "H200-141G", "H100": "H100-80G", "A100": "A100-80G" if gib > 60 else "A100-40G"}
@@ -103,7 +105,8 @@ def _seconds_per_token(kind: str, shape: Shape) -> tuple[float, float]:
         kind
     )
     settings = OptimizerSettings(betas=(0.9, 0.98), epsilon=1e-8, weight_decay=0.01, clip=1.0)
-    backend = PlainBackend(Embedder(TextModel.of(backbone), dtype="bfloat16"), settings=settings)
+    dtype = Precision.decide("bfloat16", [device_facts(kind)]).dtype
+    backend = PlainBackend(Embedder(TextModel.of(backbone), dtype=dtype), settings=settings)
     objective = build_objective(ObjectiveConfig(matryoshka="published").model_dump(), width=shape.hidden)
     budget = Budget(pass_tokens=_CHUNK_TOKENS[kind], resident_tokens=8 * _CHUNK_TOKENS[kind])
     batch = _batch(kind).to(kind)

@@ -4,11 +4,13 @@ Two trials that need the same pruned model get the same artifact, made once: nob
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
+from polyglossa.engine.nodes import device_facts_of
 from polyglossa.engine.runs import Compute
 from polyglossa.errors import PolyglossaError
+from polyglossa.model.precision import DeviceFacts
 from polyglossa.pipelines.tune.files import trial_files
 from polyglossa.pipelines.tune.judge import placed_sets
 from polyglossa.pipelines.tune.plan import SearchConfig, Widths, rung_steps, teacher_widths, trial_graph
@@ -37,6 +39,11 @@ class Maker:
         self._profile, self._root = profile, root
         self._widths: Widths = teacher_widths(self._recipe)
         self._sets = placed_sets(self._recipe)
+
+    @cached_property
+    def _devices(self) -> tuple[DeviceFacts, ...]:
+        """What trials run on: all of them are computed in one precision."""
+        return tuple(device_facts_of(self._profile.tune))
 
     def total_steps(self, values: Mapping[str, Any]) -> int:
         """Say how many steps a trial takes."""
@@ -93,6 +100,7 @@ class Maker:
                 checkpoint_steps=train.checkpoint_steps,
                 pass_tokens=train.pass_tokens,
                 device="cuda" if place.gpus else "cpu",
+                beside=self._devices,
                 gradient_checkpointing=train.gradient_checkpointing,
             ),
             threads=place.threads,
