@@ -22,7 +22,7 @@ from polyglossa.recipe.evaluate import EvaluateConfig
 from polyglossa.recipe.placement import StagePlacement
 
 STAGE = "evaluate"
-REVISION = 2
+REVISION = 3
 
 _RESTARTS = 3
 

@@ -33,7 +33,7 @@ from polyglossa.records import DOCUMENT
 from polyglossa.vectors import VectorStore
 
 STAGE = "mine"
-REVISION = 2
+REVISION = 3
 
 Ints = npt.NDArray[np.int64]
 

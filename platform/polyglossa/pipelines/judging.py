@@ -96,7 +96,8 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     """Lay an evaluation out for the terminal: a row per task, then what was not judged."""
     mean = "" if summary["mean"] is None else f", mean {summary['mean']:.4f}"
     failed = [f"not judged: {task} ({reason})" for task, reason in summary["failed"].items()]
-    table = Table(title=f"{summary['model']}{mean}", title_justify="left", caption="\n".join(failed) or None)
+    said = [f"{task}: {notice}" for task, figures in summary["tasks"].items() for notice in figures.get("notices", ())]
+    table = Table(title=f"{summary['model']}{mean}", title_justify="left", caption="\n".join([*said, *failed]) or None)
     for heading in ("task", "type", "metric"):
         table.add_column(heading)
     for heading in ("mean", "95 % interval", "languages"):
