@@ -11,9 +11,10 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from corpus.reading import ROWS, pairs, read, write
-from polyglossa.corpus.files import cut, list_files
-from polyglossa.corpus.tables import Columns, read_piece
 from polyglossa.errors import DataError
+from polyglossa.readers.files import list_files
+from polyglossa.readers.pieces import cut
+from polyglossa.readers.tables import Columns, read_piece
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.tsv.zst", "a.parquet", "a.csv", "a.tsv"])

@@ -38,7 +38,7 @@ def test_a_pivot_that_no_row_has_is_the_reason_of_its_task(tmp_path: Path) -> No
 def test_a_table_without_its_column_names_those_it_has(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match=r"no column 'score'; it has a, b"):
-        read_table(str(tmp_path / "rows.csv"), ["score"])
+        read_table(str(tmp_path / "rows.csv"), {"score": "number"})
 
 
 def test_two_tasks_of_one_name_are_refused() -> None:

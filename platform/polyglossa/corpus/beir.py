@@ -10,11 +10,12 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from polyglossa.corpus.candidates import candidate_table
-from polyglossa.corpus.files import File, Piece, list_files, under
-from polyglossa.corpus.tables import Columns, read_piece
-from polyglossa.corpus.text_rows import Bad
 from polyglossa.corpus.translations import draw
 from polyglossa.errors import DataError
+from polyglossa.readers.files import File, list_files, under
+from polyglossa.readers.pieces import Piece
+from polyglossa.readers.rows import Bad
+from polyglossa.readers.tables import Columns, read_piece
 from polyglossa.recipe.sources import BeirSource
 
 _QRELS = Columns({"query-id": "key", "corpus-id": "key", "score": "number"}, {})
@@ -46,16 +47,26 @@ def _list_or_nothing(uri: str, source: str) -> list[File]:
         return []
 
 
-def beir_candidates(source: BeirSource, part: int, parts: int, data: str) -> tuple[pa.Table, list[Bad]]:
-    """Candidates of one part of a directory: a query with all it answers; documents judged 0 or less are negatives."""
+def beir_candidates(
+    source: BeirSource, part: int, parts: int, data: str
+) -> tuple[pa.Table, list[Bad], tuple[str, ...]]:
+    """Candidates of one part of a directory: a query with all it answers; documents judged 0 or less are negatives.
+
+    Returns:
+        Candidates, bad rows, and notices: how many judgements name a document that is not there.
+    """
     files = beir_files(source, data)
     bad: list[Bad] = []
     judged: defaultdict[str, dict[str, float]] = defaultdict(dict)
     for batch in read_piece(Piece(files["qrels"]), "tsv", _QRELS):
         bad += batch.bad if part == 0 else ()
         for query, document, score in zip(*(column.to_pylist() for column in batch.table.columns), strict=True):
-            if query and document and draw(0, query) % parts == part:
-                judged[query][document] = score or 0.0
+            if draw(0, query or "") % parts != part:
+                continue
+            if query and document and score is not None:
+                judged[query][document] = score
+            else:  # a judgement without a score would make its document a negative
+                bad.append(Bad("empty", f"{query}\t{document}\t{score}"))
     queries = dict(_texts(files["queries"], set(judged), bad if part == 0 else []))
     wanted = {document for documents in judged.values() for document in documents}
     texts = dict(_texts(files["corpus"], wanted, bad if part == 0 else []))
@@ -72,12 +83,15 @@ def beir_candidates(source: BeirSource, part: int, parts: int, data: str) -> tup
         "positives": [positives for _, positives, _ in rows],
         "negatives": [negatives or None for _, _, negatives in rows],
     }
-    return candidate_table(columns, task=source.task, source=source.name), bad
+    lost = sum(name not in texts for documents in judged.values() for name in documents)
+    total = sum(map(len, judged.values()))
+    notice = f"{source.path}: {lost:,} of {total:,} judgements name a document that its corpus does not hold."
+    return candidate_table(columns, task=source.task, source=source.name), bad, (notice,) if lost else ()
 
 
 def _texts(file: File, wanted: set[str], bad: list[Bad]) -> Iterator[tuple[str, str]]:
     for batch in read_piece(Piece(file), "jsonl", _TEXTS):
         bad += batch.bad
         for name, text, title in zip(*(column.to_pylist() for column in batch.table.columns), strict=True):
-            if name in wanted and text is not None:
-                yield name, f"{title} {text}".strip() if title else text
+            if name in wanted and (title or text):
+                yield name, f"{title} {text or ''}".strip() if title else text

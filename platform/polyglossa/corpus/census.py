@@ -15,6 +15,7 @@ from polyglossa.corpus.ingest import count_tokens
 from polyglossa.corpus.language import UNDETERMINED
 from polyglossa.corpus.scratch import sorted_by_id
 from polyglossa.recipe.corpus import CorpusConfig
+from polyglossa.whitespace import WHITESPACE
 
 GROUP = ("source", "task", "language", "script")
 LENGTHS = pa.schema(
@@ -37,7 +38,7 @@ _BINS_PER_DOUBLING = 16
 _SAMPLED = 1024
 """Rows of a bucket whose tokens are counted, about."""
 _SPACELESS = ["Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar", "Tibetan"]
-_WORD = "|".join([*(rf"\p{{{name}}}" for name in _SPACELESS), r"[\pL\pM\pN]+", r"[^\s\pL\pM\pN]"])
+_WORD = "|".join([*(rf"\p{{{name}}}" for name in _SPACELESS), r"[\pL\pM\pN]+", rf"[^{WHITESPACE}\pL\pM\pN]"])
 """A word or a sign; in scripts without spaces every letter is one."""
 
 

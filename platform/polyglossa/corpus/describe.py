@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from polyglossa.corpus.candidates import CANDIDATE
 from polyglossa.corpus.hashing import joined, of_distinct, row_keys, shares
-from polyglossa.corpus.language import UNDETERMINED, canonical, identifier, is_known, same_language, scripts_of
+from polyglossa.corpus.language import UNDETERMINED, canonical, identifier, is_known, named, same_language, scripts_of
 from polyglossa.recipe.corpus import CorpusConfig
 from polyglossa.recipe.sources import ReadSource
 from polyglossa.records import ID
@@ -41,14 +41,14 @@ def describe(table: pa.Table, entry: Any, config: CorpusConfig) -> tuple[pa.Tabl
     keys = row_keys(query, positives)
     default = pa.scalar(entry.language if isinstance(entry, ReadSource) else None, pa.string())
     given = pc.coalesce(joined(table["query_language"]), default)
-    named, confidence, counts = _identified(of_distinct(given, _named), query, first, config)
+    language, confidence, counts = _identified(of_distinct(given, named), query, first, config)
     counts += _checked(given, query, keys, config)
-    other = pc.if_else(pc.equal(joined(table["task"]), "bitext"), default, named)
+    other = pc.if_else(pc.equal(joined(table["task"]), "bitext"), default, language)
     spoken = pc.coalesce(joined(table["positive_language"]), other)
     columns = {
-        "query_language": named,
+        "query_language": language,
         "query_script": _scripts(joined(table["query_script"]), given, query),
-        "positive_language": of_distinct(spoken, _named),
+        "positive_language": of_distinct(spoken, named),
         "positive_script": _scripts(joined(table["positive_script"]), spoken, first),
     }
     for name, column in columns.items():
@@ -57,19 +57,13 @@ def describe(table: pa.Table, entry: Any, config: CorpusConfig) -> tuple[pa.Tabl
     return table.add_column(0, ROW.field("key"), keys).cast(ROW), counts
 
 
-def _named(code: str) -> str:
-    """ISO 639-3; a second script of a language (`uzb_Cyrl`) stays in the name."""
-    language, script = canonical(code)
-    return f"{language}_{script}" if script and "_" in code else language
-
-
 def _identified(
-    named: pa.Array, query: pa.Array, first: pa.Array, config: CorpusConfig
+    language: pa.Array, query: pa.Array, first: pa.Array, config: CorpusConfig
 ) -> tuple[pa.Array, pa.Array, Counter[str]]:
     """Fill missing languages: all languages, confidences of those that were identified, and how many these are."""
-    missing = named.is_null()
+    missing = language.is_null()
     if not missing.true_count:
-        return named, pa.nulls(len(named), pa.float32()), Counter()
+        return language, pa.nulls(len(language), pa.float32()), Counter()
     identify, least = identifier(config.languages.model), config.languages.min_confidence
     beginnings = pc.utf8_slice_codeunits(first.filter(missing), 0, _CONTEXT).to_pylist()
     texts = zip(query.filter(missing).to_pylist(), beginnings, strict=True)
@@ -77,8 +71,8 @@ def _identified(
     languages = pa.array([name if sure >= least else UNDETERMINED for name, sure in found], pa.string())
     sureness = pa.array([sure for _, sure in found], pa.float32())
     counts = Counter(identified=len(found), doubtful=sum(sure < least for _, sure in found))
-    confidence = pc.replace_with_mask(pa.nulls(len(named), pa.float32()), missing, sureness)
-    return pc.replace_with_mask(named, missing, languages), confidence, counts
+    confidence = pc.replace_with_mask(pa.nulls(len(language), pa.float32()), missing, sureness)
+    return pc.replace_with_mask(language, missing, languages), confidence, counts
 
 
 def _checked(given: pa.Array, query: pa.Array, keys: pa.Array, config: CorpusConfig) -> Counter[str]:
@@ -90,7 +84,7 @@ def _checked(given: pa.Array, query: pa.Array, keys: pa.Array, config: CorpusCon
     model = config.languages.model
     counts: Counter[str] = Counter()
     for code, text in zip(given.filter(mask).to_pylist(), query.filter(mask).to_pylist(), strict=True):
-        bare = _named(code).partition("_")[0]
+        bare = named(code).partition("_")[0]
         if is_known(bare, model):
             counts["agree" if same_language(identifier(model)(text)[0], bare) else "disagree"] += 1
     return counts

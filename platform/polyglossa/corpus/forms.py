@@ -9,15 +9,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TypedDict
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from polyglossa.corpus.candidates import candidate_table
-from polyglossa.corpus.language import canonical
-from polyglossa.corpus.tables import Batch, Columns
-from polyglossa.corpus.text_rows import Bad
+from polyglossa.corpus.candidates import CANDIDATE, candidate_table
+from polyglossa.corpus.language import canonical, named
+from polyglossa.corpus.splits import parted
 from polyglossa.corpus.translations import Translation, draw, pairs_of, translation_table
+from polyglossa.readers.rows import Bad
+from polyglossa.readers.tables import Batch, Columns
 from polyglossa.recipe.sources import BitextSource, DatasetSource, F2llmSource, LabelledSource, PairColumns, PairSource
 
-_SPLITS = {"train": "train", "dev": "validation", "validation": "validation", "test": "heldout", "heldout": "heldout"}
 F2LLM_NEGATIVES = tuple(f"negative_{number}" for number in range(1, 25))
 
 
@@ -33,11 +34,17 @@ def pair_columns(columns: PairColumns) -> Columns:
     return Columns(required, {})  # type: ignore[arg-type]  # values are Cell names
 
 
-def pair_candidates(batch: Batch, source: PairSource | DatasetSource) -> pa.Table:
-    """Candidates of a batch with one pair per row."""
-    table, columns = batch.table, source.columns
+def pair_candidates(batch: Batch, source: PairSource | DatasetSource) -> tuple[pa.Table, list[Bad]]:
+    """Candidates of a batch with one pair per row, and the rows whose split is unknown."""
+    columns = source.columns
+    parts, bad = parted(batch.table, columns.split)
+    tables = [_pairs(table, source, split) for split, table in parts]
+    return (pa.concat_tables(tables) if tables else CANDIDATE.empty_table()), bad
+
+
+def _pairs(table: pa.Table, source: PairSource | DatasetSource, split: str | None) -> pa.Table:
+    columns = source.columns
     language = _column(table, columns.language)
-    split = _column(table, columns.split)
     return candidate_table(
         {
             "query": table[columns.query],
@@ -51,7 +58,7 @@ def pair_candidates(batch: Batch, source: PairSource | DatasetSource) -> pa.Tabl
             "group": _column(table, columns.group),
             "label": _column(table, columns.label),
             "score": _column(table, columns.score),
-            "split": None if split is None else [_SPLITS.get(value or "train") for value in split.to_pylist()],
+            "split": None if split is None else [split] * table.num_rows,
         },
         task=source.task,
         source=source.name,
@@ -85,17 +92,27 @@ def joined_lists(columns: Sequence[pa.ChunkedArray]) -> list[list[str] | None] |
 
 def long_bitext_columns(source: BitextSource) -> Columns:
     """What a reader must deliver for a row per sentence and language."""
-    keys = [source.index, source.language_column, *([source.script_column] if source.script_column else [])]
-    return Columns({source.text: "text", **dict.fromkeys(keys, "key")}, {})
+    keys = [source.index, source.language_column, source.script_column, source.split]
+    return Columns({source.text: "text", **dict.fromkeys([name for name in keys if name], "key")}, {})
 
 
 def wide_bitext_columns(source: BitextSource) -> Columns:
     """What a reader must deliver for a column per language."""
-    return Columns(dict.fromkeys(source.languages, "text"), {})
+    return Columns({**dict.fromkeys(source.languages, "text"), **({source.split: "key"} if source.split else {})}, {})
 
 
 def long_bitext_candidates(table: pa.Table, source: BitextSource, seed: int) -> tuple[pa.Table, list[Bad]]:
     """Pair the translations of each sentence; a text without a partner is bad (`no_partner`)."""
+    parts, bad = parted(table, source.split)
+    tables = [CANDIDATE.empty_table()]
+    for split, rows in parts:
+        candidates, unpaired = _long_pairs(rows, source, seed, split)
+        tables.append(candidates)
+        bad += unpaired
+    return pa.concat_tables(tables), bad
+
+
+def _long_pairs(table: pa.Table, source: BitextSource, seed: int, split: str | None) -> tuple[pa.Table, list[Bad]]:
     script = _column(table, source.script_column)
     columns = [table[source.index], table[source.language_column], table[source.text]]
     things: defaultdict[str, list[Translation]] = defaultdict(list)
@@ -108,22 +125,32 @@ def long_bitext_candidates(table: pa.Table, source: BitextSource, seed: int) -> 
         if not (index and language and text):
             bad.append(Bad("empty", f"{index}\t{language}\t{text}"))
         else:
-            things[index].append(Translation(index, language, written, text))
-    return _paired(list(things.values()), source, seed, bad)
+            things[index].append(Translation(index, named(language), written, text))
+    return _paired(list(things.values()), source, seed, bad, split)
 
 
 def wide_bitext_candidates(batch: Batch, source: BitextSource, seed: int) -> tuple[pa.Table, list[Bad]]:
     """Pair the translations of each row."""
+    parts, bad = parted(batch.table, source.split)
+    tables = [CANDIDATE.empty_table()]
+    for split, rows in parts:
+        candidates, unpaired = _wide_pairs(rows, source, seed, split)
+        tables.append(candidates)
+        bad += unpaired
+    return pa.concat_tables(tables), bad
+
+
+def _wide_pairs(table: pa.Table, source: BitextSource, seed: int, split: str | None) -> tuple[pa.Table, list[Bad]]:
     things: list[list[Translation]] = []
-    for row in batch.table.to_pylist():
-        texts = {language: row[column] for column, language in source.languages.items() if row[column]}
+    for row in table.to_pylist():
+        texts = {named(language): row[column] for column, language in source.languages.items() if row[column]}
         thing = f"{draw(seed, *texts.values()):016x}"
         things.append([Translation(thing, language, None, text) for language, text in texts.items()])
-    return _paired(things, source, seed, [])
+    return _paired(things, source, seed, [], split)
 
 
 def _paired(
-    things: Sequence[Sequence[Translation]], source: BitextSource, seed: int, bad: list[Bad]
+    things: Sequence[Sequence[Translation]], source: BitextSource, seed: int, bad: list[Bad], split: str | None
 ) -> tuple[pa.Table, list[Bad]]:
     pairs: list[tuple[Translation, Translation]] = []
     for members in things:
@@ -131,7 +158,7 @@ def _paired(
         pairs += found
         if not found:
             bad.append(Bad("no_partner", "\t".join(f"{member.language}:{member.text}"[:200] for member in members)))
-    return translation_table(pairs, None, source.name), bad
+    return translation_table(pairs, None if split is None else [split] * len(pairs), source.name), bad
 
 
 def _by_language(member: Translation) -> tuple[str, str, str]:
@@ -140,20 +167,37 @@ def _by_language(member: Translation) -> tuple[str, str, str]:
 
 def _pivot(members: Sequence[Translation], source: BitextSource) -> str | None:
     """The pivot as the table spells it (`eng`, `en`, `eng_Latn`)."""
-    return next((member.language for member in members if canonical(member.language)[0] == source.pivot), None)
+    if source.pivot is None:
+        return None
+    pivot = canonical(source.pivot)[0]
+    return next((member.language for member in members if canonical(member.language)[0] == pivot), None)
 
 
 def labelled_columns(source: LabelledSource) -> Columns:
     """What a reader must deliver for labelled text."""
-    keys = [name for name in (source.language_column, source.script_column) if name]
+    keys = [name for name in (source.language_column, source.script_column, source.split) if name]
     return Columns({source.text: "text", source.label: "key", **dict.fromkeys(keys, "key")}, {})
 
 
 def labelled_candidates(table: pa.Table, source: LabelledSource, seed: int) -> tuple[pa.Table, list[Bad]]:
     """Candidates of labelled text: positive = another text of the label, negatives = texts of other labels, by hash.
 
-    With two labels in all, positive and negative are the labels themselves (two-way classification).
+    With two labels in all, positive and negative are the labels themselves (two-way classification). Texts of different
+    splits never meet.
     """
+    parts, bad = parted(table, source.split)
+    two_way = len(pc.unique(table[source.label].drop_null())) == 2
+    tables = [CANDIDATE.empty_table()]
+    for split, rows in parts:
+        candidates, unusable = _labelled_part(rows, source, split, two_way=two_way)
+        tables.append(candidates)
+        bad += unusable
+    return pa.concat_tables(tables), bad
+
+
+def _labelled_part(
+    table: pa.Table, source: LabelledSource, split: str | None, *, two_way: bool
+) -> tuple[pa.Table, list[Bad]]:
     bad: list[Bad] = []
     by_label: defaultdict[str, list[_Labelled]] = defaultdict(list)
     previous: _Labelled | None = None
@@ -163,7 +207,6 @@ def labelled_candidates(table: pa.Table, source: LabelledSource, seed: int) -> t
         else:
             by_label[row["label"]].append(row)
         previous = row
-    two_way = len(by_label) == 2
     made: list[tuple[_Labelled, str, list[str]]] = []
     for label, members in sorted(by_label.items()):
         others = [other for other in sorted(by_label) if other != label]
@@ -174,7 +217,7 @@ def labelled_candidates(table: pa.Table, source: LabelledSource, seed: int) -> t
                 bad.append(Bad("no_partner", f"{label}\t{row['text']}"[:400]))
             else:
                 made.append((row, members[(place + 1) % len(members)]["text"], _others(row, others, by_label, source)))
-    return _labelled_table(made, source, two_way), bad
+    return _labelled_table(made, source, split, two_way=two_way), bad
 
 
 class _Labelled(TypedDict):
@@ -211,7 +254,7 @@ def _others(
 
 
 def _labelled_table(
-    made: Sequence[tuple[_Labelled, str, list[str]]], source: LabelledSource, two_way: bool
+    made: Sequence[tuple[_Labelled, str, list[str]]], source: LabelledSource, split: str | None, *, two_way: bool
 ) -> pa.Table:
     rows = [row for row, _, _ in made]
     return candidate_table(
@@ -223,6 +266,7 @@ def _labelled_table(
             "negatives": [negatives or None for _, _, negatives in made],
             "group": [row["label"] for row in rows],
             "label": [row["label"] for row in rows],
+            "split": None if split is None else [split] * len(rows),
         },
         task="classification" if two_way else source.task,
         source=source.name,

@@ -10,11 +10,11 @@ import pyarrow as pa
 
 from polyglossa.corpus.contamination import Contamination, EvaluationIndex, build_index
 from polyglossa.corpus.describe import ROW
-from polyglossa.corpus.evaluation_texts import texts_of
-from polyglossa.corpus.files import File
+from polyglossa.corpus.evaluation_texts import SetReading, texts_of
 from polyglossa.corpus.pairs import query_hashes
 from polyglossa.corpus.scratch import Work, read_array, read_bucket, write_array, write_table
 from polyglossa.corpus.steps import Figures, Plan, reject
+from polyglossa.readers.files import File
 from polyglossa.recipe.corpus import DecontaminationConfig, EvaluationSet
 
 _INDEX_ARRAYS = ("texts", "blocks", "spaceless_blocks")
@@ -24,7 +24,8 @@ def index(work: Work, plan: Plan, item: tuple[EvaluationSet, Sequence[File]]) ->
     """Index the texts of one evaluation set."""
     evaluation, files = item
     settings = plan.config.decontamination
-    texts = texts_of(evaluation, files)
+    read = SetReading()
+    texts = texts_of(evaluation, files, read)
     built = build_index(evaluation.name, texts, settings.block_characters, settings.spaceless_block_characters)
     for name in _INDEX_ARRAYS:
         write_array(getattr(built, name), work.at(f"{name}.npy"))
@@ -32,6 +33,9 @@ def index(work: Work, plan: Plan, item: tuple[EvaluationSet, Sequence[File]]) ->
         "name": evaluation.name,
         "texts": len(built.texts),
         "blocks": len(built.blocks) + len(built.spaceless_blocks),
+        "rows": read.rows,
+        "unreadable": dict(read.unreadable),
+        "notices": read.notices,
     }
 
 

@@ -5,6 +5,7 @@ is used where the recipe names its file.
 """
 
 import functools
+import re
 import sys
 from collections.abc import Callable, Sequence
 
@@ -28,17 +29,145 @@ _WRITTEN_AS = {"Hira": "Jpan", "Kana": "Jpan", "Hang": "Kore"}
 SPACELESS_SCRIPTS = frozenset({"Hani", "Hans", "Hant", "Hira", "Kana", "Jpan", "Thai", "Laoo", "Khmr", "Mymr", "Tibt"})
 
 
+_BIBLIOGRAPHIC = {
+    "alb": "sqi", "arm": "hye", "baq": "eus", "bur": "mya", "chi": "zho", "cze": "ces", "dut": "nld", "fre": "fra",
+    "geo": "kat", "ger": "deu", "gre": "ell", "ice": "isl", "mac": "mkd", "mao": "mri", "may": "msa", "per": "fas",
+    "rum": "ron", "scc": "srp", "scr": "hrv", "slo": "slk", "tib": "bod", "wel": "cym",
+}  # fmt: skip
+"""ISO 639-2/B and what it withdrew → ISO 639-3."""
+_WRITTEN = {"cmn": "zho"}
+"""Languages that tables of texts name two ways → the one that identifiers and CLDR use."""
+_PROGRAMMING = frozenset(
+    [
+        "ada",
+        "assembly",
+        "bash",
+        "batchfile",
+        "c",
+        "c#",
+        "c++",
+        "clojure",
+        "cobol",
+        "code",
+        "cpp",
+        "csharp",
+        "css",
+        "cuda",
+        "dart",
+        "dockerfile",
+        "elixir",
+        "erlang",
+        "f#",
+        "fortran",
+        "go",
+        "golang",
+        "groovy",
+        "haskell",
+        "html",
+        "java",
+        "javascript",
+        "json",
+        "julia",
+        "kotlin",
+        "latex",
+        "lisp",
+        "lua",
+        "makefile",
+        "markdown",
+        "matlab",
+        "nim",
+        "objective-c",
+        "ocaml",
+        "pascal",
+        "perl",
+        "php",
+        "powershell",
+        "prolog",
+        "python",
+        "r",
+        "ruby",
+        "rust",
+        "scala",
+        "scheme",
+        "shell",
+        "solidity",
+        "sql",
+        "swift",
+        "tcl",
+        "tex",
+        "toml",
+        "typescript",
+        "verilog",
+        "vhdl",
+        "xml",
+        "yaml",
+        "zig",
+    ]
+)
+"""What stands in a column of languages where texts are programs."""
+
+
 @functools.cache
 def canonical(code: str) -> tuple[str, str | None]:
-    """Bring a given code to ISO 639-3 and a script: `zh-Hant-TW` → (`zho`, `Hant`), `por_BR` → (`por`, None).
+    """Bring a given code or name to ISO 639-3 and a script.
 
-    Codes that are not BCP 47 (`python`) stay as they are.
+    `zh-Hant-TW` → (`zho`, `Hant`), `por_BR` → (`por`, None), `GER`, `German` and `Deutsch` → (`deu`, None).
+    Programming languages, and what no rule knows (`is_language`), stay as they are.
     """
-    language, *others = code.replace("_", "-").split("-")
+    return _resolved(code) or (code, None)
+
+
+@functools.cache
+def is_language(code: str) -> bool:
+    """Tell whether a code or name is known: of a language, or of a programming language."""
+    return _resolved(code) is not None
+
+
+def named(code: str) -> str:
+    """ISO 639-3; a second script of a language (`uzb_Cyrl`) stays in the name."""
+    language, script = canonical(code)
+    return f"{language}_{script}" if script and "_" in code else language
+
+
+def _resolved(code: str) -> tuple[str, str | None] | None:
+    language, *others = re.split("[-_]", code.strip().partition(".")[0])
+    language = language.lower()
     script = next((part.title() for part in others if len(part) == 4 and part.isalpha()), None)
+    if language in _BIBLIOGRAPHIC or language in _WRITTEN:
+        return {**_BIBLIOGRAPHIC, **_WRITTEN}[language], script
     if len(language) == 2 and tag_is_valid(language):
-        language = Language.get(language).to_alpha3()
-    return language, script
+        return Language.get(language).to_alpha3(), script
+    if len(language) == 3 and tag_is_valid(language):
+        return language, script
+    folded = _folded_name(code)
+    if folded in _PROGRAMMING:
+        return folded, None
+    found = _english_names().get(folded) or _english_names().get(_folded_name(code.partition("(")[0]))
+    found = found or _own_names().get(folded)
+    return None if found is None else _resolved(found)
+
+
+def _folded_name(name: str) -> str:
+    return " ".join(name.replace("_", " ").casefold().split())
+
+
+@functools.cache
+def _english_names() -> dict[str, str]:
+    """Folded English name → code, of CLDR."""
+    from babel import Locale
+
+    return {_folded_name(name): code for code, name in Locale("en").languages.items()}
+
+
+@functools.cache
+def _own_names() -> dict[str, str]:
+    """Folded name of a language in itself → code, of every language in CLDR; some seconds, once, where one is asked."""
+    from babel import Locale
+    from babel.localedata import locale_identifiers
+
+    codes = [code for code in locale_identifiers() if "_" not in code and code != "root"]
+    names = ((Locale.parse(code).get_language_name(), code) for code in codes)
+    return {_folded_name(name): code for name, code in names if name}
 
 
 @functools.cache

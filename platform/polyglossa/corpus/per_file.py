@@ -10,8 +10,8 @@ from collections import defaultdict
 from fnmatch import fnmatchcase
 from typing import TypeVar
 
-from polyglossa.corpus.files import bare, list_files
 from polyglossa.errors import DataError
+from polyglossa.readers.files import bare, list_files
 from polyglossa.recipe.corpus import CorpusConfig
 from polyglossa.recipe.sources import FileSource, Source
 

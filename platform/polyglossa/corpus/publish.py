@@ -14,6 +14,7 @@ from polyglossa.corpus.card import card_data, render_card
 from polyglossa.corpus.instructions import SYMMETRIC_TASKS
 from polyglossa.corpus.scratch import Work, read_table, write_table
 from polyglossa.corpus.steps import Plan
+from polyglossa.progress import say
 from polyglossa.records import DOCUMENT, PAIR, REJECT
 
 
@@ -45,6 +46,8 @@ def publish(draft: Draft, made: Made, *, revision: int) -> None:
         figures["rows_in"], {name: sum(one["rows"].values()) for name, one in sources.items()}, figures["rejects"]
     )
     draft.write_json(figures, "account.json")
+    for notice in figures["notices"]:
+        say(f"  {notice}")
     _write_card(draft, made, figures, sources)
     reasons: dict[str, int] = {}
     for counts in figures["rejects"].values():
@@ -134,6 +137,18 @@ def describe_sources(made: Made) -> dict[str, Any]:
     return described
 
 
+def notices_of(made: Made) -> list[str]:
+    """What a person should know of the files: how quotes were read, what could not be, what judgements name in vain."""
+    found = [notice for work in (*made.readings, *made.indexes) for notice in work.figures()["notices"]]
+    for work in made.indexes:
+        figures = work.figures()
+        if figures["unreadable"]:
+            told = ", ".join(f"{reason} {count:,}" for reason, count in sorted(figures["unreadable"].items()))
+            lost = sum(figures["unreadable"].values())
+            found.append(f"evaluation set {figures['name']}: {lost:,} of {figures['rows']:,} rows unread ({told}).")
+    return list(dict.fromkeys(found))
+
+
 def account_of(made: Made) -> dict[str, Any]:
     """All figures about rows: in, rejected by reason, duplicates between sources, contamination by set, languages."""
     readings = [work.figures() for work in made.readings]
@@ -143,6 +158,7 @@ def account_of(made: Made) -> dict[str, Any]:
         "rejects": added(step["rejects"] for step in steps),
         "duplicates": summed([work.figures() for work in made.uniques], "between"),
         "near_duplicates": made.near.figures() if made.near is not None else None,
+        "notices": notices_of(made),
         "decontamination": {
             "sets": {work.figures()["name"]: work.figures() for work in made.indexes},
             "removed": added(work.figures()["contaminated"] for work in made.judged),

@@ -33,7 +33,7 @@ from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.sources import CldrSource
 
 STAGE = "corpus"
-REVISION = 3
+REVISION = 4
 
 BUCKET_BYTES = 32 * 2**20
 """Stored bytes of the sources for which one more bucket is made."""

@@ -72,11 +72,13 @@ def read(work: Work, plan: Plan, shard: Shard) -> Figures:
     rejects: list[pa.Table] = []
     secret: list[np.ndarray] = []
     figures: Figures = {"source": entry.name, "parts": 0, "unreadable": 0, "rows_in": Counter(), "checked": Counter()}
+    notices: dict[str, None] = {}
 
     def passed() -> Iterable[pa.Table]:
         for reading in _readings(work, plan.config, shard):
             done = ingest(reading, entry.name, entry, plan.config)
             figures["unreadable"] += len(reading.bad)
+            notices.update(dict.fromkeys(reading.notices))
             for table in (done.rows, done.rejects):
                 figures["rows_in"].update(counted(table["source"]))
             figures["checked"].update(done.checked)
@@ -88,6 +90,7 @@ def read(work: Work, plan: Plan, shard: Shard) -> Figures:
         write_buckets(table, bucket_of(table["key"], plan.buckets), plan.buckets, work.at(f"rows-{part:05}.arrow"))
         figures["parts"] = part + 1
     write_array(np.unique(np.concatenate([np.zeros(0, np.uint64), *secret])), work.at("secret.npy"))
+    figures["notices"] = list(notices)
     return figures | write_rejects(work, pa.concat_tables(rejects) if rejects else reject_table([]))
 
 

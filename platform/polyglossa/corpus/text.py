@@ -1,7 +1,8 @@
 """What counts as the same text: normalisation of what is kept, and folding of what is compared.
 
 Normalised text is what rows carry and what ids are hashes of: NFC, no control characters, no mojibake, no outer white
-space. Folded text is only ever compared (held-out names, contamination) and never kept.
+space, a blank where a control character separates words, lines or pages. Folded text is only ever compared (held-out
+names, contamination) and never kept.
 """
 
 import functools
@@ -14,10 +15,11 @@ import pyarrow.compute as pc
 from ftfy import fix_encoding
 from ftfy.badness import BADNESS_RE
 
-_CONTROL = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb"
+from polyglossa.whitespace import SEPARATORS, WHITESPACE
+
+_CONTROL = "\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb"
 _CONTROLS = re.compile(f"[{_CONTROL}]")
-# Blanks that str.strip removes. \x85 and \u2028 count too, and are no control characters above.
-_BLANK = "\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_SEPARATED = re.compile(f" ?[{SEPARATORS}]+ ?")
 
 _LAST = 0x30000
 """No code point from here on changes under NFC."""
@@ -25,13 +27,20 @@ _LAST = 0x30000
 
 def normalise_text(text: str) -> str:
     """Return the text in NFC without control characters, mojibake, direction marks and outer white space."""
-    return _tidy(fix_encoding(text))
+    return _tidy(_decoded(text))
+
+
+def _decoded(text: str) -> str:
+    """Mend mojibake. In text that is ASCII but for it, U+0085 is a line end; ftfy takes it for Windows' ellipsis."""
+    if "\x85" in text and text.replace("\x85", "").isascii():
+        return text
+    return fix_encoding(text)
 
 
 def _tidy(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text.strip()
-    return unicodedata.normalize("NFC", _CONTROLS.sub("", text)).strip()
+    return unicodedata.normalize("NFC", _CONTROLS.sub("", _SEPARATED.sub(" ", text))).strip()
 
 
 def normalise_column(texts: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -41,7 +50,7 @@ def normalise_column(texts: pa.ChunkedArray) -> pa.ChunkedArray:
     from Python: ftfy's own rule of bad neighbours runs at 2-8 MB/s in Python's engine and at 100 times that in RE2.
     """
     mojibake, untidy = _doubtful_rules()
-    return _mend(_mend(texts, mojibake, fix_encoding), untidy, _tidy)
+    return _mend(_mend(texts, mojibake, _decoded), untidy, _tidy)
 
 
 def _mend(texts: pa.ChunkedArray, rule: str, mend: Callable[[str], str]) -> pa.ChunkedArray:
@@ -62,18 +71,18 @@ def fold(text: str) -> str:
 
 @functools.cache
 def _doubtful_rules() -> tuple[str, str]:
-    """Regular expressions (RE2) that match every text which `fix_encoding` and `_tidy` would change, and some others.
+    """Regular expressions (RE2) that match every text which `_decoded` and `_tidy` would change, and some others.
 
     Mended mojibake may itself want tidying, so they apply in this order.
     """
-    return _re2(BADNESS_RE.pattern), f"^[{_BLANK}]|[{_BLANK}]$|[{_CONTROL}{_not_nfc()}]"
+    return _re2(BADNESS_RE.pattern), f"^[{WHITESPACE}]|[{WHITESPACE}]$|[{_CONTROL}{SEPARATORS}{_not_nfc()}]"
 
 
 def _re2(verbose: str) -> str:
     r"""Write a verbose Python expression for RE2: no comments, no layout, and `\s`, `\w` that know all of Unicode."""
     tokens = re.findall(r"\\.|\[(?:\\.|[^\]\\])*\]|#[^\n]*|\s+|.", verbose)
     kept = (token for token in tokens if not token.startswith("#") and not token.isspace())
-    return "".join({r"\s": f"[{_BLANK}]", r"\w": r"[\pL\pN\pM_]"}.get(token, token) for token in kept)
+    return "".join({r"\s": f"[{WHITESPACE}]", r"\w": r"[\pL\pN\pM_]"}.get(token, token) for token in kept)
 
 
 def _not_nfc() -> str:

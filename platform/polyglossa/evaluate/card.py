@@ -32,6 +32,9 @@ def model_card(summary: Mapping[str, Any]) -> str:
     ]
     if any(figures.get("contaminated") for figures in summary["tasks"].values()):
         lines += ["", f"{UNCHECKED_MARK} {UNCHECKED_MEANING}"]
+    lines += [
+        f"\n{task}: {notice}" for task, figures in summary["tasks"].items() for notice in figures.get("notices", ())
+    ]
     if summary["failed"]:
         lines += ["", "Not judged: " + "; ".join(f"{task} ({why})" for task, why in summary["failed"].items())]
     return "---\n" + yaml.safe_dump(head, sort_keys=False, allow_unicode=True) + "---\n" + "\n".join(lines) + "\n"

@@ -19,7 +19,7 @@ from polyglossa.recipe.evaluate import EvaluationTextsConfig, LocalTask
 from polyglossa.recipe.placement import StagePlacement
 
 STAGE = "evaluation_texts"
-REVISION = 1
+REVISION = 2
 
 
 def run(config: EvaluationTextsConfig, inputs: Mapping[str, Artifact], draft: Draft, placement: StagePlacement) -> None:

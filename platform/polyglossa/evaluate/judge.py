@@ -73,7 +73,8 @@ def judge(
     judged = [verdict for task in planned if (verdict := verdicts[task.name]) is not None]
     metrics = {task.name: task.metric for task in planned if task.metric is not None}
     benchmarks = [(benchmark, task.name) for task in planned for benchmark in task.benchmarks]
-    write_outcome(draft, spec, facts, config, judged, metrics, names, benchmarks)
+    notices = {task.name: task.notices for task in planned if task.notices}
+    write_outcome(draft, spec, facts, config, judged, metrics, names, benchmarks, notices)
     draft.write_json(pool.first("speed"), "speed.json")
     draft.count(texts_embedded=embedded + sum(verdict.embedded for verdict in fresh.values()))
 

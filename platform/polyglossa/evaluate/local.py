@@ -14,9 +14,9 @@ from mteb.abstasks.task_metadata import TaskMetadata
 from mteb.abstasks.text.bitext_mining import AbsTaskBitextMining
 
 from polyglossa.errors import DataError
-from polyglossa.evaluate.local_files import files_of
+from polyglossa.evaluate.local_files import files_of, read_documents, read_queries, read_relevance, read_rows
 from polyglossa.evaluate.summary import SPLIT
-from polyglossa.evaluate.tables import read_table, revision_of, subset_names
+from polyglossa.evaluate.tables import revision_of, subset_names
 from polyglossa.recipe.evaluate import BitextTask, ClassificationTask, LocalTask, RetrievalTask, StsTask
 
 _TYPES = {
@@ -45,7 +45,7 @@ def build_local(task: LocalTask, subsets: Sequence[str]) -> Any:
     if isinstance(task, ClassificationTask):
         attributes |= {"samples_per_label": task.samples_per_label, "n_experiments": task.experiments}
     if isinstance(task, StsTask):
-        scores = pc.min_max(read_table(task.path, [task.score])[task.score].cast(pa.float64())).as_py()
+        scores = pc.min_max(read_rows(task, task.path).table[task.score]).as_py()
         attributes |= {"min_score": scores["min"], "max_score": max(scores["max"], scores["min"] + 1)}
 
     def load_data(self: Any, num_proc: int | None = None, **_: Any) -> None:
@@ -84,11 +84,8 @@ def _parts(table: pa.Table, columns: Sequence[str], subsets: Sequence[str]) -> d
 
 
 def _retrieval(task: RetrievalTask, files: list[str], subsets: list[str]) -> dict[str, Any]:
-    queries, corpus, qrels = (_renamed(read_table(file)) for file in files)
-    judged = zip(*(qrels[name].to_pylist() for name in ("query-id", "corpus-id", "score")), strict=True)
-    relevant: dict[str, dict[str, int]] = {}
-    for query, document, score in judged:
-        relevant.setdefault(str(query), {})[str(document)] = int(score)
+    queries, corpus = read_queries(task, files[0]).table, read_documents(task, files[1]).table
+    relevant, _ = read_relevance(files[2])
     asked = _parts(queries, task.subset_columns, subsets)
     shared = not any(column in corpus.column_names for column in task.subset_columns)
     searched = dict.fromkeys(subsets, corpus) if shared else _parts(corpus, task.subset_columns, subsets)
@@ -98,14 +95,14 @@ def _retrieval(task: RetrievalTask, files: list[str], subsets: list[str]) -> dic
 def _search(
     task: RetrievalTask, subset: str, queries: pa.Table, corpus: pa.Table, relevant: Mapping[str, dict[str, int]]
 ) -> dict[str, Any]:
-    ids = queries["id"].cast(pa.string()).to_pylist()
+    ids = queries["id"].to_pylist()
     known = {query: relevant[query] for query in ids if relevant.get(query)}
     if not known or not len(corpus):
         raise DataError(
             f"{task.path}: subset {subset!r} has {len(known)} judged queries and {len(corpus)} documents; "
             "a search needs both."
         )
-    kept = pc.is_in(queries["id"].cast(pa.string()), pa.array(list(known), pa.string()))
+    kept = pc.is_in(queries["id"], pa.array(list(known), pa.string()))
     columns = [name for name in ("id", "title", "text") if name in corpus.column_names]
     return {
         "queries": Dataset(queries.filter(kept).select(["id", "text"])),
@@ -115,30 +112,21 @@ def _search(
     }
 
 
-def _renamed(table: pa.Table) -> pa.Table:
-    """Give columns the names that mteb uses, whichever of the common ones they have."""
-    names = {"_id": "id", "query_id": "query-id", "doc_id": "corpus-id"}
-    if "text" in table.column_names:
-        names |= {"query_id": "id", "doc_id": "id"}
-    return table.rename_columns([names.get(column, column) for column in table.column_names])
-
-
 def _classification(task: ClassificationTask, files: list[str], subsets: list[str]) -> dict[str, Any]:
-    columns = (task.text, task.label)
-    test = read_table(files[0], columns)
+    test = read_rows(task, files[0]).table
     if task.train is None:
         fits = pa.array([xxhash.xxh3_64_intdigest(text.encode()) % 2 == 0 for text in test[task.text].to_pylist()])
         train, test = test.filter(fits), test.filter(pc.invert(fits))
     else:
-        train = read_table(files[1], columns)
+        train = read_rows(task, files[1]).table
     fitted, judged = (_parts(table, task.subset_columns, subsets) for table in (train, test))
     return {name: _labelled(task, name, fitted[name], judged[name]) for name in subsets}
 
 
 def _labelled(task: ClassificationTask, subset: str, train: pa.Table, test: pa.Table) -> DatasetDict:
-    labels = sorted(set(train[task.label].cast(pa.string()).to_pylist()))
+    labels = sorted(set(train[task.label].to_pylist()))
     number = {label: index for index, label in enumerate(labels)}
-    known = pc.is_in(test[task.label].cast(pa.string()), pa.array(labels, pa.string()))
+    known = pc.is_in(test[task.label], pa.array(labels, pa.string()))
     parts = {"train": train, SPLIT: test.filter(known)}
     if len(labels) < 2 or not len(parts[SPLIT]):
         raise DataError(f"{task.path}: subset {subset!r} has {len(labels)} labels and {len(parts[SPLIT])} test rows.")
@@ -147,7 +135,7 @@ def _labelled(task: ClassificationTask, subset: str, train: pa.Table, test: pa.T
             split: Dataset.from_dict(
                 {
                     "text": part[task.text].to_pylist(),
-                    "label": [number[label] for label in part[task.label].cast(pa.string()).to_pylist()],
+                    "label": [number[label] for label in part[task.label].to_pylist()],
                 }
             )
             for split, part in parts.items()
@@ -156,7 +144,7 @@ def _labelled(task: ClassificationTask, subset: str, train: pa.Table, test: pa.T
 
 
 def _bitext(task: BitextTask, files: list[str], subsets: list[str]) -> dict[str, Any]:
-    table = read_table(files[0], (task.id, task.text, *task.subset_columns))
+    table = read_rows(task, files[0]).table
     parts = _parts(table, task.subset_columns, [*subsets, task.pivot])
     pivot = dict(zip(parts[task.pivot][task.id].to_pylist(), parts[task.pivot][task.text].to_pylist(), strict=True))
     pairs = {}
@@ -170,15 +158,14 @@ def _bitext(task: BitextTask, files: list[str], subsets: list[str]) -> dict[str,
 
 
 def _sts(task: StsTask, files: list[str], subsets: list[str]) -> dict[str, Any]:
-    columns = (task.sentence1, task.sentence2, task.score)
-    parts = _parts(read_table(files[0], columns), task.subset_columns, subsets)
+    parts = _parts(read_rows(task, files[0]).table, task.subset_columns, subsets)
     return {
         name: {
             SPLIT: Dataset.from_dict(
                 {
                     "sentence1": part[task.sentence1].to_pylist(),
                     "sentence2": part[task.sentence2].to_pylist(),
-                    "score": [float(score) for score in part[task.score].to_pylist()],
+                    "score": part[task.score].to_pylist(),
                 }
             )
         }

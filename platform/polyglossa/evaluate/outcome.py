@@ -34,6 +34,7 @@ def write_outcome(
     metrics: Mapping[str, str],
     language_names: Mapping[str, str],
     benchmarks: Sequence[tuple[str, str]] = (),
+    notices: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Write everything into the draft.
 
@@ -46,6 +47,7 @@ def write_outcome(
         metrics: how the recipe calls a task's main score, where it does.
         language_names: English names by code.
         benchmarks: whole benchmarks that were asked for, a pair (benchmark, task) for each of their tasks.
+        notices: what to know of a task's data beside its score.
     """
     judged = [verdict for verdict in verdicts if verdict.reason is None]
     folder = ("results", spec.name.replace("/", "__"), spec.revision)
@@ -58,6 +60,9 @@ def write_outcome(
         verdict.task: _task(verdict, facts.dim, config, metrics.get(verdict.task), verdict.task not in clean)
         for verdict in judged
     }
+    for task, said in (notices or {}).items():
+        if task in tasks:
+            tasks[task]["notices"] = list(said)
     languages = scripts_of([verdict.result for verdict in judged])
     failed = {verdict.task: verdict.reason for verdict in verdicts if verdict.reason is not None}
     summary = {

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from polyglossa.artifact import Artifact
 from polyglossa.errors import UserError
 from polyglossa.evaluate.heldout import HeldoutSet, read_heldout
-from polyglossa.evaluate.local_files import files_of, rows_by_subset
+from polyglossa.evaluate.local_files import files_of, survey_local
 from polyglossa.evaluate.tables import located, revision_of
 from polyglossa.recipe.evaluate import EvaluateConfig, LocalTask
 
@@ -40,6 +40,8 @@ class PlannedTask:
     metric: str | None = None
     """How the recipe calls the main score, where it does."""
     reason: str | None = None
+    notices: tuple[str, ...] = ()
+    """What to know of its data beside the score."""
     benchmarks: tuple[str, ...] = ()
     """Whole mteb benchmarks that it belongs to and that were asked for."""
 
@@ -72,12 +74,13 @@ def plan_local(config: EvaluateConfig, most_shares: int) -> list[PlannedTask]:
 def _plan_local(task: LocalTask, most_shares: int) -> PlannedTask:
     plan = PlannedTask(task.name, instruction=task.instruction, search=task.kind == "retrieval")
     try:
-        sizes = rows_by_subset(task)
+        survey = survey_local(task)
+        sizes = survey.rows
         if not sizes:
             return replace(plan, reason=f"{task.path}: holds no rows.")
         groups = _grouped(sizes, most_shares)
         shares = tuple(Share(task.name, sum(sizes[name] for name in group), None, task, group) for group in groups)
-        return replace(plan, revision=revision_of(files_of(task)), shares=shares)
+        return replace(plan, revision=revision_of(files_of(task)), shares=shares, notices=survey.notices)
     except UserError as error:
         return replace(plan, reason=str(error))
 

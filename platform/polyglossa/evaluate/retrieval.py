@@ -15,12 +15,14 @@ from torch import Tensor
 from polyglossa.artifact import Artifact
 from polyglossa.evaluate.heldout import HeldoutSet, read_heldout
 from polyglossa.evaluate.instructions import BY_TYPE
-from polyglossa.evaluate.local_files import files_of
-from polyglossa.evaluate.tables import read_table, subset_names
+from polyglossa.evaluate.local_files import files_of, read_documents, read_queries, read_relevance, survey_local
+from polyglossa.evaluate.tables import subset_names
 from polyglossa.folders import local_folder
 from polyglossa.model.encoder import Encoder, finish, render
 from polyglossa.objectives.ranking import MEASURES
 from polyglossa.recipe.evaluate import RetrievalTask
+
+_NOWHERE = -2  # of a judged document that the corpus does not hold: never found, as mteb counts it
 
 
 def heldout_score(
@@ -62,24 +64,23 @@ def query_scores(
     query_QD = finish(queries.embed(texts), width)
     document_PD = finish(documents.embed([text.strip() for text in heldout.corpus["text"].to_pylist()]), width)
     place = {document: row for row, document in enumerate(heldout.corpus["doc_id"].to_pylist())}
-    relevant = [[place[one] for one in ids] for ids in heldout.queries["positive_doc_ids"].to_pylist()]
+    relevant = [[place.get(one, _NOWHERE) for one in ids] for ids in heldout.queries["positive_doc_ids"].to_pylist()]
     return MEASURES[heldout.metric](query_QD, document_PD, relevant)
 
 
 def read_search(task: RetrievalTask) -> list[HeldoutSet]:
     """Read a retrieval task from files as held-out sets, one for each subset of its corpus."""
     files = files_of(task)
-    queries = _renamed(read_table(files[0]), {"_id": "query_id", "id": "query_id", "text": "query"}, "query_id")
-    corpus = _renamed(read_table(files[1]), {"_id": "doc_id", "id": "doc_id"}, "doc_id")
-    qrels = _renamed(read_table(files[2]), {"query-id": "query_id", "corpus-id": "doc_id"}, "query_id", "doc_id")
+    survey_local(task)  # refuses what its account refuses
+    queries = _renamed(read_queries(task, files[0]).table, {"id": "query_id", "text": "query"})
+    corpus = _renamed(read_documents(task, files[1]).table, {"id": "doc_id"})
     held = subset_names(corpus, task.subset_columns)
     shared = not any(column in corpus.column_names for column in task.subset_columns)
-    relevant: dict[str, list[str]] = {}
-    for query, document, score in zip(
-        *(qrels[name].to_pylist() for name in ("query_id", "doc_id", "score")), strict=True
-    ):
-        if score > 0:
-            relevant.setdefault(query, []).append(document)
+    judged = {
+        query: [document for document, score in documents.items() if score > 0]
+        for query, documents in read_relevance(files[2])[0].items()
+    }
+    relevant = {query: documents for query, documents in judged.items() if documents}
     queries = queries.filter(pc.is_in(queries["query_id"], pa.array(list(relevant), pa.string())))
     own = [relevant[query] for query in queries["query_id"].to_pylist()]
     asked_all = queries.append_column("positive_doc_ids", pa.array(own, pa.list_(pa.string())))
@@ -100,13 +101,9 @@ def read_search(task: RetrievalTask) -> list[HeldoutSet]:
     ]
 
 
-def _renamed(table: pa.Table, names: Mapping[str, str], *ids: str) -> pa.Table:
-    """Give columns the names of held-out sets, whichever of the common ones they have; ids become strings."""
-    table = table.rename_columns([names.get(column, column) for column in table.column_names])
-    for name in ids:
-        at = table.column_names.index(name)
-        table = table.set_column(at, name, table[name].cast(pa.string()))
-    return table
+def _renamed(table: pa.Table, names: Mapping[str, str]) -> pa.Table:
+    """Give columns the names of held-out sets."""
+    return table.rename_columns([names.get(column, column) for column in table.column_names])
 
 
 def shared_index_scores(

@@ -1,23 +1,27 @@
-"""Tables of local tasks: Parquet, JSON lines or CSV from any storage, their subsets, and a revision by content.
+"""Tables of local tasks from any storage, as the package's one reader reads them, their subsets, and a revision.
 
 No mteb here: the driver reads what it needs to plan, workers read what they judge.
 """
 
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pacsv
 import pyarrow.fs as pafs
-import pyarrow.json as pajson
-import pyarrow.parquet as pq
 import xxhash
 
 from polyglossa.artifact import open_storage
 from polyglossa.errors import DataError
+from polyglossa.readers.cells import Cell
+from polyglossa.readers.files import File, list_files
+from polyglossa.readers.formats import BY_SUFFIX, COMPRESSIONS
+from polyglossa.readers.pieces import Piece
+from polyglossa.readers.survey import column_names, format_of
+from polyglossa.readers.tables import Columns, Whole, read_piece, whole
 
-_READERS = {".parquet": pq.read_table, ".jsonl": pajson.read_json, ".json": pajson.read_json, ".csv": pacsv.read_csv}
+READING = 2
+"""Changes with the rules that tables are read by: a verdict on another reading is not this one's."""
 
 
 def located(data: str, path: str) -> str:
@@ -25,45 +29,64 @@ def located(data: str, path: str) -> str:
     return path if not data or "://" in path or path.startswith("/") else posixpath.join(data, path)
 
 
-def read_table(path: str, columns: Sequence[str] = ()) -> pa.Table:
+def table_file(path: str) -> File:
+    """The file at a path or URI.
+
+    Raises:
+        DataError: none is there.
+    """
+    files = list_files([path], path)
+    if len(files) != 1:
+        raise DataError(f"{path}: names {len(files)} files; a local task's table is one file.")
+    return files[0]
+
+
+def read_table(
+    path: str, required: Mapping[str, Cell], optional: Mapping[str, Cell] | None = None, kept: Sequence[str] = ()
+) -> Whole:
     """Read a table.
 
     Args:
-        path: file or URI; its ending tells the format (a TSV has tabs between its columns).
-        columns: columns that must be there.
+        path: file or URI; its suffix tells the format.
+        required: columns that must be there and filled; rows without are counted as bad.
+        optional: further columns; those that the file does not have are left out.
+        kept: columns of the result; none: all.
 
     Raises:
         DataError: the file is missing, unreadable, or lacks a column.
     """
-    filesystem, place = open_storage(path)
-    ending = posixpath.splitext(place)[1].lower()
-    if ending not in (*_READERS, ".tsv"):
-        raise DataError(f"{path}: a table ends in {', '.join((*_READERS, '.tsv'))}; this does not.")
-    try:
-        with filesystem.open_input_file(place) as stream:
-            if ending == ".tsv":
-                table = pacsv.read_csv(stream, parse_options=pacsv.ParseOptions(delimiter="\t"))
-            else:
-                table = _READERS[ending](stream)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())[:200]}).") from None
-    missing = [column for column in columns if column not in table.column_names]
-    if missing:
-        raise DataError(f"{path}: has no column {missing[0]!r}; it has {', '.join(table.column_names)}.")
-    return table
+    file = table_file(path)
+    present = column_names(file)
+    columns = Columns(required, {name: cell for name, cell in (optional or {}).items() if name in present})
+    if not present:
+        raise DataError(f"{path}: holds no rows.")
+    return whole(read_piece(Piece(file), format_of(file), columns), columns, kept)
+
+
+def first_of(path: str, *names: str) -> str:
+    """The first of some common names that a table's columns have; the first of all where it has none of them."""
+    present = column_names(table_file(path))
+    return next((name for name in names if name in present), names[0])
 
 
 def find_table(folder: str, names: Sequence[str]) -> str:
-    """Find the first of some files in a folder.
+    """Find a table in a folder by its name before the suffix; the first of the names counts.
 
     Raises:
-        DataError: none of them is there.
+        DataError: none of them is there, or one in two formats.
     """
     filesystem, place = open_storage(folder)
     for name in names:
-        if filesystem.get_file_info(posixpath.join(place, name)).type == pafs.FileType.File:
-            return posixpath.join(folder, name)
-    raise DataError(f"{folder}: holds none of {', '.join(names)}.")
+        wanted = [f"{name}{suffix}{packed}" for suffix in BY_SUFFIX for packed in ("", *COMPRESSIONS)]
+        infos = filesystem.get_file_info([posixpath.join(place, one) for one in wanted])
+        found = [one for one, info in zip(wanted, infos, strict=True) if info.type == pafs.FileType.File]
+        if ".parquet" in (posixpath.splitext(one)[1] for one in found):
+            found = [f"{name}.parquet"]
+        if len(found) > 1:
+            raise DataError(f"{folder}: holds {' and '.join(found)}; keep one of them.")
+        if found:
+            return posixpath.join(folder, found[0])
+    raise DataError(f"{folder}: holds none of {', '.join(names)} (as {', '.join(BY_SUFFIX)}).")
 
 
 def subset_names(table: pa.Table, columns: Sequence[str]) -> pa.Array:
@@ -76,11 +99,11 @@ def subset_names(table: pa.Table, columns: Sequence[str]) -> pa.Array:
 
 
 def revision_of(paths: Sequence[str]) -> str:
-    """Hash the content of files: the revision that results and their cache are bound to."""
-    digest = xxhash.xxh3_128()
+    """Hash the content of files and the rules of reading: what results and their cache are bound to."""
+    digest = xxhash.xxh3_128(f"reading {READING}".encode())
     for path in paths:
         filesystem, place = open_storage(path)
-        with filesystem.open_input_stream(place) as stream:
+        with filesystem.open_input_stream(place, compression=None) as stream:
             while block := stream.read(1 << 22):
                 digest.update(block)
         digest.update(b"\x1e")

@@ -10,6 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from polyglossa.whitespace import WHITESPACE
+
 BINS = 128
 EMPTY = np.uint16(0xFFFF)
 GRAM = 5
@@ -23,7 +25,8 @@ def sketch(texts: pa.Array | pa.ChunkedArray) -> Sketches:
     out = np.full((len(texts), BINS), EMPTY, np.uint16)
     for start in range(0, len(texts), _TEXTS_AT_ONCE):
         part = pa.chunked_array(texts.slice(start, _TEXTS_AT_ONCE)).combine_chunks()
-        plain = pc.replace_substring_regex(pc.utf8_trim_whitespace(pc.utf8_lower(part)), r"\s+", " ")
+        spaced = pc.replace_substring_regex(pc.utf8_lower(part), f"[{WHITESPACE}]+", " ")
+        plain = pc.utf8_trim(spaced, " ")
         _sketch(pc.utf8_rpad(plain, GRAM, "\0"), out[start : start + _TEXTS_AT_ONCE].reshape(-1))
     return out
 

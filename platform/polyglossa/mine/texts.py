@@ -18,6 +18,7 @@ from polyglossa.model.encoder import render
 from polyglossa.recipe.mine import MineConfig
 from polyglossa.records import text_id
 from polyglossa.vectors import Flags, VectorStore
+from polyglossa.whitespace import WHITESPACE
 
 Ints = npt.NDArray[np.int64]
 
@@ -103,7 +104,7 @@ def render_documents(texts: pa.ChunkedArray, config: MineConfig, prompts: Mappin
 
 def blank(texts: pa.Array | pa.ChunkedArray) -> Flags:
     """Tell which texts hold nothing but white space."""
-    return pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(texts)), 0).to_numpy(zero_copy_only=False)
+    return pc.match_substring_regex(texts, f"^[{WHITESPACE}]*$").to_numpy(zero_copy_only=False)
 
 
 def unusable_documents(texts: Texts, store: VectorStore) -> npt.NDArray[np.object_]:

@@ -54,7 +54,12 @@ def _settled(one: Look, columns: str | None, asks: bool) -> Proposal:
     """Propose a source, and let a person change its task."""
     found = given_pairs(one, _pairs_of(columns)) if columns else propose(one)
     kind = found.entry["kind"]
-    typer.echo(f"{one.name}: {one.rows:,} rows in {len(one.paths)} file(s); {kind}, {found.task}: {found.reason}")
+    about = "about " if one.is_estimate else ""
+    typer.echo(
+        f"{one.name}: {about}{one.rows:,} rows in {len(one.paths)} file(s); {kind}, {found.task}: {found.reason}"
+    )
+    for notice in one.notices:
+        typer.echo(f"  {notice}")
     if asks and "task" in found.entry:
         found.entry["task"] = _asked(f"Task of {one.name}", found.task, asks)
     return found

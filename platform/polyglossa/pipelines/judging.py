@@ -98,10 +98,16 @@ def judge(
     return produce(root, key, make)
 
 
+def _notices(summary: Mapping[str, Any]) -> list[str]:
+    """List what was noticed of each task's files."""
+    return [f"{task}: {notice}" for task, figures in summary["tasks"].items() for notice in figures.get("notices", ())]
+
+
 def summary_table(summary: Mapping[str, Any]) -> Table:
     """Lay an evaluation out for the terminal: a row per task, then what marks mean and what was not judged."""
     mean = "" if summary["mean"] is None else f", mean {summary['mean']:.4f}"
     notes = [f"not judged: {task} ({reason})" for task, reason in summary["failed"].items()]
+    notes = [*_notices(summary), *notes]
     if any(figures.get("contaminated") for figures in summary["tasks"].values()):
         notes.insert(0, f"{UNCHECKED_MARK} {UNCHECKED_MEANING}")
     table = Table(

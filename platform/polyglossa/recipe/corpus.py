@@ -88,12 +88,16 @@ class NearDuplicatesConfig(Strict):
 
 
 class EvaluationSet(Strict):
-    """Texts that must not be trained on: a BEIR directory, or any folder of JSONL or Parquet files with texts."""
+    """Texts that must not be trained on: a BEIR directory, or any folder of table files with texts."""
 
     name: str = Field(pattern=SOURCE_NAME)
     """Name in the report."""
     path: str
-    """Folder, file, glob or URI. Files named `qrels*` are passed over."""
+    """Folder, file, glob or URI. Every file is read, refused, or named in `exclude`."""
+    exclude: tuple[str, ...] = ("qrels*", "README*", "LICENSE*", "*.md", "dataset_infos.json", "dataset_info.json")
+    """Names (globs) of files and folders that hold no texts."""
+    max_rejected_share: float = Field(0.1, ge=0, le=1)
+    """Share of rows that may be unreadable before the stage stops: what is not read is not kept out."""
     columns: tuple[str, ...] = ("text", "title", "query", "sentence1", "sentence2", "sentences")
     """Columns that hold texts; those that a file does not have are passed over."""
 

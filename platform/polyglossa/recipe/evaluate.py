@@ -17,10 +17,13 @@ class _LocalTask(Strict):
     """Instruction of its queries (retrieval) or of all its texts; None takes the model's prompt for the kind."""
     language: str = "und"
     """Language (ISO 639-3) of rows that have no language column."""
+    max_rejected_share: float = Field(0.1, ge=0, le=1)
+    """Share of a file's rows that may be unreadable, and of judgements that may name a query or document that is not
+    there, before the task is refused; below, they are counted beside the score."""
 
 
 class RetrievalTask(_LocalTask):
-    """A BEIR directory: `corpus`, `queries` and `qrels`, as JSON lines with `qrels/test.tsv`, or all as Parquet."""
+    """A BEIR directory: tables `corpus`, `queries` and `qrels` (or `qrels/test`), in any format that is read."""
 
     kind: Literal["retrieval"]
     path: str
@@ -34,7 +37,7 @@ class ClassificationTask(_LocalTask):
 
     kind: Literal["classification"]
     path: str
-    """Test rows: Parquet, JSON lines or CSV."""
+    """Test rows: a table file."""
     train: str | None = None
     """Rows to fit on; None cuts the test rows in two, by hash of the text."""
     text: str = "text"

@@ -1,7 +1,7 @@
 """Recipe entries of `corpus.sources`: one model per kind of source, discriminated by `kind`.
 
 Files are local paths, globs, or URIs (`s3://bucket/key*.parquet`, `gs://…`). A format is known by its suffix:
-`.jsonl`, `.csv`, `.tsv` (each also `.gz` or `.zst`), `.parquet`.
+`.jsonl`, `.csv`, `.tsv` (each also `.gz`, `.zst` or `.bz2`), `.parquet`; `jobs/README.md` says what is read of each.
 """
 
 from typing import Annotated, Literal, Self
@@ -61,6 +61,8 @@ class FileSource(ReadSource):
     """Paths, globs or URIs."""
     format: Format | None = None
     """Format of every file; None: known by the suffix."""
+    delimiter: str | None = Field(None, min_length=1, max_length=1)
+    """What separates cells of CSV and TSV; None: read off each file (comma, semicolon, tab or bar)."""
     per_file: bool = False
     """Each file is a source of its own, named like the file: caps and batches are then per file, as published. Files
     `x_part2`, `x_part3` … belong to `x`."""
@@ -84,7 +86,8 @@ class PairColumns(Strict):
     score: str | None = None
     """Similarity (task `sts`)."""
     split: str | None = None
-    """`train`, `validation` or `heldout` (`dev` and `test` are read as the latter two)."""
+    """`train`, `validation` (also `dev`, `val`, `valid`, `eval`) or `heldout` (also `test`, `holdout`), in any case;
+    rows of another are rejected, an empty one is `train`."""
     language: str | None = None
     """Language of the query, and of the positive unless `positive_language` is given."""
     positive_language: str | None = None
@@ -169,6 +172,8 @@ class BitextSource(FileSource):
     """Language that every text is paired with; None: no language is preferred."""
     partners: int = Field(2, ge=1)
     """Texts of other languages that each text is paired with."""
+    split: str | None = None
+    """Column of the split, as in `pairs`; None: no column says it."""
 
     @model_validator(mode="after")
     def _wide_names_its_columns(self) -> Self:
@@ -192,6 +197,8 @@ class LabelledSource(FileSource):
     """Column of the language."""
     script_column: str | None = None
     """Column of the script."""
+    split: str | None = None
+    """Column of the split, as in `pairs`; None: no column says it."""
     task: Literal["clustering", "classification"] = "clustering"
     """Task of every row."""
     negatives: int = Field(8, ge=1)

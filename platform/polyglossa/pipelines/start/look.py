@@ -1,24 +1,21 @@
-"""Look at a file of data: its columns, a few hundred rows, how many rows there are and how long texts are.
+"""Look at files of data: their columns, first rows, how many rows there are and how long texts are.
 
-Reads the head of a file only; rows of text files are counted from their size.
+Files are read by the corpus's own reader, so that what is seen here is what a run will see.
 """
 
-import csv
-import gzip
-import io
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice
+import glob
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from polyglossa.errors import DataError
+from polyglossa.readers.files import File
+from polyglossa.readers.formats import BY_SUFFIX
+from polyglossa.readers.survey import survey
+from polyglossa.recipe.corpus import CorpusConfig
 
 _ROWS = 300
-_SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".csv", ".tsv", ".jsonl.gz", ".csv.gz", ".tsv.gz")
+_MAX_REJECTED_SHARE = float(CorpusConfig.model_fields["max_rejected_share"].default)
 
 
 @dataclass(frozen=True)
@@ -28,9 +25,16 @@ class Look:
     name: str
     """Name of a source made of them."""
     paths: tuple[str, ...]
+    """As a recipe's `files` names them."""
     rows: int
     columns: dict[str, list[Any]]
     """Values of the first rows by column."""
+    delimiter: str | None = None
+    """Of CSV and TSV, where it is another than the suffix says."""
+    notices: tuple[str, ...] = ()
+    """What a person should know of the files."""
+    is_estimate: bool = False
+    """Whether rows are estimated from the size of a large file."""
 
     def texts(self, column: str) -> list[str]:
         """Texts of a column's first rows, lists laid open, nothing empty."""
@@ -53,65 +57,62 @@ def look(paths: list[Path]) -> list[Look]:
     Raises:
         DataError: nothing readable is there.
     """
-    looks: dict[tuple[str, tuple[str, ...]], Look] = {}
+    looks: dict[tuple[str, ...], Look] = {}
     for path in paths:
         for file in _files(path):
             one = _look(file)
-            key = (str(file.parent) if path.is_dir() else str(file), tuple(one.columns))
+            key = (str(file.parent if path.is_dir() else file), str(one.delimiter), *one.columns)
             looks[key] = _joined(looks[key], one, file.parent.name) if key in looks else one
     if not looks:
-        raise DataError(
-            f"{', '.join(map(str, paths))}: no file to read; give {', '.join(_SUFFIXES[:5])} files or folders."
-        )
+        known = ", ".join(BY_SUFFIX)
+        raise DataError(f"{', '.join(map(str, paths))}: no file to read; give {known} files or folders.")
     return list(looks.values())
 
 
 def _files(path: Path) -> list[Path]:
     if not path.exists():
         raise DataError(f"{path}: is not there. Give files or folders of data.")
-    found = sorted(path.rglob("*")) if path.is_dir() else [path]
-    return [file for file in found if file.is_file() and file.name.endswith(_SUFFIXES)]
+    if path.is_file():
+        return [path]
+    found = (file for file in sorted(path.rglob("*")) if file.is_file() and not file.name.startswith((".", "_")))
+    return [file for file in found if _as_listed(file).format is not None]
 
 
-def _look(file: Path) -> Look:
-    try:
-        rows, total = _parquet(file) if file.suffix == ".parquet" else _text(file)
-    except (OSError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{file}: cannot be read ({reason}). Give Parquet, JSON lines, CSV or TSV.") from None
-    names = dict.fromkeys(name for row in rows for name in row)
-    return Look(_name(file.name), (str(file),), total, {name: [row.get(name) for row in rows] for name in names})
+def _as_listed(path: Path) -> File:
+    facts = path.stat()
+    return File(str(path.absolute()), facts.st_size, facts.st_mtime_ns)
 
 
-def _parquet(file: Path) -> tuple[list[dict[str, Any]], int]:
-    with pq.ParquetFile(file) as opened:
-        batch = next(opened.iter_batches(batch_size=_ROWS), None)
-        return (batch.to_pylist() if batch is not None else []), opened.metadata.num_rows
-
-
-def _text(file: Path) -> tuple[list[dict[str, Any]], int]:
-    packed = file.suffix == ".gz"
-    with gzip.open(file, "rt", encoding="utf-8") if packed else file.open(encoding="utf-8", newline="") as stream:
-        rows = list(islice(_rows(file.name, stream), _ROWS))
-    read = sum(len(json.dumps(row, ensure_ascii=False).encode()) for row in rows) or 1
-    share = file.stat().st_size * (3 if packed else 1) / read
-    return rows, len(rows) if len(rows) < _ROWS else round(len(rows) * share)
-
-
-def _rows(name: str, stream: io.TextIOBase) -> Iterator[dict[str, Any]]:
-    if ".csv" in name or ".tsv" in name:
-        yield from csv.DictReader(stream, delimiter="\t" if ".tsv" in name else ",")
-        return
-    for line in stream:
-        if line.strip():
-            row = json.loads(line)
-            if not isinstance(row, dict):
-                raise ValueError("a line is not a JSON object")
-            yield row
+def _look(path: Path) -> Look:
+    found = survey(_as_listed(path), _ROWS)
+    lost, total = found.bad.total(), found.rows + found.bad.total()
+    told = ", ".join(f"{reason} {count:,}" for reason, count in sorted(found.bad.items()))
+    if lost > _MAX_REJECTED_SHARE * total:
+        raise DataError(
+            f"{path}: {lost:,} of {total:,} rows cannot be read ({told}); at most a share of {_MAX_REJECTED_SHARE} "
+            f"may. The first: {found.first_bad}"
+        )
+    notices = [f"{path}: {lost:,} of {total:,} rows cannot be read ({told})."] if lost else []
+    return Look(
+        name=_name(path.name),
+        paths=(glob.escape(str(path)),),
+        rows=found.rows,
+        columns=found.columns,
+        delimiter=found.delimiter,
+        notices=(*notices, *([found.notice] if found.notice else [])),
+        is_estimate=found.is_estimate,
+    )
 
 
 def _joined(one: Look, other: Look, folder: str) -> Look:
-    return Look(_name(folder), (*one.paths, *other.paths), one.rows + other.rows, one.columns)
+    return replace(
+        one,
+        name=_name(folder),
+        paths=(*one.paths, *other.paths),
+        rows=one.rows + other.rows,
+        notices=(*one.notices, *other.notices),
+        is_estimate=one.is_estimate or other.is_estimate,
+    )
 
 
 def _name(text: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from polyglossa.corpus.splits import SPLITS, split_of
 from polyglossa.errors import DataError
 from polyglossa.pipelines.start.look import Look
 
@@ -21,6 +22,7 @@ _LANGUAGE = ("language", "lang", "locale")
 _GROUP = ("passage_id", "document_id", "doc_id", "group")
 _INDEX = ("index_id", "sentence_id", "index", "id")
 _SCORE = ("score", "similarity")
+_SPLIT = ("split", "partition", "subset_split", "data_split")
 _CODE = re.compile(r"[a-z]{2,3}(_[A-Z][a-z]{3})?")
 _FEW_LABELS = 0.2  # labels are few beside rows
 
@@ -75,16 +77,36 @@ def given_pairs(look: Look, columns: dict[str, str]) -> Proposal:
     unknown = [column for column in columns.values() if column not in look.columns]
     if unknown:
         raise DataError(f"{look.paths[0]}: has no column {unknown[0]!r}; it has {', '.join(look.columns)}.")
-    entry = _entry(look, "pairs", task="retrieval", columns=columns)
+    split = {} if "split" in columns else _split(look)
+    entry = _entry(look, "pairs", task="retrieval", columns={**columns, **split})
     return Proposal(look, entry, "as given", columns.get("query", "query"), columns.get("positive", "passage"))
 
 
 def _entry(look: Look, kind: str, **rest: Any) -> dict[str, Any]:
-    return {"kind": kind, "name": look.name, **rest, "files": list(look.paths)}
+    delimiter = {"delimiter": look.delimiter} if look.delimiter is not None else {}
+    return {"kind": kind, "name": look.name, **rest, "files": list(look.paths), **delimiter}
+
+
+def _split(look: Look) -> dict[str, str]:
+    """The column that divides the rows, if there is one: rows that others judge by must not be trained on.
+
+    Raises:
+        DataError: it holds values that stand for no split.
+    """
+    name = _present(look, _SPLIT)
+    if name is None:
+        return {}
+    unknown = sorted({str(value) for value in look.columns[name] if value is not None and split_of(str(value)) is None})
+    if unknown:
+        raise DataError(
+            f"{look.paths[0]}: column {name!r} holds {unknown[0]!r}, which stands for no split; known are "
+            f"{', '.join(SPLITS)}, in any case. Rename the values, or the column if it is no split."
+        )
+    return {"split": name}
 
 
 def _f2llm(look: Look) -> Proposal | None:
-    if not {"query", "passage", "negative_1"} <= set(look.columns):
+    if not {"query", "passage", "negative_1"} <= set(look.columns) or _split(look):
         return None
     entry = _entry(look, "f2llm", task="retrieval")
     return Proposal(look, entry, "query, passage and negative_1 … are F2LLM-v2's layout", "query", "passage")
@@ -102,6 +124,7 @@ def _pairs(look: Look) -> Proposal | None:
     for key, names in (("language", _LANGUAGE), ("group", _GROUP)):
         if (found := _present(look, names)) is not None:
             columns[key] = found
+    columns |= _split(look)
     score, task = _number(look, _SCORE), "retrieval"
     if score is not None:
         columns["score"], task = score, "sts"
@@ -117,7 +140,7 @@ def _labelled(look: Look) -> Proposal | None:
     values = [str(value) for value in look.columns[label] if value is not None]
     if len(set(values)) > max(2, _FEW_LABELS * len(values)):
         return None
-    entry = _entry(look, "labelled", text=text, label=label)
+    entry = _entry(look, "labelled", text=text, label=label, **_split(look))
     if (language := _present(look, _LANGUAGE)) is not None:
         entry["language_column"] = language
     task = "classification" if len(set(values)) == 2 else "clustering"
@@ -130,7 +153,7 @@ def _long_bitext(look: Look) -> Proposal | None:
         return None
     if len(set(map(str, look.columns[language]))) < 2 and len(look.paths) < 2:
         return None
-    entry = _entry(look, "bitext", layout="long", index=index, text=text, language_column=language)
+    entry = _entry(look, "bitext", layout="long", index=index, text=text, language_column=language, **_split(look))
     return Proposal(look, entry, f"rows of one {index} are one sentence, {language} says in what language", text, text)
 
 
@@ -139,7 +162,7 @@ def _wide_bitext(look: Look) -> Proposal | None:
     if len(columns) < 2:
         return None
     languages = {name: name for name in columns}
-    entry = _entry(look, "bitext", layout="wide", languages=languages)
+    entry = _entry(look, "bitext", layout="wide", languages=languages, **_split(look))
     return Proposal(look, entry, f"{', '.join(columns)} are languages", columns[0], columns[1])
 
 
@@ -148,7 +171,7 @@ def _any_two(look: Look) -> Proposal | None:
     if len(texts) < 2:
         return None
     query, positive = texts[-2], texts[-1]
-    entry = _entry(look, "pairs", task="retrieval", columns={"query": query, "positive": positive})
+    entry = _entry(look, "pairs", task="retrieval", columns={"query": query, "positive": positive, **_split(look)})
     return Proposal(look, entry, f"a guess: {query} is the shorter text and asks for {positive}", query, positive)
 
 
