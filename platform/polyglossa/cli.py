@@ -63,10 +63,13 @@ def steps(
 @recipe_app.command("check")
 def check(recipe: RecipeFile, overrides: Overrides = None) -> None:
     """Validate a recipe and list what it would make."""
+    from polyglossa.pipelines.backbones import describe_backbones
     from polyglossa.pipelines.family import describe
 
     loaded = load_recipe(recipe, overrides or ())
     typer.echo(describe(loaded))
+    for line in describe_backbones(loaded):
+        typer.echo(line)
     typer.echo(f"{recipe}: valid.")
 
 

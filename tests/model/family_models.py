@@ -79,11 +79,14 @@ CAUSAL = (
 
 
 def random_model(config: PretrainedConfig, seed: int = 0) -> PreTrainedModel:
-    """Make a model whose layers matter: weights large enough that attention is far from uniform."""
+    """Make a model whose layers, tokens and positions matter: states of one text's tokens are far from alike."""
     torch.manual_seed(seed)
     model: PreTrainedModel = hf.AutoModel.from_config(config)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.4)
+    for name, parameter in model.named_parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=1.5 if "embed" in name else 0.3)
+        else:
+            torch.nn.init.normal_(parameter, mean=1.0 if name.endswith("weight") else 0.0, std=0.1)
     return model.eval()
 
 

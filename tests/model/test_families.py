@@ -148,3 +148,12 @@ def test_every_pooling_has_a_gradient_and_reads_its_own_text_alone() -> None:
         parts = torch.split(hidden_ND, lengths_B.tolist())
         alone = torch.cat([pool(part, torch.tensor([len(part)])) for part in parts])
         torch.testing.assert_close(pool(hidden_ND, lengths_B), alone)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_toys_tell_tokens_of_one_text_apart(name: str, tmp_path: Path) -> None:
+    """Else a wrong pooling or a lost position would show in none of these tests."""
+    path = save_plain(tmp_path, CONFIGS[name](), tokenizer_for(name))
+    hidden = load_model(path).hidden_states(torch.tensor([5, 6, 7, 5, 8, 9, 10, 2]), [8])
+    cosine = torch.nn.functional.cosine_similarity(hidden[:, None], hidden[None], dim=-1)
+    assert float((cosine - torch.eye(8)).max()) < 0.99

@@ -151,11 +151,12 @@ def _embed_theirs(model: Any, texts: Sequence[str]) -> Floats:
 
 
 def _cosines(ours_NS: Floats, theirs_NS: Floats) -> Floats:
-    """Cosine of each pair; −1 where a vector is not finite or is zero."""
+    """Cosine of each pair; 1 where both are zero (a text of no tokens), −1 where one is or a value is not finite."""
     lengths_N = np.linalg.norm(ours_NS, axis=1) * np.linalg.norm(theirs_NS, axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         cosine_N = (ours_NS.astype(np.float64) * theirs_NS).sum(1) / lengths_N
-    return np.where(np.isfinite(cosine_N), cosine_N, -1.0)
+    empty_N = ~ours_NS.any(1) & ~theirs_NS.any(1)
+    return np.where(empty_N, 1.0, np.where(np.isfinite(cosine_N), cosine_N, -1.0))
 
 
 def _cause(ours: Encoder, theirs: Any, text: str) -> str:

@@ -118,24 +118,12 @@ def load_model(
     Raises:
         DataError: nothing loadable is there, or something of it is not known.
     """
-    modules = read_modules(path, revision=revision)
-    config = _read_config(path, modules.backbone_folder, revision)
-    if packed is not None:
-        setattr(config, _PADDED, not packed)
-    packed = not getattr(config, _PADDED, False)
-    family_of(config, packed=packed)
-    if attention is not None:
-        set_attention(config, attention)
+    modules, config = _read_parts(path, revision, attention, packed)
     backbone = _load_backbone(path, config, modules.backbone_folder, dtype, revision)
-    description = describe_backbone(
-        type(backbone), config, pooling=(pooling,) if pooling else modules.pooling, packed=packed
-    )
-    if attention is not None and packed:
-        check_attention(description, attention)
+    description = _describe(path, type(backbone), config, modules, pooling, attention)
     if not description.causal:
         _silence_dropout(backbone)
     dense = () if pooling else modules.dense
-    description = _complete(path, description, modules, dense)
     if dtype == "int8":
         quantize_weights(backbone)
     number = DTYPES["float32" if dtype == "int8" else dtype]
@@ -143,12 +131,15 @@ def load_model(
     return model.to(device).eval()
 
 
-def describe_directory(path: str, *, revision: str | None = None) -> tuple[ModelDescription, PretrainedConfig]:
-    """Describe a model without loading its weights.
-
-    Args:
-        path: name or local directory.
-        revision: commit on the hub.
+def describe_directory(
+    path: str,
+    *,
+    revision: str | None = None,
+    pooling: str | None = None,
+    attention: Attention | None = None,
+    packed: bool | None = None,
+) -> tuple[ModelDescription, PretrainedConfig]:
+    """Describe a model without loading its weights; arguments as `load_model` takes them.
 
     Returns:
         Its description and the backbone's configuration.
@@ -156,12 +147,42 @@ def describe_directory(path: str, *, revision: str | None = None) -> tuple[Model
     Raises:
         DataError: there is no model, or something of it is not known.
     """
+    modules, config = _read_parts(path, revision, attention, packed)
+    return _describe(path, AutoModel._model_mapping[type(config)], config, modules, pooling, attention), config
+
+
+def _read_parts(
+    path: str, revision: str | None, attention: Attention | None, packed: bool | None
+) -> tuple[SentenceModules, PretrainedConfig]:
+    """Read what follows the backbone and the backbone's configuration, with what was asked for set in it."""
     modules = read_modules(path, revision=revision)
     config = _read_config(path, modules.backbone_folder, revision)
-    packed = not getattr(config, _PADDED, False)
-    family_of(config, packed=packed)
-    backbone = describe_backbone(AutoModel._model_mapping[type(config)], config, pooling=modules.pooling, packed=packed)
-    return _complete(path, backbone, modules, modules.dense), config
+    if packed is not None:
+        setattr(config, _PADDED, not packed)
+    family_of(config, packed=_is_packed(config))
+    if attention is not None:
+        set_attention(config, attention)
+    return modules, config
+
+
+def _is_packed(config: PretrainedConfig) -> bool:
+    return not getattr(config, _PADDED, False)
+
+
+def _describe(
+    path: str,
+    kind: type[PreTrainedModel],
+    config: PretrainedConfig,
+    modules: SentenceModules,
+    pooling: str | None,
+    attention: Attention | None,
+) -> ModelDescription:
+    """Describe a backbone with what follows it; a pooling that was asked for replaces dense layers too."""
+    chosen = (pooling,) if pooling else modules.pooling
+    description = describe_backbone(kind, config, pooling=chosen, packed=_is_packed(config))
+    if attention is not None and description.packed:
+        check_attention(description, attention)
+    return _complete(path, description, modules, () if pooling else modules.dense)
 
 
 def _complete(
@@ -244,7 +265,7 @@ def _load_backbone(
             revision=revision,
             subfolder=folder,
             dtype=DTYPES["float32" if dtype == "int8" else dtype],
-            attn_implementation=None if getattr(config, _PADDED, False) else "eager",  # replaced by packed attention
+            attn_implementation="eager" if _is_packed(config) else None,  # replaced by packed attention
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,

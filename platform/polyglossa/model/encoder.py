@@ -141,10 +141,14 @@ class Encoder:
             chunk_tokens: token budget of one forward pass.
 
         Returns:
-            state_NS: raw pooled states, float32, on the CPU, in the order of the texts.
+            state_NS: raw pooled states, float32, on the CPU, in the order of the texts; zero for a text of no tokens.
         """
         state_NS = torch.zeros(len(token_ids), self.width)
-        for one in plan_passes(token_ids, chunk_tokens, share=self.description.shares_beginnings):
+        written = [index for index, tokens in enumerate(token_ids) if len(tokens)]
+        plan = plan_passes(
+            [token_ids[index] for index in written], chunk_tokens, share=self.description.shares_beginnings
+        )
+        for one in plan:
             lengths = [len(part) for part in one.parts]
             tokens_N = torch.tensor([token for part in one.parts for token in part])
             if self._fills_up and len(tokens_N) >= _LEAST_FILLED:
@@ -152,7 +156,7 @@ class Encoder:
             shared = len(one.parts[0]) if one.shared else 0
             state_BS = self.model(tokens_N.to(self.model.device), lengths, shared_tokens=shared)
             first = int(one.shared)
-            state_NS[one.texts] = state_BS[first : first + len(one.texts)].float().cpu()
+            state_NS[[written[text] for text in one.texts]] = state_BS[first : first + len(one.texts)].float().cpu()
         return state_NS
 
     def embed(self, texts: Sequence[str], *, chunk_tokens: int = 2048) -> Tensor:
