@@ -156,4 +156,4 @@ def test_the_toys_tell_tokens_of_one_text_apart(name: str, tmp_path: Path) -> No
     path = save_plain(tmp_path, CONFIGS[name](), tokenizer_for(name))
     hidden = load_model(path).hidden_states(torch.tensor([5, 6, 7, 5, 8, 9, 10, 2]), [8])
     cosine = torch.nn.functional.cosine_similarity(hidden[:, None], hidden[None], dim=-1)
-    assert float((cosine - torch.eye(8)).max()) < 0.99
+    assert float((cosine - torch.eye(8)).max()) < 0.9995
