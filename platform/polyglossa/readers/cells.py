@@ -56,7 +56,7 @@ def _quick(values: Sequence[Any], cell: Cell) -> pa.Array:
     if cell == "number":
         raise TypeError
     texts = pa.array(values, pa.string())  # refuses all but text, bytes and nulls
-    if any(isinstance(value, bytes) for value in values):
+    if bytes in set(map(type, values)):
         raise TypeError
     if cell == "texts":
         return wrapped(texts)
