@@ -78,7 +78,7 @@ def _resolved(code: str) -> tuple[str, str | None] | None:
         return {**_BIBLIOGRAPHIC, **_WRITTEN}[language], script
     if len(language) == 2 and tag_is_valid(language):
         return Language.get(language).to_alpha3(), script
-    if len(language) == 3 and tag_is_valid(language):
+    if len(language) == 3 and (tag_is_valid(language) or language in _english_names().values()):
         return language, script
     folded = _folded_name(code)
     if folded in _PROGRAMMING:
