@@ -37,73 +37,14 @@ _BIBLIOGRAPHIC = {
 """ISO 639-2/B and what it withdrew → ISO 639-3."""
 _WRITTEN = {"cmn": "zho"}
 """Languages that tables of texts name two ways → the one that identifiers and CLDR use."""
-_PROGRAMMING = frozenset(
-    [
-        "ada",
-        "assembly",
-        "bash",
-        "batchfile",
-        "c",
-        "c#",
-        "c++",
-        "clojure",
-        "cobol",
-        "code",
-        "cpp",
-        "csharp",
-        "css",
-        "cuda",
-        "dart",
-        "dockerfile",
-        "elixir",
-        "erlang",
-        "f#",
-        "fortran",
-        "go",
-        "golang",
-        "groovy",
-        "haskell",
-        "html",
-        "java",
-        "javascript",
-        "json",
-        "julia",
-        "kotlin",
-        "latex",
-        "lisp",
-        "lua",
-        "makefile",
-        "markdown",
-        "matlab",
-        "nim",
-        "objective-c",
-        "ocaml",
-        "pascal",
-        "perl",
-        "php",
-        "powershell",
-        "prolog",
-        "python",
-        "r",
-        "ruby",
-        "rust",
-        "scala",
-        "scheme",
-        "shell",
-        "solidity",
-        "sql",
-        "swift",
-        "tcl",
-        "tex",
-        "toml",
-        "typescript",
-        "verilog",
-        "vhdl",
-        "xml",
-        "yaml",
-        "zig",
-    ]
-)
+_PROGRAMMING = {
+    "ada", "assembly", "bash", "batchfile", "c", "c#", "c++", "clojure", "cobol", "code", "cpp", "csharp", "css",
+    "cuda", "dart", "dockerfile", "elixir", "erlang", "f#", "fortran", "go", "golang", "groovy", "haskell", "html",
+    "java", "javascript", "json", "julia", "kotlin", "latex", "lisp", "lua", "makefile", "markdown", "matlab", "nim",
+    "objective-c", "ocaml", "pascal", "perl", "php", "powershell", "prolog", "python", "r", "ruby", "rust", "scala",
+    "scheme", "shell", "solidity", "sql", "swift", "tcl", "tex", "toml", "typescript", "verilog", "vhdl", "xml",
+    "yaml", "zig",
+}  # fmt: skip
 """What stands in a column of languages where texts are programs."""
 
 
@@ -137,7 +78,7 @@ def _resolved(code: str) -> tuple[str, str | None] | None:
         return {**_BIBLIOGRAPHIC, **_WRITTEN}[language], script
     if len(language) == 2 and tag_is_valid(language):
         return Language.get(language).to_alpha3(), script
-    if len(language) == 3 and tag_is_valid(language):
+    if len(language) == 3 and (tag_is_valid(language) or language in _english_names().values()):
         return language, script
     folded = _folded_name(code)
     if folded in _PROGRAMMING:

@@ -188,11 +188,11 @@ def _read_related(shard: Shard, source: BitextSource | LabelledSource, seed: int
         columns, key = forms.long_bitext_columns(source), source.index
     else:
         columns, key = forms.labelled_columns(source), source.text
-    bad: list[Bad] = []
+    unreadable: list[Bad] = []
     notices: list[str] = []
     tables: list[pa.Table] = []
     for batch in _batches(shard, source, columns):
-        bad += batch.bad if shard.part == 0 else ()
+        unreadable += batch.bad if shard.part == 0 else ()
         notices += _said(batch)
         tables.append(_part_of(batch.table, key, shard))
     table = pa.concat_tables(tables)
@@ -200,7 +200,7 @@ def _read_related(shard: Shard, source: BitextSource | LabelledSource, seed: int
         candidates, unpaired = forms.long_bitext_candidates(table, source, seed)
     else:
         candidates, unpaired = forms.labelled_candidates(table, source, seed)
-    yield Reading(candidates, [*bad, *unpaired], notices)
+    yield Reading(candidates, [*unreadable, *unpaired], notices)
 
 
 def _part_of(table: pa.Table, key: str, shard: Shard) -> pa.Table:

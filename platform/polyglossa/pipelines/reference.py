@@ -1,11 +1,11 @@
-"""Documentation that derives from code: the recipe reference from the models, troubleshooting from the errors raised.
+"""Documentation that derives from code: recipe keys from the models, formats from the reader, messages from errors.
 
 Each stands between two marks of a Markdown file, whose other text is written by hand.
 """
 
 import ast
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from polyglossa import errors
+from polyglossa.readers import formats
 from polyglossa.recipe import Profile, Recipe
 
 _BEGIN, _END = "<!-- {} begins: `make docs` -->", "<!-- {} ends -->"
@@ -32,10 +33,11 @@ def documents(root: Path) -> dict[Path, str]:
         root: of the repository.
     """
     recipes, jobs = root / "jobs/recipes/README.md", root / "jobs/README.md"
-    return {
-        recipes: _filled(recipes, "reference", recipe_reference()),
-        jobs: _filled(jobs, "troubleshooting", troubleshooting(root / "platform/polyglossa")),
+    derived = {
+        recipes: {"reference": recipe_reference()},
+        jobs: {"formats": formats.described(), "troubleshooting": troubleshooting(root / "platform/polyglossa")},
     }
+    return {path: _filled(path, parts) for path, parts in derived.items()}
 
 
 def stale(root: Path) -> list[Path]:
@@ -64,12 +66,15 @@ def troubleshooting(package: Path) -> str:
     return "\n\n".join(parts)
 
 
-def _filled(path: Path, name: str, content: str) -> str:
+def _filled(path: Path, parts: Mapping[str, str]) -> str:
+    """The file's text with its derived parts, each between its marks."""
     text = path.read_text(encoding="utf-8")
-    begin, end = _BEGIN.format(name), _END.format(name)
-    before, _, rest = text.partition(begin)
-    _, _, after = rest.partition(end)
-    return f"{before}{begin}\n\n{content}\n\n{end}{after}"
+    for name, content in parts.items():
+        begin, end = _BEGIN.format(name), _END.format(name)
+        before, _, rest = text.partition(begin)
+        _, _, after = rest.partition(end)
+        text = f"{before}{begin}\n\n{content}\n\n{end}{after}"
+    return text
 
 
 def _models(top: type[BaseModel], title: str) -> Iterator[tuple[type[BaseModel], str]]:

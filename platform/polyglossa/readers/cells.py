@@ -56,7 +56,7 @@ def _quick(values: Sequence[Any], cell: Cell) -> pa.Array:
     if cell == "number":
         raise TypeError
     texts = pa.array(values, pa.string())  # refuses all but text, bytes and nulls
-    if any(isinstance(value, bytes) for value in values):
+    if bytes in set(map(type, values)):
         raise TypeError
     if cell == "texts":
         return wrapped(texts)
@@ -226,9 +226,18 @@ def _valid(texts: pa.Array) -> pa.Array:
 
 
 def _lists(array: pa.Array) -> tuple[pa.Array, Reasons | None]:
+    if pa.types.is_list_view(array.type) or pa.types.is_large_list_view(array.type):
+        return column_of([_values(scalar) for scalar in array], "texts")  # Arrow 26 casts them to broken offsets
     try:
         lists = array.cast(_TEXTS)
         _valid(lists.flatten())
         return lists, None
     except pa.ArrowInvalid:
         return column_of(array.cast(pa.list_(pa.large_binary())).to_pylist(), "texts")
+
+
+def _values(scalar: pa.Scalar) -> Any:
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        return b"\xff"

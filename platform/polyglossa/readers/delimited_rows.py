@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Literal
 
 from polyglossa.errors import DataError
 from polyglossa.readers.head import Head, read_head
@@ -79,12 +80,14 @@ def _is_quoted(kind: str, delimiter: str) -> bool:
 
 def _records(text: str, delimiter: str, quoted: bool, head: Head) -> list[list[str]]:
     """First rows of the text; the last one of a longer file may be cut and is left out."""
-    rows = csv.reader(
-        io.StringIO(text, newline=""), delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-    )
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=_quoting(quoted))
     csv.field_size_limit(MAX_ROW_BYTES)
     found = [row for row in islice(rows, _LOOKED_AT) if not _is_blank(row)]
     return found if head.is_whole or len(found) < 2 or next(rows, None) is not None else found[:-1]
+
+
+def _quoting(quoted: bool) -> Literal[0, 3]:
+    return csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
 
 
 def _fit(rows: Sequence[Sequence[str]]) -> tuple[float, int]:
@@ -158,8 +161,7 @@ class _Lines:
 
 def _rows(lines: _Lines, dialect: Dialect) -> Iterator[list[str] | Bad]:
     csv.field_size_limit(MAX_ROW_BYTES)
-    quoting = csv.QUOTE_MINIMAL if dialect.quoted else csv.QUOTE_NONE
-    reader = csv.reader(lines, delimiter=dialect.delimiter, quoting=quoting, strict=True)
+    reader = csv.reader(lines, delimiter=dialect.delimiter, quoting=_quoting(dialect.quoted), strict=True)
     if dialect.names_delimiter:
         next(lines, None)
     width, needs_header = len(dialect.header), True

@@ -64,8 +64,8 @@ def described() -> str:
     packed = ", ".join(f"`{suffix}`" for suffix in COMPRESSIONS)
     every = (
         "| all text formats | UTF-8 with or without a byte-order mark; UTF-16 and UTF-32 with one, UTF-16 without "
-        f"where most characters are ASCII; lines that end in LF, CR LF or CR; compressed ({packed}); suffixes in any case | "
-        "other encodings: their rows are `invalid_utf8`; archives and spreadsheets |"
+        f"where most characters are ASCII; lines that end in LF, CR LF or CR; compressed ({packed}); suffixes in any "
+        "case | other encodings: their rows are `invalid_utf8`; archives and spreadsheets |"
     )
     return "\n".join(["| format | what is read | what is refused |", "|---|---|---|", *rows, every])
 

@@ -36,18 +36,20 @@ def json_rows(piece: Piece, names: Sequence[str] | None) -> Iterator[dict[str, A
         if len(line) > MAX_ROW_BYTES:
             yield Bad("too_large", repr(line[:SHOWN]))
         elif line.strip():
-            yield from _of_line(line, names)
+            row = _parsed(line, names)
+            if isinstance(row, Bad):
+                yield from _of_parts(line, row, names)
+            else:
+                yield row
 
 
-def _of_line(line: bytes, names: Sequence[str] | None) -> Iterator[dict[str, Any] | Bad]:
-    row = _parsed(line, names)
-    parts = line.split(b"\r") if isinstance(row, Bad) else ()
-    if sum(bool(part.strip()) for part in parts) > 1:  # lines of one file that end in CR and LF by turns
-        for part in parts:
-            if part.strip():
-                yield _parsed(part, names)
+def _of_parts(line: bytes, bad: Bad, names: Sequence[str] | None) -> Iterator[dict[str, Any] | Bad]:
+    """A bad line may be several, in a file whose lines end in CR and LF by turns."""
+    parts = [part for part in line.split(b"\r") if part.strip()]
+    if len(parts) > 1:
+        yield from (_parsed(part, names) for part in parts)
     else:
-        yield row
+        yield bad
 
 
 def _parsed(value: bytes, names: Sequence[str] | None) -> dict[str, Any] | Bad:

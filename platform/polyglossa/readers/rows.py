@@ -50,13 +50,13 @@ def byte_lines(piece: Piece, head: Head) -> Iterator[bytes]:
 
 def _plain_lines(piece: Piece, mark: int) -> Iterator[bytes]:
     with _open_at(piece, mark) as stream:
-        position = piece.start or mark
+        position = piece.start
         if piece.start:  # the line that began before the piece belongs to the one before
             position += len(stream.readline()) - 1
         for line in stream:
             if piece.end is not None and position >= piece.end:
                 return
-            position += len(line)
+            position += len(line) + (mark if position == 0 else 0)
             yield line
 
 

@@ -104,9 +104,15 @@ def _of_parquet(file: File, first_rows: int) -> Survey:
     with open_parquet(file) as parquet:
         names = list(parquet.schema_arrow.names)
         _check_distinct(file, names)
-        batch = next(parquet.iter_batches(batch_size=first_rows), None)
-        held = {} if batch is None else {name: _values(batch.column(name)) for name in names}
-        return Survey(held or {name: [] for name in names}, parquet.metadata.num_rows, Counter())
+        held: dict[str, list[Any]] = {name: [] for name in names}
+        seen = 0
+        for batch in parquet.iter_batches(batch_size=first_rows):
+            if seen >= first_rows:
+                break
+            seen += batch.num_rows
+            for name in names:
+                held[name] += _values(batch.column(name))
+        return Survey(held, parquet.metadata.num_rows, Counter())
 
 
 def _values(column: Any) -> list[Any]:

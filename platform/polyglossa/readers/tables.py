@@ -26,7 +26,6 @@ from polyglossa.whitespace import WHITESPACE
 
 BATCH_ROWS = 8192
 BATCH_BYTES = 32 * 2**20
-_ABSENT = object()
 
 
 @dataclass(frozen=True)
@@ -135,10 +134,11 @@ def _of_objects(rows: Iterable[dict[str, Any] | Bad], columns: Columns, where: s
             seen += 1
             if seen == BATCH_ROWS:
                 check_columns(columns, names, where)
-        if any(name not in row for name in required):
+        values = [row.get(name) for name in wanted]
+        if None in values and any(name not in row for name in required):
             yield Bad("missing_column", _shown(row))
         else:
-            yield [row.get(name) for name in wanted]
+            yield values
     if names:
         check_columns(columns, names, where)
 
@@ -156,7 +156,8 @@ def _batches(rows: Iterable[list[Any] | Bad], columns: Columns) -> Iterator[Batc
             bad.append(row)
         else:
             held.append(row)
-            size += sum(len(value) if isinstance(value, str) else _size(value) for value in row)
+            for value in row:
+                size += len(value) if isinstance(value, str) else _size(value)
         if size >= BATCH_BYTES or len(bad) + len(held) >= BATCH_ROWS:
             yield _batch(held, bad, columns)
             held, bad, size = [], [], 0

@@ -90,7 +90,7 @@ def _look(path: Path) -> Look:
     if lost > _MAX_REJECTED_SHARE * total:
         raise DataError(
             f"{path}: {lost:,} of {total:,} rows cannot be read ({told}); at most a share of {_MAX_REJECTED_SHARE} "
-            f"may. The first: {found.first_bad}"
+            f"may. The first: {' '.join(str(found.first_bad).split())[:200]}"
         )
     notices = [f"{path}: {lost:,} of {total:,} rows cannot be read ({told})."] if lost else []
     return Look(
