@@ -5,9 +5,9 @@ import sys
 from polyglossa.artifact import ArtifactKey, open_artifact, produce
 from polyglossa.mine import embed, prepare
 from polyglossa.mine import run as stage
-from polyglossa.pipelines.session import local_ray
-from polyglossa.recipe.mine import MineConfig
 from polyglossa.recipe.placement import StagePlacement
+from polyglossa.recipe.sections.mine import MineConfig
+from polyglossa.runtime.session import local_ray
 
 
 def main(root: str, corpus_uri: str, model: str) -> None:

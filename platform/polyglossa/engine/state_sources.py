@@ -7,8 +7,8 @@ when it is opened. Endpoints are sources of their own.
 from collections.abc import Sequence
 from typing import Protocol
 
-from polyglossa.folders import local_folder
 from polyglossa.model.encoder import Encoder
+from polyglossa.storage import local_folder
 from polyglossa.vectors import Floats
 
 _CHUNK_TOKENS = {"cpu": 2048, "cuda": 32_768}

@@ -1,4 +1,4 @@
-"""Which texts a mining run reads, how they are rendered, and which rows they spoil. Pure.
+"""Collect and render the texts of a mining run, and find rows whose texts cannot be used. Pure.
 
 A text is embedded as it is rendered: with its instruction or prompt in front. That rendered text is what the vector
 store knows it by, so a query and a document of the same words share a vector exactly when they are rendered alike.
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from polyglossa.mine.embed import distinct, ids_of
 from polyglossa.mine.pools import Rows, Unit
 from polyglossa.model.encoder import render
-from polyglossa.recipe.mine import MineConfig
+from polyglossa.recipe.sections.mine import MineConfig
 from polyglossa.records import text_id
 from polyglossa.vectors import Flags, VectorStore
 from polyglossa.whitespace import WHITESPACE
@@ -91,7 +91,7 @@ def render_queries(
     if prompt is None and config.prompts == "instruction":
         pairs = zip(texts.to_pylist(), instructions.to_pylist(), strict=True)
         return pa.array([render(text, instruction) if text.strip() else "" for text, instruction in pairs], pa.string())
-    return _prefixed(texts, prompt or "")
+    return _prefix(texts, prompt or "")
 
 
 def render_documents(texts: pa.ChunkedArray, config: MineConfig, prompts: Mapping[str, str]) -> pa.Array:
@@ -99,7 +99,7 @@ def render_documents(texts: pa.ChunkedArray, config: MineConfig, prompts: Mappin
     prompt = config.document_prompt
     if prompt is None and config.prompts == "model":
         prompt = next((prompts[name] for name in ("document", "passage", "corpus") if name in prompts), "")
-    return _prefixed(texts, prompt or "")
+    return _prefix(texts, prompt or "")
 
 
 def blank(texts: pa.Array | pa.ChunkedArray) -> Flags:
@@ -144,7 +144,7 @@ def unusable_rows(
     return reason
 
 
-def _prefixed(texts: pa.ChunkedArray, prompt: str) -> pa.Array:
+def _prefix(texts: pa.ChunkedArray, prompt: str) -> pa.Array:
     joined = pc.binary_join_element_wise(prompt, texts, "") if prompt else texts
     plain = pc.if_else(pa.array(blank(texts)), "", joined)
     return plain.combine_chunks() if isinstance(plain, pa.ChunkedArray) else plain

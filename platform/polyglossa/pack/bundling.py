@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from tokenizers import Tokenizer
 
-from polyglossa.pack.columns import fixed, lists, one_row, ragged
+from polyglossa.pack.columns import gather_ranges, id_column, lists, one_row
 from polyglossa.pack.documents import Documents
 from polyglossa.pack.examples import Examples
 from polyglossa.pack.texts import Texts
@@ -73,14 +73,14 @@ def _bundle(examples: Examples, texts: Texts, rows: range, source: str, task: st
     local = local.astype(np.int32)
     count = len(rows)
     lengths = texts.offsets[text + 1] - texts.offsets[text]
-    tokens = lists(ragged(texts.tokens, texts.offsets[text], lengths), lengths)
+    tokens = lists(gather_ranges(texts.tokens, texts.offsets[text], lengths), lengths)
     columns: dict[str, Any] = {
         "source": pa.array([source]),
         "task": pa.array([task]),
         "bundle": pa.array([number], pa.int32()),
         "tokens": one_row(tokens),
-        "text_ids": one_row(fixed(texts.ids_T[text])),
-        "pair_ids": one_row(fixed(examples.pair_ids[span])),
+        "text_ids": one_row(id_column(texts.ids_T[text])),
+        "pair_ids": one_row(id_column(examples.pair_ids[span])),
         "query": one_row(pa.array(local[:count])),
         "positive": one_row(pa.array(local[count : 2 * count])),
         "negatives": one_row(lists(local[2 * count :], np.diff(offsets))),

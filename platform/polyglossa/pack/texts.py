@@ -43,8 +43,8 @@ class Texts:
             tokenizer: appends EOS itself and does not pad.
             max_tokens: longest text, EOS included.
         """
-        queries, query_Q = _rendered_queries(examples)
-        rendered, document = _rendered_documents(examples, documents)
+        queries, query_Q = _render_queries(examples)
+        rendered, document = _render_documents(examples, documents)
         texts = queries + rendered
         ids = np.array([text_id(text) for text in texts], dtype="S16")
         ids_T, first_T, number = np.unique(ids, return_index=True, return_inverse=True)
@@ -61,7 +61,7 @@ class Texts:
         )
 
 
-def _rendered_queries(examples: Examples) -> tuple[list[str], Ints]:
+def _render_queries(examples: Examples) -> tuple[list[str], Ints]:
     """Distinct rendered queries, and which one each example has."""
     query, instruction = examples.query.dictionary_encode(), examples.instruction.dictionary_encode()
     distinct, number = _distinct_pairs(dictionary_codes(query), dictionary_codes(instruction))
@@ -69,7 +69,7 @@ def _rendered_queries(examples: Examples) -> tuple[list[str], Ints]:
     return [render(texts[text], prefixes[prefix]) for text, prefix in distinct.tolist()], number
 
 
-def _rendered_documents(examples: Examples, documents: Documents) -> tuple[list[str], Ints]:
+def _render_documents(examples: Examples, documents: Documents) -> tuple[list[str], Ints]:
     """Distinct rendered documents, and which one each positive, then each negative, is."""
     row = documents.rows(np.concatenate([examples.positive_ids, examples.negative_ids]))
     instruction = examples.document_instruction.dictionary_encode()
