@@ -6,9 +6,14 @@ RECIPE ?= jobs/recipes/quickstart.yaml
 
 .PHONY: quickstart test test-all check format serve docs manifests clean
 
+# `installed` holds what a user runs, `developing` also what tests and checks.
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "torch==2.13.*"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[all]"
+	touch $@
+
+$(VENV)/developing: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	touch $@
 
@@ -18,13 +23,13 @@ quickstart: $(VENV)/installed
 serve: $(VENV)/installed
 	$(BIN)/python jobs/serve.py $(RECIPE)
 
-test: $(VENV)/installed
+test: $(VENV)/developing
 	$(BIN)/python -m pytest
 
-test-all: $(VENV)/installed
+test-all: $(VENV)/developing
 	$(BIN)/python -m pytest -m "slow or not slow"
 
-check: $(VENV)/installed
+check: $(VENV)/developing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -32,7 +37,7 @@ check: $(VENV)/installed
 	$(BIN)/polyglossa cluster render --check
 	$(BIN)/polyglossa docs --check
 
-format: $(VENV)/installed
+format: $(VENV)/developing
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -42,7 +47,7 @@ docs: $(VENV)/installed
 manifests: $(VENV)/installed
 	$(BIN)/polyglossa cluster render
 
-bench-%: $(VENV)/installed
+bench-%: $(VENV)/developing
 	$(BIN)/python jobs/bench/$*.py
 
 clean:

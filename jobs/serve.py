@@ -9,9 +9,9 @@ import signal
 from datetime import datetime
 from pathlib import Path
 
-from polyglossa.cli.command import errors_in_one_line, load_profile
+from polyglossa.cli.command import errors_in_one_line
 from polyglossa.errors import UserError
-from polyglossa.recipe import load_recipe
+from polyglossa.recipe import load_profile, load_recipe
 from polyglossa.recipe.sections.serve import ServeConfig
 from polyglossa.runtime import console
 from polyglossa.storage import absolute

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from polyglossa.artifact import Artifact
-from polyglossa.cli.command import errors_in_one_line, load_profile, taken_up_again
+from polyglossa.cli.command import errors_in_one_line, taken_up_again
 from polyglossa.errors import RecipeError, TrainingError
 from polyglossa.evaluate.models.spec import model_of
 from polyglossa.model.encoder import Encoder
 from polyglossa.pipeline.build import build
 from polyglossa.pipeline.run import make
-from polyglossa.recipe import Recipe, load_recipe
+from polyglossa.recipe import Recipe, load_profile, load_recipe
 from polyglossa.recipe.sections.members import Member
 from polyglossa.recipe.shortened import listed_search, shortened, taught_member
 from polyglossa.storage import local_folder

@@ -17,11 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from polyglossa.cli.command import errors_in_one_line, load_profile
+from polyglossa.cli.command import errors_in_one_line
 from polyglossa.pipeline.build import build
 from polyglossa.pipeline.graph import Node
 from polyglossa.pipeline.run import make
-from polyglossa.recipe import Profile, load_recipe
+from polyglossa.recipe import Profile, load_profile, load_recipe
 from polyglossa.recipe.sections.evaluate import EvaluateConfig
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "quickstart-mine.yaml"

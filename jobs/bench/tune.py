@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from polyglossa.artifact import Artifact
-from polyglossa.cli.command import load_profile
 from polyglossa.pipeline.execute import execute, run_group
-from polyglossa.recipe import Profile, load_recipe
+from polyglossa.recipe import Profile, load_profile, load_recipe
 from polyglossa.runtime import console
 from polyglossa.runtime.session import ray_session
 from polyglossa.storage import absolute

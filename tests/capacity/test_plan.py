@@ -23,10 +23,9 @@ from polyglossa.capacity.durations import step_of
 from polyglossa.capacity.estimate import CapacityPlan, estimate, longest_path
 from polyglossa.capacity.node_groups import read_groups, read_prices
 from polyglossa.capacity.processor import with_this_processor
-from polyglossa.cli.command import load_profile
 from polyglossa.errors import RecipeError
 from polyglossa.pipeline.build import build
-from polyglossa.recipe import Profile, TrainPlacement, load_recipe
+from polyglossa.recipe import Profile, TrainPlacement, load_profile, load_recipe
 
 ROOT = Path(__file__).parents[2]
 RECIPES, PROFILES = ROOT / "jobs/recipes", ROOT / "cluster/profiles"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from polyglossa.cli.__main__ import app
+from polyglossa.cli.app import app
 from polyglossa.pipeline.recipe_reference import documents, recipe_reference, stale
 
 ROOT = Path(__file__).parents[2]

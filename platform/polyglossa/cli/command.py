@@ -1,30 +1,16 @@
-"""Share what commands have in common: options, reading recipe and profile, errors in one line. Also for `jobs/`."""
+"""What all commands share, also those of `jobs/`: errors in one line, how to go on after Ctrl-C, running a recipe.
+
+Imports nothing but the standard library until a command runs, so that a missing extra is one line too.
+"""
 
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from polyglossa.errors import Interrupted, PolyglossaError
-from polyglossa.recipe import Profile, load_recipe
-from polyglossa.recipe.load import read_mapping, validate
-
-RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file (YAML).")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="A.B.C=VALUE", help="Override one value.")]
-ProfileFile = Annotated[Path | None, typer.Option("--profile", help="Placement profile (YAML); default: local.")]
-
-
-def load_profile(path: Path | None) -> Profile:
-    """Read a placement profile; None is the local default.
-
-    Raises:
-        RecipeError: the file is missing or not a valid profile.
-    """
-    return Profile() if path is None else validate(Profile, read_mapping(path), str(path))
+from polyglossa.extras import naming_extras
 
 
 def run_recipe(recipe: Path, *, until: str | None, overrides: Sequence[str], profile: Path | None) -> None:
@@ -34,16 +20,10 @@ def run_recipe(recipe: Path, *, until: str | None, overrides: Sequence[str], pro
         UserError: the recipe or the profile is wrong.
         Interrupted: Ctrl-C or SIGTERM.
     """
-    loaded, placement = load_recipe(recipe, overrides), load_profile(profile)
-    from polyglossa.pipeline.run import make, run
+    from polyglossa.library import run
 
     with taken_up_again():
-        if until == "tune":
-            from polyglossa.tune.plan import search_nodes
-
-            make(loaded, placement, search_nodes(loaded))
-        else:
-            run(loaded, placement, until=until)
+        run(recipe, profile, overrides=overrides, until=until)
 
 
 @contextmanager
@@ -63,7 +43,8 @@ def taken_up_again() -> Iterator[None]:
 def errors_in_one_line(program: str) -> Iterator[None]:
     """Print an error made on purpose as one line and end with its exit code."""
     try:
-        yield
+        with naming_extras():
+            yield
     except PolyglossaError as error:
         sys.stderr.write(f"{program}: {error}\n")
         sys.exit(error.exit_code)

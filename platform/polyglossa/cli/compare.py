@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from polyglossa.artifact import Artifact, open_artifact
-from polyglossa.cli.command import Overrides
+from polyglossa.cli.options import Overrides
 from polyglossa.errors import DataError
 from polyglossa.recipe import Recipe, load_recipe
 

@@ -8,9 +8,9 @@ import typer
 from rich.console import Console
 
 from polyglossa.artifact import Artifact
-from polyglossa.cli.command import Overrides, ProfileFile, load_profile
+from polyglossa.cli.options import Overrides, ProfileFile
 from polyglossa.errors import ArtifactError, UserError
-from polyglossa.recipe import Recipe, load_recipe
+from polyglossa.recipe import Recipe, load_profile, load_recipe
 from polyglossa.recipe.load import validate
 from polyglossa.recipe.sections.evaluate import EvaluateConfig
 from polyglossa.runtime import console as progress

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from polyglossa.cli.command import Overrides, RecipeFile
+from polyglossa.cli.options import Overrides, RecipeFile
 from polyglossa.errors import UserError
 from polyglossa.recipe import load_recipe
 

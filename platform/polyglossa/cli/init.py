@@ -13,9 +13,8 @@ from polyglossa.capacity.devices import read_calibration
 from polyglossa.capacity.estimate import estimate
 from polyglossa.capacity.processor import with_this_processor
 from polyglossa.capacity.table import plan_table
-from polyglossa.cli.command import load_profile
 from polyglossa.errors import UserError
-from polyglossa.recipe import load_recipe
+from polyglossa.recipe import load_profile, load_recipe
 from polyglossa.recipe.load import dump_yaml, validate
 from polyglossa.recipe.models import Recipe
 from polyglossa.scaffold.compose import SIZES, compose, write

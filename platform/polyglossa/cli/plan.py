@@ -11,9 +11,9 @@ from polyglossa.capacity.estimate import CapacityPlan, estimate
 from polyglossa.capacity.node_groups import read_groups, read_prices
 from polyglossa.capacity.processor import with_this_processor
 from polyglossa.capacity.table import as_json, comparison_table, plan_table
-from polyglossa.cli.command import Overrides, ProfileFile, RecipeFile, load_profile
+from polyglossa.cli.options import Overrides, ProfileFile, RecipeFile
 from polyglossa.errors import UserError
-from polyglossa.recipe import load_recipe
+from polyglossa.recipe import load_profile, load_recipe
 
 _SPEC = Path("cluster/spec.yaml")
 

@@ -4,8 +4,9 @@ from typing import Annotated
 
 import typer
 
-from polyglossa.cli.command import Overrides, ProfileFile, RecipeFile, load_profile, taken_up_again
-from polyglossa.recipe import load_recipe
+from polyglossa.cli.command import taken_up_again
+from polyglossa.cli.options import Overrides, ProfileFile, RecipeFile
+from polyglossa.recipe import load_profile, load_recipe
 
 app = typer.Typer(no_args_is_help=True, help="Search shapes of smaller members.")
 

@@ -4,7 +4,7 @@ import json
 
 import typer
 
-from polyglossa.cli.command import Overrides, RecipeFile
+from polyglossa.cli.options import Overrides, RecipeFile
 from polyglossa.recipe import Recipe, load_recipe
 
 app = typer.Typer(no_args_is_help=True, help="Check recipes and show what may stand in them.")

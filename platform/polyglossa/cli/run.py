@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from polyglossa.cli.command import Overrides, ProfileFile, RecipeFile, run_recipe
+from polyglossa.cli.command import run_recipe
+from polyglossa.cli.options import Overrides, ProfileFile, RecipeFile
 
 
 def run(

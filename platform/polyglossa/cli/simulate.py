@@ -9,7 +9,7 @@ import typer
 
 from polyglossa.capacity.simulate import PlanFigures, Scenario, WorldFigures, simulate
 from polyglossa.capacity.table import align, size
-from polyglossa.cli.command import Overrides, RecipeFile
+from polyglossa.cli.options import Overrides, RecipeFile
 from polyglossa.errors import UserError
 from polyglossa.recipe import Recipe, load_recipe
 

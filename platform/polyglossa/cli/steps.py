@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from polyglossa.cli.command import Overrides, RecipeFile
+from polyglossa.cli.options import Overrides, RecipeFile
 from polyglossa.recipe import load_recipe
 
 

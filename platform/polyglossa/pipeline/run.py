@@ -7,9 +7,11 @@ from typing import Any
 
 from polyglossa import artifact
 from polyglossa.artifact import Artifact
+from polyglossa.extras import require_extras
 from polyglossa.pipeline.build import build
 from polyglossa.pipeline.execute import execute, run_group
 from polyglossa.pipeline.graph import Node
+from polyglossa.pipeline.stages import find_stage
 from polyglossa.recipe import Profile, Recipe
 from polyglossa.runtime import console
 from polyglossa.runtime.memory import Peak, watch_memory
@@ -32,7 +34,13 @@ def run(recipe: Recipe, profile: Profile, *, until: str | None = None) -> dict[s
 
 
 def make(recipe: Recipe, profile: Profile, nodes: Sequence[Node]) -> dict[str, Artifact]:
-    """Make the artifacts of some nodes that are not there yet; each node comes after those it reads."""
+    """Make the artifacts of some nodes that are not there yet; each node comes after those it reads.
+
+    Raises:
+        MissingExtra: a stage needs what is not installed.
+    """
+    for stage in {node.stage: find_stage(node.stage) for node in nodes}.values():
+        require_extras(stage.extras, f"{recipe.name}: {stage.name}")
     root = absolute(recipe.root)
     log = recipe.logs / f"{datetime.now():%Y%m%d-%H%M%S}.log"
     from polyglossa.runtime.session import ray_session, terminate_as_interrupt

@@ -12,6 +12,8 @@ from typing import Any
 from polyglossa.errors import RecipeError
 from polyglossa.recipe import Profile, StagePlacement
 
+_EVALUATION, _SERVING = ("cluster", "evaluate"), ("cluster", "serve")
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -44,6 +46,8 @@ class Stage:
     """Consecutive independent nodes run in one group: its workers take longer to start than a small node to run."""
     makes_model: bool = False
     """Its artifact holds a model that has learned something, and gets a model card."""
+    extras: tuple[str, ...] = ("cluster",)
+    """What of the package must be installed to run it, as `pyproject.toml` groups it."""
     has_job: bool = True
     """Has a command in `jobs/` and a RayJob; others are made on the way, or are services."""
 
@@ -61,7 +65,7 @@ class Stage:
 STAGES: Mapping[str, Stage] = {
     stage.name: stage
     for stage in (
-        Stage("evaluation_texts", "polyglossa.evaluate.export_texts", None, Cost(), has_job=False),
+        Stage("evaluation_texts", "polyglossa.evaluate.export_texts", None, Cost(), extras=_EVALUATION, has_job=False),
         Stage("corpus", "polyglossa.corpus.run", "corpus", Cost(4.0, worker_gib=0.3)),
         Stage("backbone", "polyglossa.backbone.run", "backbone", Cost(2.0, 0.1, 0.6), has_job=False),
         Stage("pack", "polyglossa.pack.run", "pack", Cost(4.0, 0.1, 0.5)),
@@ -75,9 +79,10 @@ STAGES: Mapping[str, Stage] = {
         Stage("merge", "polyglossa.merge.run", "merge", Cost(10.0, 0.15, 1.0, embeds=True), makes_model=True),
         Stage(
             "evaluate", "polyglossa.evaluate.run", "evaluate", Cost(11.0, 0.3, 1.2, embeds=True), shares_workers=True,
+            extras=_EVALUATION,
         ),
         Stage("report", "polyglossa.report.run", None, Cost()),
-        Stage("serve", "polyglossa.serving.run", "serve", Cost(18.0, worker_gib=0.6), has_job=False),
+        Stage("serve", "polyglossa.serving.run", "serve", Cost(18.0, worker_gib=0.6), extras=_SERVING, has_job=False),
         Stage("tune", "polyglossa.tune.run", "tune", Cost(), takes_profile=True, has_job=False),
     )
 }  # fmt: skip

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from polyglossa.errors import RecipeError
 from polyglossa.recipe.extend import extend
 from polyglossa.recipe.models import Recipe
+from polyglossa.recipe.placement import Profile
 from polyglossa.recipe.scale import apply_scale
 from polyglossa.recipe.strict import Strict
 
@@ -77,6 +78,15 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     scales = [override for override in overrides if override.startswith("scale=")]
     data = apply_scale(apply_overrides(_read_extended(Path(path)), scales))
     return validate(Recipe, apply_overrides(data, [item for item in overrides if item not in scales]), str(path))
+
+
+def load_profile(path: str | Path | None) -> Profile:
+    """Read a placement profile; None is the local default.
+
+    Raises:
+        RecipeError: the file is missing or not a valid profile.
+    """
+    return Profile() if path is None else validate(Profile, read_mapping(path), str(path))
 
 
 def _read_extended(path: Path) -> dict[str, Any]:

@@ -29,9 +29,14 @@ _QUIET = {
 
 @contextmanager
 def ray_session(profile: Profile) -> Iterator[None]:
-    """Join the cluster that RAY_ADDRESS names, or start a local Ray, for the time of the block."""
+    """Join the cluster that RAY_ADDRESS names, or start a local Ray, for the time of the block.
+
+    A process that has joined a cluster already keeps it, and leaves it when it likes.
+    """
     os.environ.update({name: os.environ.get(name, value) for name, value in _QUIET.items()})
-    if os.environ.get("RAY_ADDRESS"):
+    if ray.is_initialized():
+        yield
+    elif os.environ.get("RAY_ADDRESS"):
         with _end_leftovers(), _defer_interrupts():
             ray.init(address="auto", log_to_driver=False, logging_level="warning")
         try:
@@ -108,7 +113,13 @@ def _end_leftovers() -> Iterator[None]:
 
 @contextmanager
 def terminate_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM clean up as Ctrl-C does: no half artifact and no process stays behind."""
+    """Let SIGTERM clean up as Ctrl-C does: no half artifact and no process stays behind.
+
+    Signals reach the main thread alone; in another the program's own handler stays.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
