@@ -14,7 +14,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 _ISOLATE = "import sys; sys.path[:] = [entry for entry in sys.path if 'site-packages' not in entry]; "
 
@@ -24,8 +25,10 @@ def requirements(extra: str | None) -> list[Requirement]:
     found = [Requirement(line) for line in PROJECT["dependencies"]]
     for line in EXTRAS[extra] if extra else ():
         requirement = Requirement(line)
-        below = [inner for name in requirement.extras for inner in requirements(name)]
-        found += below if requirement.name == "polyglossa" else [requirement]
+        if requirement.name == "polyglossa":
+            found += [inner for name in sorted(requirement.extras) for inner in requirements(name)]
+        else:
+            found.append(requirement)
     return found
 
 
