@@ -23,6 +23,11 @@ def test_a_recipe_is_planned_and_run(tmp_path: Path) -> None:
     assert f"corpus: {tmp_path}" in said
 
 
+def test_a_term_that_is_added_changes_what_it_should() -> None:
+    first, last = (float(line.rpartition(" ")[2]) for line in run("add_a_term.py", "--steps", "20").splitlines())
+    assert last < first - 0.5
+
+
 def run(example: str, *arguments: str) -> str:
     """Run one example as a person would."""
     done = subprocess.run(
