@@ -73,9 +73,7 @@ def _open(
     if teacher.endpoint is not None:
         spec = SourceSpec(teacher, config.dtype, device, None, placement.threads, root)
         if teacher.prompts == "model" and teacher.query_prompt is teacher.document_prompt is None:
-            progress.say(
-                f"{teacher.label}: the recipe gives no prompts and an endpoint tells none; texts are sent bare"
-            )
+            progress.say(f"{teacher.label}: the recipe gives no prompts, an endpoint tells none; texts are sent bare")
         return spec, spec.open()
     precision = stage_precision(config.dtype, placement)
     draft.precision = precision.plain()
@@ -137,8 +135,8 @@ def _check_complete(wanted: pa.Table, store: VectorStore, teacher: OutsideTeache
         first = wanted.column("text")[int(np.argmin(held))].as_py()
         raise DataError(
             f"teacher {teacher.label}: gave no usable state (not finite, or zero) for {int((~held).sum())} of "
-            f"{len(held)} texts, the first is {first[:80]!r}. A student cannot learn from it; check the teacher, or drop "
-            "such rows with a filter of the corpus."
+            f"{len(held)} texts, the first is {first[:80]!r}. A student cannot learn from it; check the teacher, or "
+            "drop such rows with a filter of the corpus."
         )
 
 
@@ -151,9 +149,7 @@ def _write(pack_file: str, store_file: str, states: Iterable[States], stored: st
             kept_TD = state_TD.astype(stored)
             if not np.isfinite(kept_TD).all():
                 name = PurePosixPath(pack_file).name
-                raise DataError(
-                    f"{name}: the teacher's states do not fit {stored}. Set `dtype: float32` for the stage."
-                )
+                raise DataError(f"{name}: the teacher's states do not fit {stored}; set the stage's `dtype: float32`.")
             writer.write_table(teacher_bundle(bundle, kept_TD))
             count += len(kept_TD)
     return count

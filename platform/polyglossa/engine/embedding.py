@@ -90,11 +90,12 @@ def embed_missing(
     chunks = plan_chunks(wanted, held, most_texts=_ASKED_TEXTS if spec.asked else None)
     missing, refused = sum(len(chunk) for chunk in chunks), 0
     little = sum(chunk.nbytes for chunk in chunks) <= LITTLE_BYTES and not placement.gpus
-    here = little or spec.asked
+    if little or spec.asked:
+        done = _here(spec, source, chunks)
+    else:
+        done = _on_actors(spec, source.fingerprint, chunks, placement)
     with track(what, total=missing, unit="texts") as bar:
-        for texts, bad in (
-            _here(spec, source, chunks) if here else _on_actors(spec, source.fingerprint, chunks, placement)
-        ):
+        for texts, bad in done:
             bar.advance(texts)
             refused += bad
     return missing, refused

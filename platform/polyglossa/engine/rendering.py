@@ -1,7 +1,7 @@
-"""Texts as a model from anywhere reads them: behind the recipe's prompts, the model's own, or a row's instruction. Pure."""
+"""Texts as a model from anywhere reads them: behind a recipe's prompts, its own, or a row's instruction. Pure."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,7 +10,8 @@ from polyglossa.model.encoder import render
 from polyglossa.vectors import Flags
 from polyglossa.whitespace import WHITESPACE
 
-Column = pa.Array | pa.ChunkedArray
+Column = Any
+"""`pa.Array` or `pa.ChunkedArray` of strings."""
 
 
 class Prompting(Protocol):

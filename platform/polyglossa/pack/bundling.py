@@ -1,4 +1,4 @@
-"""From examples to bundles of tokens, or of texts: each holds the distinct texts of its examples once. No Ray, no files.
+"""From examples to bundles of tokens or texts: each holds the distinct texts of its examples once. No Ray, no files.
 
 Both cut examples and number texts alike, so a vector for a place in the one is that of the same place in the other.
 """

@@ -48,8 +48,8 @@ class Member(Strict):
     """Member whose final model is distilled into this one during its last stage; several with their weights; or a model
     from outside, as a section: `{model: NAME_OR_DIR}`, `{endpoint: URL, model: NAME}`."""
     teacher_states: Literal["stored", "live"] = "stored"
-    """Whether the teacher embeds every text once, for all students, epochs and trials, or runs beside each step (members
-    with the student's tokenizer alone)."""
+    """Whether the teacher embeds every text once, for all students, epochs and trials, or runs beside each step (only
+    members with the student's tokenizer)."""
     projection: bool = False
     """Reach a teacher that is narrower than this member, or one from outside of any other width, through a linear map
     that is learned beside it."""

@@ -153,7 +153,9 @@ def _teachers(config: TrainConfig, inputs: Mapping[str, Artifact], width: int) -
             )
     return {
         "teacher_uris": tuple(absolute(one.at("model") if config.live else one.uri) for one in found),
-        "teacher_widths": tuple(have if mapped else min(have, width) for have, mapped in zip(widths, projected)),
+        "teacher_widths": tuple(
+            have if mapped else min(have, width) for have, mapped in zip(widths, projected, strict=True)
+        ),
         "teacher_shares": shares,
         "projected": projected,
         "live": config.live,
