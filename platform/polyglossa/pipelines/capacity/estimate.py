@@ -14,7 +14,7 @@ from polyglossa.pipelines.capacity.memory import (
     embedding_footprint,
     training_footprint,
 )
-from polyglossa.pipelines.capacity.work import Work, Workload
+from polyglossa.pipelines.capacity.work import Work, Workload, outside_model
 from polyglossa.pipelines.cluster_spec import Group
 from polyglossa.pipelines.family import build
 from polyglossa.pipelines.graph import Graph, Node
@@ -169,6 +169,11 @@ class _Planner:
         taken = nodes_of(own, self.groups) if own is not None else Taken("driver", 0)
         if taken.over:
             self.warnings.append(f"{node.stage}: {taken.over}.")
+        if (outside := outside_model(node)) is not None:
+            self.warnings.append(
+                f"{node.name}: the time and memory that {outside} takes are not counted: no recipe tells the size of a "
+                "model from outside."
+            )
         work = _computed_on(device, work)
         footprint = self._footprint(node, work, placement)
         if footprint is not None and not fits(footprint, device.memory_gib):
