@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--parts", default=",".join(PARTS), help=f"of {', '.join(PARTS)}")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "bench-real", help="folder of all that is made")
     parser.add_argument("--repeats", type=int, default=1, help="runs behind each time of `evaluate`")
+    parser.add_argument("--english", action="store_true", help="`evaluate` judges by the English sets alone")
     parser.add_argument("--set", action="append", default=[], metavar="A.B.C=VALUE", help="override of the recipe")
     options = parser.parse_args()
     data = Path(os.environ.get("POLYGLOSSA_DATA") or ROOT.parent / "shared" / "data")
@@ -68,8 +69,11 @@ def main() -> None:
 
 
 def evaluate(options: argparse.Namespace) -> dict[str, Any]:
-    """Judge the model by every set of `data/eval`, here and by mteb alone."""
-    recipe, sets = RECIPES / "minilm-sets.yaml", [f"evaluate.data={options.data}", *options.set]
+    """Judge the model by every set of `data/eval`, here and by mteb alone; nothing is kept from one run to the next."""
+    whole = RECIPES / "minilm-sets.yaml", options.data
+    english = RECIPES / "minilm.yaml", cut_english(options.data, options.out / "english")
+    recipe, data = english if options.english else whole
+    sets = [f"evaluate.data={data}", *options.set]
     overrides = [part for one in sets for part in ("--set", one)]
     ours_seconds, theirs_seconds = [], []
     for _ in range(options.repeats):
