@@ -16,6 +16,7 @@ import os
 import statistics
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -173,20 +174,21 @@ ENVIRONMENTS = {
     "st5": ("sentence-transformers>=5,<6", "transformers>=5,<6"),
     "st6": ("sentence-transformers>=6,<7", "transformers>=5,<6"),
 }
+BORROWED = ("torch", "torch-*.dist-info", "torchgen", "functorch", "nvidia*", "triton*")
 
 
 def made_environment(folder: Path, packages: Iterable[str]) -> str:
-    """Make an environment with pip, once; torch, which is large, is the project's own."""
+    """Make an environment with pip, once; torch, which is large, is the project's own, and nothing else of it."""
     python = folder / "bin" / "python"
     if not (folder / "made").exists():
         say(f"making {folder.name}: {', '.join(packages)}")
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
         own = next(folder.glob("lib/python3*/site-packages"))
-        borrowed = [path for path in sys.path if path.endswith("site-packages")]
-        (own / "borrowed.pth").write_text("\n".join(borrowed) + "\n")
-        subprocess.run(
-            [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages], check=True
-        )
+        project = Path(sysconfig.get_paths()["purelib"])
+        for borrowed in (one for pattern in BORROWED for one in project.glob(pattern)):
+            (own / borrowed.name).symlink_to(borrowed)
+        install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages]
+        subprocess.run(install, check=True)
         (folder / "made").touch()
     return str(python)
 

@@ -139,17 +139,18 @@ class _RemoteExchange:
 class _Evaluator:
     """An actor: keeps mteb loaded and one model at a time. A restarted one opens its model again by itself."""
 
-    def __init__(self, threads: int, exchange: Any) -> None:
+    def __init__(self, threads: int) -> None:
         # Loading mteb takes seconds and hundreds of megabytes: workers alone pay for it, not the driver.
         from polyglossa.evaluate.worker import Worker
 
-        self._make, self._threads, self._exchange = Worker, threads, _RemoteExchange(exchange)
+        self._make, self._threads = Worker, threads
         self._opened: Any = None
 
-    def call(self, spec: ModelSpec, root: str | None, method: str, *arguments: Any) -> Any:
-        if self._opened != (spec, root):
-            self._worker = self._make(spec, threads=self._threads, root=root, exchange=self._exchange)
-            self._opened = (spec, root)
+    def call(self, spec: ModelSpec, root: str | None, exchange: Any, method: str, *arguments: Any) -> Any:
+        if self._opened != (spec, root, exchange):
+            shared = _RemoteExchange(exchange) if exchange is not None else None
+            self._worker = self._make(spec, threads=self._threads, root=root, exchange=shared)
+            self._opened = (spec, root, exchange)
         return getattr(self._worker, method)(*arguments)
 
 
@@ -159,6 +160,8 @@ class _Pool:
     def __init__(self, actors: list[Any], spec: ModelSpec, root: str | None) -> None:
         self.actors, self._spec, self._root = actors, spec, root
         self.workers = len(actors)
+        # Handed over with each call: what an actor's constructor was given may be gone when it is started again.
+        self._exchange = ray.remote(Exchange).options(num_cpus=0).remote() if self.workers > 1 else None
 
     def first(self, method: str, *arguments: Any) -> Any:
         """Ask one actor; an error made on purpose is raised as it was there."""
@@ -202,7 +205,7 @@ class _Pool:
     def _ask(self, actor: Any, method: str, *arguments: Any) -> Any:
         """Return an actor's answer, or the error; one made on purpose as it was there."""
         try:
-            return ray.get(actor.call.remote(self._spec, self._root, method, *arguments))
+            return ray.get(actor.call.remote(self._spec, self._root, self._exchange, method, *arguments))
         except ray.exceptions.RayTaskError as error:
             return error.cause if isinstance(error.cause, PolyglossaError) else error
         except ray.exceptions.RayError as error:
@@ -220,14 +223,13 @@ def judge_model(
 def start_actors(placement: StagePlacement, *, offline: bool) -> list[Any]:
     """Start evaluation actors; with `offline` they never look at a hub."""
     environment = {"TOKENIZERS_PARALLELISM": "false", **({"HF_HUB_OFFLINE": "1"} if offline else {})}
-    exchange = ray.remote(Exchange).options(num_cpus=0).remote()
     actor = ray.remote(_Evaluator).options(
         **placement.ray_options,
         max_restarts=_RESTARTS,
         max_task_retries=_RESTARTS,
         runtime_env={"env_vars": environment},
     )
-    return [actor.remote(placement.threads, exchange) for _ in range(placement.workers)]
+    return [actor.remote(placement.threads) for _ in range(placement.workers)]
 
 
 def stop_actors(actors: list[Any]) -> None:
