@@ -9,36 +9,36 @@ import signal
 from datetime import datetime
 from pathlib import Path
 
-from polyglossa import progress
+from polyglossa.cli.command import errors_in_one_line, load_profile
 from polyglossa.errors import UserError
-from polyglossa.folders import absolute
-from polyglossa.pipelines.command import errors_in_one_line, leave_script_folder, load_profile
 from polyglossa.recipe import load_recipe
-from polyglossa.recipe.serve import ServeConfig
+from polyglossa.recipe.sections.serve import ServeConfig
+from polyglossa.runtime import console
+from polyglossa.storage import absolute
 
 
 def main(argv: list[str] | None = None) -> None:
     """Start the endpoint and wait."""
     options = _options(argv)
-    leave_script_folder()
     with errors_in_one_line("serve.py"):
         config, models, logs = _what(options)
         profile = load_profile(options.profile)
-        from polyglossa.pipelines.serving import application_settings, check_settings, running_application
+        from polyglossa.serving.lifecycle import running_application
+        from polyglossa.serving.run import application_settings, check_settings
 
         settings = check_settings(application_settings(config, models, profile.serve))
         log = logs / f"serve-{datetime.now():%Y%m%d-%H%M%S}.log"
-        from polyglossa.pipelines.session import ray_session, terminate_as_interrupt
+        from polyglossa.runtime.session import ray_session, terminate_as_interrupt
 
         host, port = options.host or config.host, options.port or config.port
-        with terminate_as_interrupt(), progress.console(log):
-            progress.say(f"Starting {', '.join(models)}; details in {log}")
+        with terminate_as_interrupt(), console.open_console(log):
+            console.say(f"Starting {', '.join(models)}; details in {log}")
             try:
                 with ray_session(profile), running_application(settings, host=host, port=port) as url:
-                    progress.say(f"{url}/v1 answers for {', '.join(models)}. Ctrl-C stops it.")
+                    console.say(f"{url}/v1 answers for {', '.join(models)}. Ctrl-C stops it.")
                     signal.pause()
             except KeyboardInterrupt:
-                progress.say("Stopped.")
+                console.say("Stopped.")
 
 
 def _options(argv: list[str] | None) -> argparse.Namespace:
@@ -59,8 +59,8 @@ def _what(options: argparse.Namespace) -> tuple[ServeConfig, dict[str, str], Pat
         if not models:
             raise UserError("nothing to serve: give a recipe, or --model NAME=PATH.")
         return ServeConfig(), models, Path("runs/logs")
-    from polyglossa.pipelines.made import served_models
-    from polyglossa.pipelines.promotion import with_promotions
+    from polyglossa.pipeline.find_artifacts import served_models
+    from polyglossa.pipeline.promotion import with_promotions
 
     recipe = load_recipe(options.recipe, options.set)
     config, served = with_promotions(recipe, served_models(recipe))
@@ -70,7 +70,7 @@ def _what(options: argparse.Namespace) -> tuple[ServeConfig, dict[str, str], Pat
 def _directories(given: list[str]) -> dict[str, str]:
     """Model directories by the names they are served under, each checked before anything starts."""
     from polyglossa.engine.parity import check_parity
-    from polyglossa.pipelines.model_folder import check_model_folder
+    from polyglossa.serving.model_folder import check_model_folder
 
     models: dict[str, str] = {}
     for text in given:

@@ -1,1 +1,1 @@
-"""The Ray Serve application: the whole family behind one endpoint. `serve.app:build` is its import path."""
+"""Entry point and configuration of the Ray Serve application; `serve.app:build` is its import path."""

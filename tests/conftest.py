@@ -15,7 +15,7 @@ import pytest
 @pytest.fixture(scope="session")
 def ray_local() -> Iterator[None]:
     """Start one local Ray for the session (two CPUs, no dashboard) and shut it down."""
-    from polyglossa.pipelines.session import local_ray
+    from polyglossa.runtime.session import local_ray
 
     with local_ray(cpus=2, object_store_gib=0.3):
         yield

@@ -20,18 +20,18 @@ from pathlib import Path
 from typing import Any
 
 from polyglossa.artifact import Artifact
+from polyglossa.cli.command import errors_in_one_line, load_profile, taken_up_again
 from polyglossa.errors import RecipeError, TrainingError
-from polyglossa.evaluate.spec import model_of
-from polyglossa.folders import local_folder
+from polyglossa.evaluate.models.spec import model_of
 from polyglossa.model.encoder import Encoder
-from polyglossa.pipelines.command import errors_in_one_line, load_profile, taken_up_again
-from polyglossa.pipelines.family import build
-from polyglossa.pipelines.run import make
-from polyglossa.pipelines.tune.judge import Judge, placed_sets
-from polyglossa.pipelines.tune.plan import search_nodes
+from polyglossa.pipeline.build import build
+from polyglossa.pipeline.run import make
 from polyglossa.recipe import Recipe, load_recipe
-from polyglossa.recipe.members import Member
+from polyglossa.recipe.sections.members import Member
 from polyglossa.recipe.shortened import listed_search, shortened, taught_member
+from polyglossa.storage import local_folder
+from polyglossa.tune.plan import search_nodes
+from polyglossa.tune.trial.score import Scorer, placed_sets
 
 MSE, KL = 1.0, 5.0
 QUICKSTART = Path(__file__).parents[1] / "recipes" / "quickstart.yaml"
@@ -170,7 +170,7 @@ def ends(recipe: Recipe) -> dict[str, str]:
 def judged(recipe: Recipe, corpus: Artifact, model: Artifact) -> tuple[dict[str, float], int]:
     """Score a model as the trials are scored; its scores by set, and its parameters."""
     assert recipe.tune is not None
-    judge = Judge(corpus, placed_sets(recipe), recipe.tune.judge)
+    judge = Scorer(corpus, placed_sets(recipe), recipe.tune.judge)
     with local_folder(model.at("model")) as folder:
         encoder = Encoder.load(folder)
         scores = judge.scores(encoder, instructed=model_of(recipe.evaluate, model).instructed, part=None)

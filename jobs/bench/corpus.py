@@ -73,7 +73,7 @@ def with_polars(folder: str, out: str) -> dict[str, Any]:
     """One process, one thread: normalise, drop exact duplicates, write."""
     import polars as pl
 
-    from polyglossa.corpus.text import normalise_text
+    from polyglossa.corpus.clean.text import normalise_text
 
     assert pl.thread_pool_size() == 1
     spent = {"normalise": 0.0}
@@ -100,7 +100,7 @@ def _ftfy_share(frame: Any) -> float:
     """Share of normalising that is ftfy's own, from the texts of one file."""
     from ftfy import fix_encoding
 
-    from polyglossa.corpus.text import normalise_text
+    from polyglossa.corpus.clean.text import normalise_text
 
     texts = [*frame["query"].to_list(), *frame["passage"].to_list()]
     seconds: list[float] = []
@@ -114,7 +114,7 @@ def _ftfy_share(frame: Any) -> float:
 
 def with_stage(folder: str, few: str, out: str, cpus: int) -> dict[str, Any]:
     """The corpus stage on a local Ray with so many CPUs; `few` holds the rows that workers start with."""
-    from polyglossa.pipelines.session import local_ray
+    from polyglossa.runtime.session import local_ray
 
     peak = _Peak()
     with local_ray(cpus=cpus, object_store_gib=0.3), peak:
@@ -130,9 +130,9 @@ def curate(folder: str, out: str) -> dict[str, Any]:
     """Make a corpus artifact of the files of a folder; what it counted."""
     from polyglossa.artifact import ArtifactKey, produce
     from polyglossa.corpus import run as stage
-    from polyglossa.recipe.corpus import CorpusConfig
     from polyglossa.recipe.load import validate
     from polyglossa.recipe.placement import StagePlacement
+    from polyglossa.recipe.sections.corpus import CorpusConfig
 
     source = {
         "kind": "pairs",

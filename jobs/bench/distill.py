@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from packed import write_index
+from shared.packs import write_index
 
 ROUNDS, STEPS, WARM, BATCH, BUNDLE, LONGEST = 4, 6, 2, 128, 256, 128
 VOCABULARY = 8192
@@ -119,7 +119,7 @@ def write_store(folder: Path) -> None:
     """Write the teacher's states of the pack's texts, cut to the student's width, as the distill stage does."""
     from polyglossa.distill.store import Remembered, store_schema, teacher_bundles
     from polyglossa.distill.teacher import Teacher
-    from polyglossa.recipe.teacher import TeacherConfig
+    from polyglossa.recipe.sections.teacher import TeacherConfig
 
     config = TeacherConfig(width=STUDENT["hidden"], dtype="float32")
     teacher = Teacher(str(folder / "t"), config, torch.get_num_threads(), gpu=False)
@@ -148,13 +148,13 @@ class _Run:
     """Of the first turn's first step, at the untrained weights."""
 
     def __post_init__(self) -> None:
-        from polyglossa.engine.backend_plain import OptimizerSettings, PlainBackend
+        from polyglossa.engine.backends.plain import OptimizerSettings, PlainBackend
         from polyglossa.engine.embedder import Embedder
-        from polyglossa.engine.live import LiveTeachers
         from polyglossa.engine.objective import build_objective
+        from polyglossa.engine.online_teacher import OnlineTeachers
         from polyglossa.engine.step import Budget
         from polyglossa.model.directory import load_model
-        from polyglossa.recipe.train import StageConfig
+        from polyglossa.recipe.sections.train import StageConfig
 
         self.stage = StageConfig(
             global_batch=BATCH, steps=ROUNDS * STEPS, max_tokens=LONGEST, learning_rate=1e-6, dtype="float32"
@@ -171,19 +171,19 @@ class _Run:
         self.teachers = None
         if self.name == "live":
             uris, widths = [str(self.folder / "t")], [STUDENT["hidden"]]
-            self.teachers = LiveTeachers(uris, widths, dtype=self.stage.dtype, device="cpu", budget=self.budget)
+            self.teachers = OnlineTeachers(uris, widths, dtype=self.stage.dtype, device="cpu", budget=self.budget)
 
     def turn(self, number: int) -> None:
         """Train the next steps."""
-        from polyglossa.engine.ahead import BatchesAhead
-        from polyglossa.engine.bundles import TeacherStore
+        from polyglossa.data.bundles import TeacherStore
+        from polyglossa.data.prefetch import PrefetchedBatches
+        from polyglossa.data.stream import FeedSpec, local_batches
         from polyglossa.engine.loop import run_loop
-        from polyglossa.engine.stream import FeedSpec, local_batches
 
         stores: Sequence[Any] = [TeacherStore(str(self.folder / "store"))] if self.name == "stored" else ()
         spec = FeedSpec.of_stage(self.stage.model_dump(), str(self.folder / "pack"), stores)
         start = number * STEPS
-        batches = BatchesAhead(local_batches(spec, start=start, stop=start + STEPS))
+        batches = PrefetchedBatches(local_batches(spec, start=start, stop=start + STEPS))
         records: list[Any] = []
         run_loop(
             self.backend,

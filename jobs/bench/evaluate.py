@@ -21,14 +21,14 @@ import pyarrow.parquet as pq
 import ray
 
 from polyglossa.artifact import Draft
-from polyglossa.evaluate.run import judge_model, start_actors, stop_actors
-from polyglossa.evaluate.spec import ModelSpec
+from polyglossa.evaluate.models.spec import ModelSpec
+from polyglossa.evaluate.run import evaluate_model, start_actors, stop_actors
 from polyglossa.model.directory import build_model, save_model_directory
 from polyglossa.model.forward import TextModel
 from polyglossa.model.tokenizer import train_tokenizer
-from polyglossa.pipelines.session import local_ray
-from polyglossa.recipe.evaluate import BitextTask, ClassificationTask, EvaluateConfig, LocalTask, RetrievalTask
 from polyglossa.recipe.placement import StagePlacement
+from polyglossa.recipe.sections.evaluate import BitextTask, ClassificationTask, EvaluateConfig, LocalTask, RetrievalTask
+from polyglossa.runtime.session import local_ray
 
 XQUAD = ("eng", "deu", "ell", "tha")
 VARIETIES = ("deu_Latn", "rus_Cyrl", "hin_Deva", "swh_Latn", "arb_Arab", "zho_Hans", "tha_Thai", "yor_Latn")
@@ -70,7 +70,7 @@ def judged(spec: ModelSpec, config: EvaluateConfig, workers: int, folder: Path) 
         ray.get([actor.call.remote(spec, None, "facts") for actor in actors])
         draft = Draft(str(folder / f"workers-{workers}"))
         started = time.monotonic()
-        judge_model(actors, spec, config, None, draft)
+        evaluate_model(actors, spec, config, None, draft)
         seconds = time.monotonic() - started
     finally:
         stop_actors(actors)

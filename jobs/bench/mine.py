@@ -146,10 +146,10 @@ def mine_ours(folder: str, dtype: str) -> dict[str, Any]:
 
     from polyglossa.artifact import ArtifactKey, open_artifact, produce
     from polyglossa.mine import run as stage
-    from polyglossa.pipelines.session import ray_session
     from polyglossa.recipe import Profile
-    from polyglossa.recipe.mine import MineConfig
     from polyglossa.recipe.placement import StagePlacement
+    from polyglossa.recipe.sections.mine import MineConfig
+    from polyglossa.runtime.session import ray_session
 
     (corpus,) = Path(folder).glob("artifacts/corpus/*")
     inputs = {"corpus": open_artifact(str(corpus))}

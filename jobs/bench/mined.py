@@ -17,12 +17,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from polyglossa.pipelines.command import errors_in_one_line, load_profile
-from polyglossa.pipelines.family import build
-from polyglossa.pipelines.graph import Node
-from polyglossa.pipelines.run import make
+from polyglossa.cli.command import errors_in_one_line, load_profile
+from polyglossa.pipeline.build import build
+from polyglossa.pipeline.graph import Node
+from polyglossa.pipeline.run import make
 from polyglossa.recipe import Profile, load_recipe
-from polyglossa.recipe.evaluate import EvaluateConfig
+from polyglossa.recipe.sections.evaluate import EvaluateConfig
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "quickstart-mine.yaml"
 ARMS: Mapping[str, tuple[str, ...]] = {

@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 
+from polyglossa.cli.command import errors_in_one_line
 from polyglossa.model.encoder import Encoder, finish
-from polyglossa.pipelines.command import errors_in_one_line
-from polyglossa.pipelines.made import finished, served_models
-from polyglossa.pipelines.tune.judge import Judge
+from polyglossa.pipeline.find_artifacts import find_artifacts, served_models
 from polyglossa.recipe import load_recipe
-from polyglossa.recipe.tune import JudgeConfig
+from polyglossa.recipe.sections.tune import JudgeConfig
+from polyglossa.tune.trial.score import Scorer
 
 QUICKSTART = Path(__file__).parents[1] / "recipes" / "quickstart.yaml"
 TEXTS = 2048
@@ -41,7 +41,9 @@ def main() -> None:
         recipe = load_recipe(options.recipe, options.set)
         models = served_models(recipe)
         path = models[options.member or next(iter(models))]
-        judge = Judge(finished(recipe)["corpus"], dict.fromkeys(recipe.evaluate.heldout), JudgeConfig(resamples=100))
+        judge = Scorer(
+            find_artifacts(recipe)["corpus"], dict.fromkeys(recipe.evaluate.heldout), JudgeConfig(resamples=100)
+        )
         print(json.dumps({"torch": torch.__version__, **compare(arms(path), judge, options.repeats)}))
 
 
@@ -56,7 +58,7 @@ def arms(path: str) -> dict[str, Encoder]:
     return encoders
 
 
-def compare(encoders: dict[str, Encoder], judge: Judge, repeats: int) -> dict[str, Any]:
+def compare(encoders: dict[str, Encoder], judge: Scorer, repeats: int) -> dict[str, Any]:
     """Time the arms turn about, and judge each."""
     texts = [text for one, *_ in judge.sets.values() for text in one.corpus["text"].to_pylist()]
     texts = texts[:: max(1, len(texts) // TEXTS)][:TEXTS]
@@ -64,7 +66,7 @@ def compare(encoders: dict[str, Encoder], judge: Judge, repeats: int) -> dict[st
     state_ND = {}
     for turn in range(repeats + 1):
         for name, encoder in encoders.items():
-            budget = 1024 if name.startswith("bfloat16") else 512  # `forward_tokens` of serve/settings.py
+            budget = 1024 if name.startswith("bfloat16") else 512  # `forward_tokens` of serving/settings.py
             token_ids = encoder.tokenize(texts)
             started = time.perf_counter()
             state_ND[name] = encoder.states(token_ids, chunk_tokens=budget)

@@ -2,7 +2,7 @@
 
     python jobs/bench/processor.py [RECIPE]      # make bench-processor: packs the quickstart's data where it is missing
 
-Steps are the engine's own, on two ranks that meet over gloo, each on one core, in what `model.precision` decides. The
+Steps are the engine's own, on two ranks that meet over gloo, each on one core, in what `runtime.precision` decides. The
 variables below take AVX-512 from torch, oneDNN and MKL, on any processor. The peak is the median of plain float32
 products, both cores at once, between the steps' runs; a step's arithmetic is `capacity/flops.py`'s. Emulated bfloat16
 is timed on one rank and the shortest batch: it takes minutes otherwise. The last line is one JSON object.
@@ -24,23 +24,23 @@ import torch
 import torch.distributed as dist
 
 from polyglossa.artifact import Artifact
-from polyglossa.engine.ahead import BatchesAhead
-from polyglossa.engine.backend_plain import OptimizerSettings, PlainBackend
-from polyglossa.engine.batch import RankBatch
+from polyglossa.capacity.flops import training_flops
+from polyglossa.cli.command import errors_in_one_line
+from polyglossa.data.batch import RankBatch
+from polyglossa.data.feed_spec import FeedSpec
+from polyglossa.data.prefetch import PrefetchedBatches
+from polyglossa.data.stream import local_batches
+from polyglossa.engine.backends.plain import OptimizerSettings, PlainBackend
 from polyglossa.engine.embedder import Embedder
 from polyglossa.engine.objective import build_objective
-from polyglossa.engine.runs import Compute, TrainRun, width_of
-from polyglossa.engine.spec import FeedSpec
 from polyglossa.engine.step import Budget, run_step
-from polyglossa.engine.stream import local_batches
-from polyglossa.engine.worker import train
+from polyglossa.engine.train_run import Compute, TrainRun, width_of
+from polyglossa.engine.trainer import train
 from polyglossa.model.directory import load_backbone
-from polyglossa.model.precision import Precision, device_facts
-from polyglossa.pipelines.capacity.flops import training_flops
-from polyglossa.pipelines.command import errors_in_one_line, leave_script_folder
 from polyglossa.recipe import Recipe, load_recipe
-from polyglossa.recipe.backbone import Shape
 from polyglossa.recipe.placement import TrainPlacement
+from polyglossa.recipe.sections.backbone import Shape
+from polyglossa.runtime.precision import Precision, device_facts
 
 QUICKSTART = Path(__file__).parents[1] / "recipes" / "quickstart.yaml"
 AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
@@ -58,7 +58,6 @@ def main() -> None:
     parser.add_argument("--rank", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    leave_script_folder()
     with errors_in_one_line("bench/processor.py"):
         recipe = load_recipe(given.recipe, given.set)
         if given.part is not None:
@@ -92,8 +91,8 @@ def compare(recipe: Recipe) -> dict[str, Any]:
 
 def prepared(recipe: Recipe) -> tuple[Artifact, Artifact]:
     """Make the untrained model and its packed data where they are not there yet."""
-    from polyglossa.pipelines.family import build
-    from polyglossa.pipelines.run import make
+    from polyglossa.pipeline.build import build
+    from polyglossa.pipeline.run import make
     from polyglossa.recipe import Profile
 
     graph = build(recipe)
@@ -148,9 +147,9 @@ def steps(recipe: Recipe, inputs: dict[str, str], given: argparse.Namespace) -> 
     }
 
 
-def batches(run: TrainRun, rank: int, start: int) -> BatchesAhead:
+def batches(run: TrainRun, rank: int, start: int) -> PrefetchedBatches:
     """Make a rank's batches ahead of its steps, as the feed does."""
-    return BatchesAhead(local_batches(run.feed(), rank=rank, world=WORLD, start=start))
+    return PrefetchedBatches(local_batches(run.feed(), rank=rank, world=WORLD, start=start))
 
 
 def peak() -> float:

@@ -237,10 +237,10 @@ def run_recipe(name: str, options: argparse.Namespace, *changes: str) -> dict[st
 
 def evaluations(name: str, sets: Iterable[str]) -> dict[str, dict[str, dict[str, float]]]:
     """Read a recipe's finished evaluations."""
-    from polyglossa.pipelines.made import finished
+    from polyglossa.pipeline.find_artifacts import find_artifacts
     from polyglossa.recipe import load_recipe
 
-    made = finished(load_recipe(RECIPES / name, list(sets)))
+    made = find_artifacts(load_recipe(RECIPES / name, list(sets)))
     return {
         label.removeprefix("evaluate."): scores_of(artifact.read_json("summary.json"))
         for label, artifact in made.items()
@@ -300,7 +300,7 @@ def timed(command: Iterable[Any]) -> tuple[float, str]:
 
 def free_port() -> int:
     """Find a free port on loopback."""
-    from polyglossa.ports import free_ports
+    from polyglossa.runtime.ports import free_ports
 
     return free_ports(1)[0]
 

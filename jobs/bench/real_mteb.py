@@ -13,9 +13,9 @@ from pathlib import Path
 import mteb
 from sentence_transformers import SentenceTransformer
 
-from polyglossa.evaluate.local import build_local
-from polyglossa.evaluate.local_files import survey_local
-from polyglossa.evaluate.plan import placed
+from polyglossa.evaluate.plan import place_paths
+from polyglossa.evaluate.tasks.file_lists import survey_local
+from polyglossa.evaluate.tasks.from_files import build_local
 from polyglossa.recipe import load_recipe
 
 
@@ -29,7 +29,7 @@ def main() -> None:
     evaluate = load_recipe(options.recipe, options.set).evaluate
     model = SentenceTransformer(options.model, device="cpu")
     scores: dict[str, dict[str, float]] = {}
-    for local in (placed(task, evaluate.data) for task in evaluate.local):
+    for local in (place_paths(task, evaluate.data) for task in evaluate.local):
         task = build_local(local, list(survey_local(local).rows))
         ran = mteb.evaluate(model, task, cache=None, co2_tracker=False, show_progress_bar=False)
         rows = ran.task_results[0].scores["test"]

@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[0] = str(ROOT)  # not this folder: it holds a module of the application's name
 KEY = "pg-bench"
 LANGUAGES = ("en", "de", "fr", "fi", "ja", "ru", "ar", "hi", "zh", "sw", "el", "ko", "th", "am", "ta", "vi")
 
@@ -87,7 +86,7 @@ def measure_bare(path: str, texts: list[str], dtype: str, threads: int) -> dict[
 def measure_peer(path: str, singles: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Load the plain FastAPI server."""
     port = free_port()
-    command = [sys.executable, str(ROOT / "jobs/bench/peer.py"), path, str(port), options.dtype]
+    command = [sys.executable, str(ROOT / "jobs/bench/rivals/endpoint.py"), path, str(port), options.dtype]
     server = subprocess.Popen(command, env=_environment(), stderr=subprocess.DEVNULL)
     try:
         wait_for(port)
@@ -107,7 +106,7 @@ def measure_endpoint(
     """Load the endpoint with everything on."""
     import ray
 
-    from serve.running import running
+    from polyglossa.serving.lifecycle import running_application
 
     keys = Path(folder) / "keys.json"
     keys.write_text(json.dumps([{"name": "bench", "sha256": hashlib.sha256(KEY.encode()).hexdigest()}]))
@@ -118,7 +117,7 @@ def measure_endpoint(
         address="local", num_cpus=2, include_dashboard=False, object_store_memory=300_000_000, log_to_driver=False,
         logging_level="error", _node_ip_address="127.0.0.1",
     )  # fmt: skip
-    with running({"members": [member], "keys_file": str(keys)}, port=free_port()) as base:
+    with running_application({"members": [member], "keys_file": str(keys)}, port=free_port()) as base:
         url = f"{base}/v1/embeddings"
         load(url, singles, 8, 2)
         figures: dict[str, Any] = {}
@@ -146,7 +145,16 @@ def time_cold_start(url: str, singles: Path) -> float:
 
 def load(url: str, bodies: Path, clients: int, seconds: float) -> dict[str, Any]:
     """Run the load generator."""
-    command = [sys.executable, str(ROOT / "jobs/bench/load.py"), "--url", url, "--bodies", str(bodies), "--key", KEY]
+    command = [
+        sys.executable,
+        str(ROOT / "jobs/bench/shared/load.py"),
+        "--url",
+        url,
+        "--bodies",
+        str(bodies),
+        "--key",
+        KEY,
+    ]
     command += ["--clients", str(clients), "--seconds", str(seconds)]
     output = subprocess.run(command, capture_output=True, text=True, check=True)
     figures: dict[str, Any] = json.loads(output.stdout)

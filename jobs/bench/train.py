@@ -25,8 +25,8 @@ from statistics import median
 from typing import Any
 
 import torch
-from train_others import padded, sentence_transformers
-from train_shared import DTYPE, LONGEST, TEMPERATURE, Steps, prepare
+from rivals.training import padded, sentence_transformers
+from shared.training import DTYPE, LONGEST, TEMPERATURE, Steps, prepare
 
 STAGE = {
     "max_tokens": LONGEST,
@@ -142,15 +142,15 @@ def run_variant(name: str, turn: int, folder: str, options: argparse.Namespace) 
 
 def ours(folder: Path, steps: Steps, *, resident_tokens: int = 1 << 20) -> Figures:
     """(c) The engine's loop: chunks by token budget, graphs kept while they fit `resident_tokens`."""
-    from polyglossa.engine.ahead import BatchesAhead
-    from polyglossa.engine.backend_plain import OptimizerSettings, PlainBackend
+    from polyglossa.data.prefetch import PrefetchedBatches
+    from polyglossa.data.stream import FeedSpec, local_batches
+    from polyglossa.engine.backends.plain import OptimizerSettings, PlainBackend
     from polyglossa.engine.embedder import Embedder
     from polyglossa.engine.loop import StepRecord, run_loop
     from polyglossa.engine.objective import build_objective
     from polyglossa.engine.step import Budget
-    from polyglossa.engine.stream import FeedSpec, local_batches
     from polyglossa.model.directory import load_model
-    from polyglossa.recipe.train import StageConfig
+    from polyglossa.recipe.sections.train import StageConfig
 
     stage = StageConfig.model_validate(STAGE | {"global_batch": steps.batch, "steps": steps.stop}).model_dump()
     settings = OptimizerSettings(betas=(0.9, 0.98), epsilon=1e-8, weight_decay=0.01, clip=1.0)
@@ -172,7 +172,7 @@ def ours(folder: Path, steps: Steps, *, resident_tokens: int = 1 << 20) -> Figur
 
     run_loop(
         backend,
-        BatchesAhead(local_batches(FeedSpec.of_stage(stage, str(folder / "pack")), start=steps.first)),
+        PrefetchedBatches(local_batches(FeedSpec.of_stage(stage, str(folder / "pack")), start=steps.first)),
         build_objective(stage["objective"], width=256),
         rate=lambda step: 1e-4,
         budget=Budget(stage["chunk_tokens"], resident_tokens),

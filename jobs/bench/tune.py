@@ -14,14 +14,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from polyglossa import progress
 from polyglossa.artifact import Artifact
-from polyglossa.folders import absolute
-from polyglossa.pipelines.command import load_profile
-from polyglossa.pipelines.session import ray_session
-from polyglossa.pipelines.tune.plan import search_nodes
-from polyglossa.pipelines.walk import run_nodes, walk
+from polyglossa.cli.command import load_profile
+from polyglossa.pipeline.execute import execute, run_group
 from polyglossa.recipe import Profile, load_recipe
+from polyglossa.runtime import console
+from polyglossa.runtime.session import ray_session
+from polyglossa.storage import absolute
+from polyglossa.tune.plan import search_nodes
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "quickstart-tune.yaml"
 
@@ -73,11 +73,11 @@ def searched(recipe: Path, overrides: list[str], profile: Profile) -> tuple[Arti
     """Run a search, all that it shares made before; its artifact, and seconds of the search alone."""
     loaded = load_recipe(recipe, overrides)
     nodes, root = search_nodes(loaded), absolute(loaded.root)
-    work = partial(run_nodes, profile=profile)
-    with progress.console(loaded.logs / "bench-tune.log"), ray_session(profile):
-        walk(nodes[:-1], root, work)
+    work = partial(run_group, profile=profile)
+    with console.open_console(loaded.logs / "bench-tune.log"), ray_session(profile):
+        execute(nodes[:-1], root, work)
         began = time.monotonic()
-        found = walk(nodes, root, work)["tune"]
+        found = execute(nodes, root, work)["tune"]
     return found, round(time.monotonic() - began, 1)
 
 

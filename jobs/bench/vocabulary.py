@@ -20,13 +20,13 @@ import pyarrow.parquet as pq
 
 from polyglossa.artifact import Artifact, ArtifactKey, Draft, produce
 from polyglossa.errors import PolyglossaError
-from polyglossa.folders import absolute
 from polyglossa.recipe import Profile, load_recipe
 from polyglossa.recipe.models import Recipe
-from polyglossa.recipe.pack import PackConfig
 from polyglossa.recipe.placement import StagePlacement, TrainPlacement
-from polyglossa.recipe.prune import PruneStage, VocabularyConfig
-from polyglossa.recipe.train import TrainConfig
+from polyglossa.recipe.sections.pack import PackConfig
+from polyglossa.recipe.sections.prune import PruneStage, VocabularyConfig
+from polyglossa.recipe.sections.train import TrainConfig
+from polyglossa.storage import absolute
 
 SHAPE = {"hidden": 96, "mlp": 192, "layers": 1, "heads": 4, "kv_heads": 2, "head_dim": 32}
 COLUMNS = ("text", "query", "passage")
@@ -60,12 +60,12 @@ def main() -> None:
 
 def experiment(options: argparse.Namespace, files: list[Path]) -> dict[str, Any]:
     """Make each artifact that is not there, and judge the model before and after."""
-    from polyglossa.evaluate.heldout import read_heldout
-    from polyglossa.evaluate.retrieval import heldout_score
+    from polyglossa.evaluate.scoring.retrieval import heldout_score
+    from polyglossa.evaluate.tasks.heldout import read_heldout
     from polyglossa.model.encoder import Encoder
-    from polyglossa.pipelines.family import build
-    from polyglossa.pipelines.run import make
-    from polyglossa.pipelines.session import ray_session
+    from polyglossa.pipeline.build import build
+    from polyglossa.pipeline.run import make
+    from polyglossa.runtime.session import ray_session
 
     recipe, profile = load_recipe(Path(options.recipe), options.set), Profile()
     corpus = make(recipe, profile, build(recipe).needed_for(["corpus"]))["corpus"]

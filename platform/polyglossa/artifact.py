@@ -102,7 +102,7 @@ class Draft:
     counts: dict[str, Any] = field(default_factory=dict)
     identity: str | None = None
     precision: Mapping[str, Any] | None = None
-    """What models were computed in (`model.precision`); told in the manifest, no part of any address."""
+    """What models were computed in (`runtime.precision`); told in the manifest, no part of any address."""
 
     def at(self, *parts: str) -> str:
         """Address of something inside the draft; its folder exists afterwards."""

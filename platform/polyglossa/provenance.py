@@ -1,4 +1,4 @@
-"""What a model learned from, and which benchmarks it is zero-shot on: read from manifests, carried by its directory.
+"""Trace what a model learned from and which benchmarks it is zero-shot on, from manifests or its directory.
 
 A benchmark's texts stayed out of a model if every corpus behind it (its own, its teachers', those of the models before
 it) was cleaned of them or held them out. The model is zero-shot on the benchmark if it also learned from no data set of
@@ -87,7 +87,7 @@ def provenance(artifacts: Iterable[Artifact]) -> Provenance:
     shared = [one for name, one in kept_out[0].items() if all(name in other for other in kept_out)] if whole else []
     backbones = [one.manifest["config"] for one in behind if one.manifest["stage"] == "backbone"]
     return Provenance(
-        training_datasets=tuple(dict.fromkeys(name for one in behind for name in _packed(one, corpora))),
+        training_datasets=tuple(dict.fromkeys(name for one in behind for name in _packed_sources(one, corpora))),
         kept_out=tuple(sorted(shared, key=lambda one: one.name)),
         corpora=tuple(corpus.hash for corpus in corpora),
         adapted_from=tuple(dict.fromkeys(str(one["model"]) for one in backbones if one.get("model"))),
@@ -114,7 +114,7 @@ def _ancestors(artifacts: Iterable[Artifact]) -> Iterator[Artifact | None]:
                 yield None
 
 
-def _packed(artifact: Artifact, corpora: Iterable[Artifact]) -> list[str]:
+def _packed_sources(artifact: Artifact, corpora: Iterable[Artifact]) -> list[str]:
     """Sources of a packed corpus; all of its corpus where it chose none."""
     if artifact.manifest["stage"] != "pack":
         return []

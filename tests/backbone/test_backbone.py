@@ -12,8 +12,8 @@ from polyglossa.backbone import run as stage
 from polyglossa.backbone.texts import training_texts
 from polyglossa.errors import DataError
 from polyglossa.model.encoder import Encoder, render
-from polyglossa.recipe.backbone import BackboneConfig
 from polyglossa.recipe.placement import StagePlacement
+from polyglossa.recipe.sections.backbone import BackboneConfig
 
 SHAPE = {"hidden": 16, "mlp": 32, "layers": 2, "heads": 2, "kv_heads": 1, "head_dim": 8}
 NEW = BackboneConfig.model_validate({"shape": SHAPE, "tokenizer": {"vocabulary": 300}, "max_tokens": 24, "seed": 5})

@@ -8,8 +8,8 @@ from polyglossa.artifact import Artifact, Draft
 from polyglossa.backbone import run as stage
 from polyglossa.errors import DataError
 from polyglossa.model.tokenizer import load_tokenizer
-from polyglossa.recipe.backbone import BackboneConfig
 from polyglossa.recipe.placement import StagePlacement
+from polyglossa.recipe.sections.backbone import BackboneConfig
 
 SHAPE = {"hidden": 16, "mlp": 32, "layers": 2, "heads": 2, "kv_heads": 1, "head_dim": 8}
 

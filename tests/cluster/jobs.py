@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from cluster.schemas import ROOT
-from polyglossa.pipelines.cluster_twin import Twin
+from polyglossa.cluster.local_cluster import LocalCluster
 
 RAY = str(Path(sys.executable).with_name("ray"))
 PROFILE = ("--profile", "cluster/profiles/twin.yaml")
@@ -27,14 +27,14 @@ evaluate: {heldout: [pydoc]}
 """
 
 
-def environment(twin: Twin, **changes: str) -> dict[str, str]:
+def environment(twin: LocalCluster, **changes: str) -> dict[str, str]:
     """What a process needs to reach the twin, and no other Ray."""
     plain = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "RAY_ADDRESS")}
     return plain | twin.environment | changes
 
 
 def submit(
-    twin: Twin, *command: str, options: tuple[str, ...] = (), seconds: float = 300, **changes: str
+    twin: LocalCluster, *command: str, options: tuple[str, ...] = (), seconds: float = 300, **changes: str
 ) -> subprocess.CompletedProcess:
     """Submit a job and wait for it, unless an option says not to; `changes` are of the environment."""
     return subprocess.run(

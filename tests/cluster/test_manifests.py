@@ -15,11 +15,11 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 
 from cluster.schemas import ROOT, as_kubernetes_reads, problems
 from polyglossa import __version__
+from polyglossa.cli.command import load_profile
+from polyglossa.cluster.kuberay import job_names, manifests
+from polyglossa.cluster.render import render, stale, write
+from polyglossa.cluster.spec import ClusterSpec, load_spec
 from polyglossa.errors import RecipeError
-from polyglossa.pipelines.cluster_kuberay import job_names, manifests
-from polyglossa.pipelines.cluster_render import render, stale, write
-from polyglossa.pipelines.cluster_spec import ClusterSpec, load_spec
-from polyglossa.pipelines.command import load_profile
 from polyglossa.recipe.load import validate
 
 CLUSTER = ROOT / "cluster"

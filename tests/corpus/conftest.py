@@ -8,16 +8,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from polyglossa.corpus import cldr, pydoc
-from polyglossa.corpus.cldr import Name
-from polyglossa.corpus.contamination import Contamination, EvaluationIndex
-from polyglossa.corpus.exact import winners
-from polyglossa.corpus.ingest import ingest
+from polyglossa.corpus.clean.contamination import Contamination, EvaluationIndex
+from polyglossa.corpus.clean.exact import winners
+from polyglossa.corpus.clean.ingest import ingest
 from polyglossa.corpus.pairs import documents_of, pairs_from, unique_documents
-from polyglossa.corpus.pydoc import Function
-from polyglossa.corpus.shards import Reading
-from polyglossa.corpus.steps import heldout_hashes
-from polyglossa.recipe.corpus import CorpusConfig
+from polyglossa.corpus.sources import cldr, pydoc
+from polyglossa.corpus.sources.cldr import Name
+from polyglossa.corpus.sources.pydoc import Function
+from polyglossa.corpus.sources.shards import Reading
+from polyglossa.corpus.steps.tasks import heldout_hashes
+from polyglossa.recipe.sections.corpus import CorpusConfig
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from polyglossa.artifact import ArtifactKey, produce
 from polyglossa.corpus import run as stage
-from polyglossa.pipelines.session import local_ray
-from polyglossa.recipe.corpus import CorpusConfig
 from polyglossa.recipe.load import validate
 from polyglossa.recipe.placement import StagePlacement
+from polyglossa.recipe.sections.corpus import CorpusConfig
+from polyglossa.runtime.session import local_ray
 
 
 def main(settings: str, root: str) -> None:

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pytest
 
 from polyglossa.artifact import ArtifactKey, produce
-from polyglossa.corpus import census
 from polyglossa.corpus import run as stage
+from polyglossa.corpus import statistics
 from polyglossa.corpus.card import language_name, render_card
-from polyglossa.recipe.corpus import CorpusConfig
 from polyglossa.recipe.load import validate
 from polyglossa.recipe.placement import StagePlacement
+from polyglossa.recipe.sections.corpus import CorpusConfig
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
@@ -77,8 +77,8 @@ def test_a_language_that_is_not_sure_is_marked_and_its_row_stays(made: Path) -> 
 
 def test_medians_from_bins_are_within_their_width() -> None:
     drawn = np.random.default_rng(0).lognormal(5, 1, 5000).astype(int) + 1
-    bins = census.bin_of(pa.array(drawn)).to_numpy()
-    assert census.median(bins, np.ones(len(bins))) == pytest.approx(np.median(drawn), rel=0.03)
+    bins = statistics.bin_of(pa.array(drawn)).to_numpy()
+    assert statistics.median(bins, np.ones(len(bins))) == pytest.approx(np.median(drawn), rel=0.03)
 
 
 @pytest.mark.parametrize(

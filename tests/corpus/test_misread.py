@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polyglossa.corpus.evaluation_texts import SetReading, set_files, texts_of
-from polyglossa.corpus.language import canonical, is_language, named
+from polyglossa.corpus.clean.evaluation_texts import SetReading, set_files, texts_of
+from polyglossa.corpus.clean.language import canonical, is_language, named
+from polyglossa.corpus.clean.text import fold, normalise_column, normalise_text
 from polyglossa.corpus.splits import SPLITS, split_of
-from polyglossa.corpus.text import fold, normalise_column, normalise_text
 from polyglossa.errors import DataError
 from polyglossa.mine.near import overlap, sketch
 from polyglossa.mine.texts import blank
-from polyglossa.pipelines.start.look import look
-from polyglossa.pipelines.start.propose import propose
-from polyglossa.recipe.corpus import EvaluationSet
+from polyglossa.recipe.sections.corpus import EvaluationSet
+from polyglossa.scaffold.look import look
+from polyglossa.scaffold.propose import propose
 from polyglossa.whitespace import SEPARATORS, WHITESPACE
 from readers.fields import corpus_rows
 

@@ -8,10 +8,10 @@ import pyarrow as pa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from polyglossa.corpus.candidates import candidate_table
 from polyglossa.corpus.pairs import splits_of
-from polyglossa.recipe.corpus import CorpusConfig
+from polyglossa.corpus.sources.candidates import candidate_table
 from polyglossa.recipe.load import validate
+from polyglossa.recipe.sections.corpus import CorpusConfig
 from polyglossa.records import text_id
 
 Curate = Callable[..., Any]

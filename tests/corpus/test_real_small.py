@@ -18,10 +18,10 @@ import pytest
 
 from polyglossa.artifact import Artifact, ArtifactKey, produce
 from polyglossa.corpus import run as stage
-from polyglossa.corpus.text import fold
-from polyglossa.recipe.corpus import CorpusConfig
+from polyglossa.corpus.clean.text import fold
 from polyglossa.recipe.load import read_mapping, validate
 from polyglossa.recipe.placement import StagePlacement
+from polyglossa.recipe.sections.corpus import CorpusConfig
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("POLYGLOSSA_DATA", ROOT / "../shared/data")).resolve()

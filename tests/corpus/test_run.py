@@ -13,9 +13,9 @@ import pytest
 from polyglossa.artifact import ArtifactKey, open_artifact, produce
 from polyglossa.corpus import run as stage
 from polyglossa.errors import DataError
-from polyglossa.recipe.corpus import CorpusConfig
 from polyglossa.recipe.load import validate
 from polyglossa.recipe.placement import StagePlacement
+from polyglossa.recipe.sections.corpus import CorpusConfig
 from polyglossa.records import DOCUMENT, PAIR, REJECT
 
 

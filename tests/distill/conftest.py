@@ -7,10 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from polyglossa.artifact import Artifact, ArtifactKey, Draft, produce
+from polyglossa.data.bundles import INDEX
 from polyglossa.distill.store import Remembered, store_schema, teacher_bundles
 from polyglossa.distill.teacher import Teacher
-from polyglossa.engine.bundles import INDEX
-from polyglossa.recipe.teacher import TeacherConfig
+from polyglossa.recipe.sections.teacher import TeacherConfig
 from train.toys import make_model, make_pack
 
 MakeStore = Callable[..., Artifact]

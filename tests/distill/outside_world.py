@@ -11,10 +11,10 @@ from polyglossa.artifact import Artifact, ArtifactKey, Draft, produce
 from polyglossa.distill import run as distill
 from polyglossa.pack import run as pack
 from polyglossa.recipe.outside import OutsideTeacher
-from polyglossa.recipe.pack import PackConfig
 from polyglossa.recipe.placement import StagePlacement
-from polyglossa.recipe.teacher import TeacherConfig
-from polyglossa.recipe.train import StageConfig
+from polyglossa.recipe.sections.pack import PackConfig
+from polyglossa.recipe.sections.teacher import TeacherConfig
+from polyglossa.recipe.sections.train import StageConfig
 from polyglossa.records import DOCUMENT, PAIR, row_id, text_id
 
 ROWS = 48

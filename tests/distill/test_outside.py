@@ -21,7 +21,7 @@ from polyglossa.model.directory import load_model
 from polyglossa.model.encoder import render
 from polyglossa.recipe.outside import OutsideTeacher
 from polyglossa.recipe.placement import TrainPlacement
-from polyglossa.recipe.train import TrainConfig
+from polyglossa.recipe.sections.train import TrainConfig
 from polyglossa.records import text_id
 from polyglossa.train import run as train
 from polyglossa.train.teachers import check_store

@@ -9,13 +9,13 @@ import torch
 
 from distill.conftest import MakeStore
 from polyglossa.artifact import Artifact
-from polyglossa.engine.batch import RankBatch
-from polyglossa.engine.bundles import TeacherStore
+from polyglossa.data.batch import RankBatch
+from polyglossa.data.bundles import TeacherStore
+from polyglossa.data.stream import FeedSpec, local_batches
 from polyglossa.engine.embedder import Embedder, inputs_of
-from polyglossa.engine.live import LiveTeachers
-from polyglossa.engine.objective import Taught, build_objective
-from polyglossa.engine.step import Budget, gathered_states
-from polyglossa.engine.stream import FeedSpec, local_batches
+from polyglossa.engine.objective import TeacherTerm, build_objective
+from polyglossa.engine.online_teacher import OnlineTeachers
+from polyglossa.engine.step import Budget, gather_states
 from polyglossa.errors import ArtifactError, DataError
 from polyglossa.model.directory import load_model
 from polyglossa.model.encoder import Encoder
@@ -31,9 +31,9 @@ def batch_of(pack: Artifact, *stores: TeacherStore) -> RankBatch:
     return next(local_batches(FeedSpec.of_stage(STAGE.model_dump(), pack.uri, stores)))
 
 
-def loss_of(student: Artifact, batch: RankBatch, *teachers: Taught) -> float:
+def loss_of(student: Artifact, batch: RankBatch, *teachers: TeacherTerm) -> float:
     embedder = Embedder(load_model(student.at("model")), dtype="float32")
-    state_TD = gathered_states(lambda chunks: embedder(*inputs_of(chunks)), batch, BUDGET)
+    state_TD = gather_states(lambda chunks: embedder(*inputs_of(chunks)), batch, BUDGET)
     objective = build_objective(
         STAGE.objective.model_dump(), width=32, distillation_weight=1.0, teachers=teachers or ()
     )
@@ -46,7 +46,7 @@ def test_stored_and_live_teachers_give_the_same_loss(
 ) -> None:
     store = make_store(teacher, pack, stored=stored)
     from_store = batch_of(pack, TeacherStore(store.uri, 32))
-    live = LiveTeachers([teacher.at("model")], [32], dtype="float32", device="cpu", budget=BUDGET)
+    live = OnlineTeachers([teacher.at("model")], [32], dtype="float32", device="cpu", budget=BUDGET)
     assert from_store.teacher_TE is not None
     assert from_store.teacher_TE.dtype == getattr(torch, stored)
     expected = loss_of(student, live.teach(batch_of(pack)))
@@ -62,7 +62,7 @@ def test_several_teachers_add_up_with_their_weights(
     assert both.teacher_TE is not None
     without = loss_of(student, replace(both, teacher_TE=None))
     alone = [loss_of(student, batch_of(pack, TeacherStore(store.uri, 32))) - without for store in stores]
-    together = loss_of(student, both, Taught(32, 0.7), Taught(32, 0.2)) - without
+    together = loss_of(student, both, TeacherTerm(32, 0.7), TeacherTerm(32, 0.2)) - without
     assert together == pytest.approx(0.7 * alone[0] + 0.2 * alone[1], rel=1e-5)
 
 
@@ -74,7 +74,7 @@ def test_a_narrower_teacher_is_compared_through_the_projection(
     table_TF = torch.cat([embedder(*inputs_of([chunk])) for chunk in batch.chunks])
     assert table_TF.shape == (batch.texts, 32 + 16)
     objective = build_objective(
-        STAGE.objective.model_dump(), width=32, distillation_weight=1.0, teachers=[Taught(16, projected=True)]
+        STAGE.objective.model_dump(), width=32, distillation_weight=1.0, teachers=[TeacherTerm(16, projected=True)]
     )
     loss, terms = objective(table_TF, batch)
     loss.backward()

@@ -11,7 +11,7 @@ from polyglossa.errors import DataError
 from polyglossa.merge import run as merge
 from polyglossa.model.directory import load_model
 from polyglossa.recipe.placement import TrainPlacement
-from polyglossa.recipe.train import TrainConfig
+from polyglossa.recipe.sections.train import TrainConfig
 from polyglossa.train import run as train
 from train.toys import stage
 

@@ -7,12 +7,12 @@ import json
 import tempfile
 from pathlib import Path
 
-from polyglossa.engine.backend_plain import PlainBackend
+from polyglossa.data.stream import FeedSpec, local_batches
+from polyglossa.engine.backends.plain import PlainBackend
 from polyglossa.engine.embedder import Embedder
 from polyglossa.engine.loop import StepRecord, run_loop
 from polyglossa.engine.objective import build_objective
 from polyglossa.engine.step import Budget
-from polyglossa.engine.stream import FeedSpec, local_batches
 from polyglossa.model.directory import load_model
 from train.toys import make_model, make_pack, stage
 

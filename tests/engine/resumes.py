@@ -15,11 +15,11 @@ import torch.distributed as dist
 
 from engine.worlds import join, launch
 from polyglossa.artifact import Artifact
-from polyglossa.engine.ahead import BatchesAhead
-from polyglossa.engine.batch import RankBatch
-from polyglossa.engine.runs import Compute, TrainRun
-from polyglossa.engine.stream import FeedSpec, local_batches
-from polyglossa.engine.worker import train
+from polyglossa.data.batch import RankBatch
+from polyglossa.data.prefetch import PrefetchedBatches
+from polyglossa.data.stream import FeedSpec, local_batches
+from polyglossa.engine.train_run import Compute, TrainRun
+from polyglossa.engine.trainer import train
 from train.toys import make_model, make_pack, stage
 
 STEPS, SAVED = 6, 3
@@ -67,8 +67,8 @@ def run_job(job: Job, rank: int, world: int, folder: Path) -> None:
         dist.barrier()
 
 
-def _open(spec: FeedSpec, stop: int | None, rank: int, world: int, start: int) -> BatchesAhead:
-    return BatchesAhead(_batches(spec, stop, rank, world, start))
+def _open(spec: FeedSpec, stop: int | None, rank: int, world: int, start: int) -> PrefetchedBatches:
+    return PrefetchedBatches(_batches(spec, stop, rank, world, start))
 
 
 def _batches(spec: FeedSpec, stop: int | None, rank: int, world: int, start: int) -> Iterator[RankBatch]:

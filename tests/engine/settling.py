@@ -11,7 +11,7 @@ import torch.distributed as dist
 
 from engine.worlds import join, launch
 from polyglossa.engine.precision import settle_precision
-from polyglossa.model.precision import DeviceFacts
+from polyglossa.runtime.precision import DeviceFacts
 
 NATIVE = DeviceFacts("native", gpu=False, native_bfloat16=True, bfloat16_speed=2.6)
 EMULATED = DeviceFacts("emulated", gpu=False, native_bfloat16=False)

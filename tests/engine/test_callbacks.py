@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from engine.worlds import make_batch
-from polyglossa.engine import checkpoint
 from polyglossa.engine.callbacks import DivergedError, Guard, MetricsLog, Progress
+from polyglossa.engine.checkpoints import checkpoint
 from polyglossa.engine.loop import StepRecord
-from polyglossa.engine.step import StepResult, spread
+from polyglossa.engine.step import StepResult, mean_cosine_distance
 
 RECORD = StepRecord(0, "alpha", 1.0, {"hard": 1.0}, 1e-3, 0.5, 0.4, 8, 20, 100, 0.1, 0.5, 0.01)
 
@@ -52,8 +52,8 @@ def test_a_batch_of_one_group_and_a_starved_trainer_are_told_and_borne() -> None
 
 
 def test_spread_is_zero_for_one_point_and_one_for_opposites() -> None:
-    assert spread(torch.ones(4, 3)) == pytest.approx(0.0, abs=1e-6)
-    assert spread(torch.tensor([[1.0, 0.0], [-2.0, 0.0]])) == pytest.approx(1.0)
+    assert mean_cosine_distance(torch.ones(4, 3)) == pytest.approx(0.0, abs=1e-6)
+    assert mean_cosine_distance(torch.tensor([[1.0, 0.0], [-2.0, 0.0]])) == pytest.approx(1.0)
 
 
 def test_metrics_reach_storage_when_they_are_flushed_and_from_one_rank_only(tmp_path: Path) -> None:

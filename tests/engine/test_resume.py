@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from engine.resumes import Job, run_job, run_jobs
-from polyglossa.engine import checkpoint, position
+from polyglossa.engine.checkpoints import checkpoint, checkpoint_index
 
 ZERO = (None, 0, 1, 2, 3)
 
@@ -65,10 +65,10 @@ def test_one_process_takes_over_from_two(folder: Path) -> None:
 def test_a_checkpoint_without_its_marker_is_none(folder: Path, tmp_path: Path) -> None:
     root = tmp_path / "checkpoints"
     shutil.copytree(folder / "cut-1" / "checkpoints", root)
-    assert position.latest(str(root)) == 3
+    assert checkpoint_index.latest(str(root)) == 3
     (root / "step-00000003" / "COMMITTED").unlink()
-    assert position.latest(str(root)) == 0
-    assert position.latest(str(tmp_path / "nothing")) == 0
+    assert checkpoint_index.latest(str(root)) == 0
+    assert checkpoint_index.latest(str(tmp_path / "nothing")) == 0
 
 
 def test_metrics_hold_every_step_once_after_a_restart(tmp_path: Path) -> None:

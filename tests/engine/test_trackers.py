@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 
 from engine.worlds import Case, make_backend, make_batch
-from polyglossa.engine.checkpoint import Writer
+from polyglossa.engine.checkpoints.checkpoint import Writer
+from polyglossa.engine.checkpoints.checkpoint_index import committed_steps
 from polyglossa.engine.loop import StepRecord
 from polyglossa.engine.objective import build_objective
-from polyglossa.engine.position import committed_steps
 from polyglossa.engine.step import Budget, run_step
 from polyglossa.engine.trackers import open_trackers
 from polyglossa.errors import PolyglossaError
 from polyglossa.recipe.placement import TrackingConfig
-from polyglossa.recipe.train import ObjectiveConfig
+from polyglossa.recipe.sections.train import ObjectiveConfig
 
 RECORD = StepRecord(
     step=7, source="cldr", loss=1.5, terms={"in_batch": 1.5}, learning_rate=1e-3, grad_norm=0.1, spread=0.5,

@@ -19,14 +19,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import Qwen3Config, Qwen3Model
 
-from polyglossa.engine.backend_plain import OptimizerSettings, PlainBackend
-from polyglossa.engine.batch import Chunk, RankBatch
+from polyglossa.data.batch import Chunk, RankBatch
+from polyglossa.data.layout import DUMMY, chunk_texts, deal
+from polyglossa.engine.backends.plain import OptimizerSettings, PlainBackend
 from polyglossa.engine.embedder import Embedder
-from polyglossa.engine.layout import DUMMY, chunk_texts, deal
 from polyglossa.engine.objective import build_objective
 from polyglossa.engine.step import Budget, run_step, run_validation
 from polyglossa.model.forward import TextModel
-from polyglossa.recipe.train import ObjectiveConfig
+from polyglossa.recipe.sections.train import ObjectiveConfig
 
 WIDTH, VOCABULARY, EXAMPLES, NEGATIVES = 35, 97, 10, 3
 CHUNK_TOKENS = 40
@@ -126,7 +126,7 @@ def make_backend(case: Case) -> Any:
     embedder = Embedder(TextModel.of(make_model(case.dropout)), dtype=case.dtype, temperature=start)
     if case.backend == "plain":
         return PlainBackend(embedder, settings=settings())
-    from polyglossa.engine.deepspeed import DeepSpeedBackend
+    from polyglossa.engine.backends.deepspeed import DeepSpeedBackend
 
     return DeepSpeedBackend(embedder, settings=settings(), zero=int(case.backend[-1]))
 

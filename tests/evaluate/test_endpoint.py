@@ -9,11 +9,11 @@ from rich.console import Console
 
 from evaluate.test_local import labelled
 from polyglossa.errors import EndpointError, UserError
-from polyglossa.evaluate.cache import VerdictCache
-from polyglossa.evaluate.verdict import Verdict
-from polyglossa.pipelines.judging import judge, spec_of, summary_table
-from polyglossa.recipe.evaluate import EvaluateConfig
+from polyglossa.evaluate.result_cache import ResultCache
+from polyglossa.evaluate.scoring.task_result import TaskResult
+from polyglossa.evaluate.standalone import evaluate_model, model_spec, summary_table
 from polyglossa.recipe.placement import StagePlacement
+from polyglossa.recipe.sections.evaluate import EvaluateConfig
 from tests.endpoint.fake import Fake, running
 
 
@@ -25,8 +25,8 @@ def test_an_endpoint_that_restarts_as_it_was_keeps_its_verdict_and_one_that_cuts
     for changes in ({}, {}, {"words": 100}):
         fake = fake.restarted(**changes)
         with running(fake) as url:
-            spec = spec_of(url, config, name=fake.model, options={"key_variable": "NO_SUCH_VARIABLE"})
-            done = judge(spec, config, None, str(tmp_path / "store"), StagePlacement(workers=1))
+            spec = model_spec(url, config, name=fake.model, options={"key_variable": "NO_SUCH_VARIABLE"})
+            done = evaluate_model(spec, config, None, str(tmp_path / "store"), StagePlacement(workers=1))
         embedded.append(done.counts["texts_embedded"])
     assert embedded[0] == embedded[2] > 0
     assert embedded[1] == 0
@@ -44,22 +44,22 @@ def test_an_endpoint_that_cannot_be_reached_or_refuses_is_one_line(tmp_path: Pat
             (url, "other", "status 404"),
             ("http://127.0.0.1:9/v1", "m", "ConnectError"),
         ):
-            spec = spec_of(address, config, name=model)
+            spec = model_spec(address, config, name=model)
             with pytest.raises(EndpointError, match=message) as error:
-                judge(spec, config, None, str(tmp_path / "store"), StagePlacement(workers=1))
+                evaluate_model(spec, config, None, str(tmp_path / "store"), StagePlacement(workers=1))
             assert "\n" not in str(error.value)
     assert not list((tmp_path / "store").rglob("manifest.json"))
 
 
 def test_a_verdict_of_another_fingerprint_is_not_read(tmp_path: Path) -> None:
-    VerdictCache(str(tmp_path), "a").put("task", Verdict("task", 1))
+    ResultCache(str(tmp_path), "a").put("task", TaskResult("task", 1))
     (tmp_path / "evaluations/a").rename(tmp_path / "evaluations/b")
-    assert VerdictCache(str(tmp_path), "b").get("task") is None
+    assert ResultCache(str(tmp_path), "b").get("task") is None
 
 
 def test_an_address_with_a_key_is_refused_before_anything_is_written() -> None:
     with pytest.raises(UserError, match="the address holds a key"):
-        spec_of("http://me:sk-1@host/v1", EvaluateConfig(), name="m")
+        model_spec("http://me:sk-1@host/v1", EvaluateConfig(), name="m")
 
 
 @pytest.mark.parametrize("unchecked", [True, False])

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from polyglossa.evaluate.gate import check_gate
-from polyglossa.recipe.evaluate import GateConfig
+from polyglossa.evaluate.scoring.gate import check_gate
+from polyglossa.recipe.sections.evaluate import GateConfig
 
 
 def summary(**means: float) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from mteb.abstasks.classification import AbsTaskClassification
 
 from evaluate.test_local import judge, labelled
 from polyglossa.artifact import Artifact
-from polyglossa.evaluate.spec import ModelSpec
+from polyglossa.evaluate.models.spec import ModelSpec
 from polyglossa.evaluate.worker import Worker
 
 

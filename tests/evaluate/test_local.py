@@ -15,14 +15,14 @@ from mteb.models import SentenceTransformerEncoderWrapper
 from sentence_transformers import SentenceTransformer
 
 from polyglossa.artifact import Artifact
-from polyglossa.evaluate.instructions import prompts_for
-from polyglossa.evaluate.local import build_local
-from polyglossa.evaluate.local_files import rows_by_subset
+from polyglossa.evaluate.models.spec import ModelSpec
 from polyglossa.evaluate.plan import Share
-from polyglossa.evaluate.spec import ModelSpec
-from polyglossa.evaluate.verdict import Verdict
+from polyglossa.evaluate.scoring.task_result import TaskResult
+from polyglossa.evaluate.tasks.file_lists import rows_by_subset
+from polyglossa.evaluate.tasks.from_files import build_local
+from polyglossa.evaluate.tasks.prompts import prompts_for
 from polyglossa.evaluate.worker import Worker
-from polyglossa.recipe.evaluate import BitextTask, ClassificationTask, LocalTask, RetrievalTask, StsTask
+from polyglossa.recipe.sections.evaluate import BitextTask, ClassificationTask, LocalTask, RetrievalTask, StsTask
 
 SYLLABLES = ["ka", "ro", "mi", "stan", "land", "né", "zü", "σα", "ди", "国"]
 
@@ -94,7 +94,7 @@ def share_of(task: LocalTask) -> Share:
     return Share(task.name, sum(sizes.values()), None, task, tuple(sizes))
 
 
-def judge(worker: Worker, task: LocalTask, widths: tuple[int, ...] = ()) -> Verdict:
+def judge(worker: Worker, task: LocalTask, widths: tuple[int, ...] = ()) -> TaskResult:
     prompts = prompts_for({}, {task.name: None}, instructed=True, search=task.kind == "retrieval")
     return worker.judge_share(share_of(task), prompts, widths)
 

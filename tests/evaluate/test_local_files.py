@@ -10,13 +10,13 @@ import pytest
 
 from polyglossa.artifact import Artifact
 from polyglossa.errors import DataError
-from polyglossa.evaluate.local import build_local
-from polyglossa.evaluate.local_files import rows_by_subset, survey_local
+from polyglossa.evaluate.models.spec import ModelSpec
 from polyglossa.evaluate.plan import Share, plan_local
-from polyglossa.evaluate.retrieval import read_search
-from polyglossa.evaluate.spec import ModelSpec
+from polyglossa.evaluate.scoring.retrieval import read_search
+from polyglossa.evaluate.tasks.file_lists import rows_by_subset, survey_local
+from polyglossa.evaluate.tasks.from_files import build_local
 from polyglossa.evaluate.worker import Worker
-from polyglossa.recipe.evaluate import ClassificationTask, EvaluateConfig, RetrievalTask, StsTask
+from polyglossa.recipe.sections.evaluate import ClassificationTask, EvaluateConfig, RetrievalTask, StsTask
 
 HEADER = ["query-id", "corpus-id", "score"]
 Judgements = list[tuple[Any, ...]]

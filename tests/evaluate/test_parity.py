@@ -9,12 +9,12 @@ from mteb.models import SentenceTransformerEncoderWrapper
 from sentence_transformers import SentenceTransformer
 
 from polyglossa.artifact import Artifact
-from polyglossa.evaluate.heldout import HeldoutSet, read_heldout
-from polyglossa.evaluate.instructions import prompts_for
+from polyglossa.evaluate.models.spec import ModelSpec
 from polyglossa.evaluate.plan import Share
-from polyglossa.evaluate.search_task import SearchTask
-from polyglossa.evaluate.spec import ModelSpec
-from polyglossa.evaluate.verdict import Verdict
+from polyglossa.evaluate.scoring.task_result import TaskResult
+from polyglossa.evaluate.tasks.heldout import HeldoutSet, read_heldout
+from polyglossa.evaluate.tasks.prompts import prompts_for
+from polyglossa.evaluate.tasks.search_task import SearchTask
 from polyglossa.evaluate.worker import Worker
 from polyglossa.model.encoder import render
 
@@ -25,7 +25,7 @@ def worker(model: Artifact) -> Worker:
     return Worker(spec, threads=1, root=None)
 
 
-def judge(worker: Worker, heldout: HeldoutSet, *, instructed: bool) -> Verdict:
+def judge(worker: Worker, heldout: HeldoutSet, *, instructed: bool) -> TaskResult:
     texts = list(dict.fromkeys(heldout.texts(instructed=instructed)))
     share = Share(heldout.name, len(heldout.queries), heldout, None, tuple(heldout.languages))
     prompts = prompts_of(heldout) if instructed else {}

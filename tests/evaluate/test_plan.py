@@ -8,13 +8,13 @@ import pytest
 
 from polyglossa.artifact import Artifact
 from polyglossa.errors import DataError
-from polyglossa.evaluate.cache import VerdictCache, verdict_key
-from polyglossa.evaluate.instructions import prompts_for
 from polyglossa.evaluate.plan import in_order, plan_heldout, plan_local
-from polyglossa.evaluate.statistics import Samples
-from polyglossa.evaluate.tables import read_table
-from polyglossa.evaluate.verdict import Verdict, join
-from polyglossa.recipe.evaluate import BitextTask, EvaluateConfig, StsTask
+from polyglossa.evaluate.result_cache import ResultCache, result_key
+from polyglossa.evaluate.scoring.statistics import Samples
+from polyglossa.evaluate.scoring.task_result import TaskResult, join
+from polyglossa.evaluate.tasks.prompts import prompts_for
+from polyglossa.evaluate.tasks.tables import read_table
+from polyglossa.recipe.sections.evaluate import BitextTask, EvaluateConfig, StsTask
 
 
 def test_shares_hold_every_language_once_and_the_largest_come_first(corpus: Artifact) -> None:
@@ -48,31 +48,31 @@ def test_two_tasks_of_one_name_are_refused() -> None:
 
 
 def test_verdicts_are_kept_by_prompt_and_revision(tmp_path: Path) -> None:
-    cache = VerdictCache(str(tmp_path), "model")
+    cache = ResultCache(str(tmp_path), "model")
     keys = {
-        verdict_key("t", revision, prompts, (8,), {})
+        result_key("t", revision, prompts, (8,), {})
         for revision in ("1", "2")
         for prompts in ({}, {"query": "Instruct: x\nQuery: "})
     }
     assert len(keys) == 4
     key = keys.pop()
     samples = {"a": Samples([0.0, 1.0], [1.0, 2.0])}
-    verdict = Verdict("t", 2, "STS", "cosine_spearman", {"scores": {}}, {8: {"a": 0.5}}, samples, embedded=7)
+    verdict = TaskResult("t", 2, "STS", "cosine_spearman", {"scores": {}}, {8: {"a": 0.5}}, samples, embedded=7)
     cache.put(key, verdict)
     found = cache.get(key)
-    assert found == Verdict("t", 2, "STS", "cosine_spearman", {"scores": {}}, {8: {"a": 0.5}}, samples)
+    assert found == TaskResult("t", 2, "STS", "cosine_spearman", {"scores": {}}, {8: {"a": 0.5}}, samples)
     assert cache.get(keys.pop()) is None
 
 
 def test_a_failure_is_tried_again(tmp_path: Path) -> None:
-    cache = VerdictCache(str(tmp_path), "model")
-    cache.put("key", Verdict("t", 1, reason="no data"))
+    cache = ResultCache(str(tmp_path), "model")
+    cache.put("key", TaskResult("t", 1, reason="no data"))
     assert cache.get("key") is None
 
 
 def test_one_failed_share_fails_its_task() -> None:
-    good = Verdict("t", 3, "STS", "m", {"scores": {"test": []}, "evaluation_time": 1.0})
-    joined = join([good, Verdict("t", 2, reason="broken")])
+    good = TaskResult("t", 3, "STS", "m", {"scores": {"test": []}, "evaluation_time": 1.0})
+    joined = join([good, TaskResult("t", 2, reason="broken")])
     assert (joined.reason, joined.rows) == ("broken", 5)
 
 

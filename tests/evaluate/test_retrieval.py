@@ -8,11 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from polyglossa.evaluate.heldout import HeldoutSet
-from polyglossa.evaluate.retrieval import heldout_score, read_search
+from polyglossa.evaluate.scoring.retrieval import heldout_score, read_search
+from polyglossa.evaluate.tasks.heldout import HeldoutSet
 from polyglossa.model.encoder import Encoder
 from polyglossa.model.tokenizer import train_tokenizer
-from polyglossa.recipe.evaluate import RetrievalTask
+from polyglossa.recipe.sections.evaluate import RetrievalTask
 
 ANGLES = {"north": 0, "up": 10, "east": 90, "right": 80, "south": 180, "down": 170, "west": 270}
 

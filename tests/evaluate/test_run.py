@@ -14,9 +14,9 @@ from mteb.results import TaskResult
 from polyglossa.artifact import Artifact, ArtifactKey, Draft, produce
 from polyglossa.errors import DataError
 from polyglossa.evaluate import run as stage
-from polyglossa.evaluate.compare import compare, comparison_table
-from polyglossa.recipe.evaluate import EvaluateConfig, StsTask
+from polyglossa.evaluate.scoring.compare import compare, comparison_table
 from polyglossa.recipe.placement import StagePlacement
+from polyglossa.recipe.sections.evaluate import EvaluateConfig, StsTask
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
@@ -114,9 +114,9 @@ def test_killing_a_worker_in_the_middle_changes_nothing(model: Artifact, corpus:
         ray.get([actor.call.remote(spec, None, None, "facts") for actor in actors])
         blow = Timer(0.3, ray.kill, [actors[0]], {"no_restart": False})
         blow.start()
-        stage.judge_model(actors, spec, config, corpus, Draft(str(tmp_path / "killed")))
+        stage.evaluate_model(actors, spec, config, corpus, Draft(str(tmp_path / "killed")))
         blow.join()
-        stage.judge_model(actors, spec, config, corpus, Draft(str(tmp_path / "whole")))
+        stage.evaluate_model(actors, spec, config, corpus, Draft(str(tmp_path / "whole")))
     finally:
         stage.stop_actors(actors)
     killed, whole = ((tmp_path / name / "summary.json").read_bytes() for name in ("killed", "whole"))

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polyglossa.evaluate.exchange import Exchange
+from polyglossa.evaluate.models.states import Floats, StateTable, StoredEmbed
 from polyglossa.evaluate.shared_embed import SharedEmbed, cut_parts
-from polyglossa.evaluate.states import Floats, StateTable, StoredEmbed
 from polyglossa.vectors import VectorStore
 
 TEXTS = [f"{'word ' * (number % 90 + 1)}{number}" for number in range(2000)]

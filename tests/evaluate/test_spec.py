@@ -4,9 +4,9 @@ import torch
 
 from polyglossa.artifact import Artifact
 from polyglossa.engine.state_sources import EncoderSource
-from polyglossa.evaluate.sources import open_source
-from polyglossa.evaluate.spec import ModelSpec, model_of
-from polyglossa.recipe.evaluate import EvaluateConfig
+from polyglossa.evaluate.models.sources import open_source
+from polyglossa.evaluate.models.spec import ModelSpec, model_of
+from polyglossa.recipe.sections.evaluate import EvaluateConfig
 
 
 def test_precision_and_longest_text_of_the_recipe_reach_the_encoder(model: Artifact) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from polyglossa.evaluate.statistics import Samples, interval, mean_interval, paired_test
+from polyglossa.evaluate.scoring.statistics import Samples, interval, mean_interval, paired_test
 
 
 def coins(share: float, count: int, seed: int) -> Samples:

@@ -15,11 +15,11 @@ from sentence_transformers import SentenceTransformer
 
 from evaluate.test_local import words
 from polyglossa.artifact import Artifact
-from polyglossa.evaluate.instructions import prompts_for
+from polyglossa.evaluate.models.protocol import MtebEncoder
+from polyglossa.evaluate.models.spec import ModelSpec
+from polyglossa.evaluate.models.states import StateTable
 from polyglossa.evaluate.plan import Share
-from polyglossa.evaluate.protocol import MtebEncoder
-from polyglossa.evaluate.spec import ModelSpec
-from polyglossa.evaluate.states import StateTable
+from polyglossa.evaluate.tasks.prompts import prompts_for
 from polyglossa.evaluate.worker import Worker
 
 

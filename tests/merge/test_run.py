@@ -13,9 +13,9 @@ from polyglossa.evaluate.run import model_of
 from polyglossa.merge import run as stage
 from polyglossa.merge.validation import validation_score
 from polyglossa.model.encoder import Encoder
-from polyglossa.recipe.evaluate import EvaluateConfig
-from polyglossa.recipe.merge import MergeConfig
 from polyglossa.recipe.placement import StagePlacement
+from polyglossa.recipe.sections.evaluate import EvaluateConfig
+from polyglossa.recipe.sections.merge import MergeConfig
 
 
 def merge(tmp_path: Path, models: list[Artifact], pack: Artifact, **config: object) -> Artifact:

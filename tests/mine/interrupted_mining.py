@@ -6,9 +6,9 @@ from polyglossa.artifact import ArtifactKey, open_artifact, produce
 from polyglossa.engine import embedding, text_chunks
 from polyglossa.mine import prepare
 from polyglossa.mine import run as stage
-from polyglossa.pipelines.session import local_ray
-from polyglossa.recipe.mine import MineConfig
 from polyglossa.recipe.placement import StagePlacement
+from polyglossa.recipe.sections.mine import MineConfig
+from polyglossa.runtime.session import local_ray
 
 
 def main(root: str, corpus_uri: str, model: str) -> None:

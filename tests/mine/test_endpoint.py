@@ -10,9 +10,9 @@ from endpoint.fake import Fake, running
 from polyglossa.artifact import Artifact, ArtifactKey, produce
 from polyglossa.errors import EndpointError
 from polyglossa.mine import run as stage
-from polyglossa.recipe.mine import MineConfig
 from polyglossa.recipe.outside import OutsideModel
 from polyglossa.recipe.placement import StagePlacement
+from polyglossa.recipe.sections.mine import MineConfig
 from polyglossa.records import MINED_PAIR, text_id
 
 PROMPTS = {"query_prompt": "query: ", "document_prompt": "passage: "}

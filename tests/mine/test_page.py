@@ -4,8 +4,8 @@ import re
 
 import numpy as np
 
-from polyglossa.mine.audit import BINS, histogram
-from polyglossa.mine.page import page
+from polyglossa.mine.audit.figures import BINS, histogram
+from polyglossa.mine.audit.page import page
 
 
 def audit_of(query: str = "who?") -> dict:

@@ -3,9 +3,9 @@
 import pyarrow as pa
 import pytest
 
-from polyglossa.mine.pools import Rows, mined_rows, sort_documents
-from polyglossa.pack.examples import shuffled_examples
-from polyglossa.recipe.mine import MineConfig
+from polyglossa.mine.pools import Rows, rows_to_mine, sort_documents
+from polyglossa.pack.examples import shuffle_examples
+from polyglossa.recipe.sections.mine import MineConfig
 from polyglossa.records import DOCUMENT, PAIR
 
 
@@ -15,9 +15,9 @@ def test_what_a_capped_stage_of_the_same_seed_reads_has_been_mined(tiny_corpus, 
         tiny_corpus.pair("several", f"query {number}", [f"answer {number}", f"other answer {number}"])
     pairs = pa.Table.from_pylist(tiny_corpus.pairs["several"], schema=PAIR)
     documents = sort_documents(pa.Table.from_pylist(list(tiny_corpus.documents.values()), schema=DOCUMENT))
-    mined = mined_rows(Rows.read({"several": pairs}, documents), MineConfig(model="any", max_queries=20, seed=seed))
+    mined = rows_to_mine(Rows.read({"several": pairs}, documents), MineConfig(model="any", max_queries=20, seed=seed))
     ids = set(pairs["pair_id"].take(mined["several"]).to_pylist())
-    read = shuffled_examples(pairs, source="several", negatives=True, instructions=False, seed=seed).slice(0, 20)
+    read = shuffle_examples(pairs, source="several", negatives=True, instructions=False, seed=seed).slice(0, 20)
     read_ids = {bytes(one).ljust(16, b"\0") for one in read.pair_ids}
     assert len(ids) == 20
     assert 10 <= len(read_ids) < 20

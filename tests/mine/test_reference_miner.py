@@ -17,8 +17,8 @@ import pytest
 from polyglossa.artifact import ArtifactKey, produce
 from polyglossa.engine import embedding
 from polyglossa.mine import run as stage
-from polyglossa.recipe.mine import MineConfig
 from polyglossa.recipe.placement import StagePlacement
+from polyglossa.recipe.sections.mine import MineConfig
 from polyglossa.records import MINED_PAIR, text_id
 
 DATA = Path(os.environ.get("POLYGLOSSA_DATA", Path(__file__).parents[2].parent / "shared" / "data"))

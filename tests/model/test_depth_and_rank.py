@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from polyglossa.model.directory import load_model
-from polyglossa.model.exits import exit_layers
-from polyglossa.model.low_rank import draw_rank, factorise, fold
+from polyglossa.model.variants.exits import exit_layers
+from polyglossa.model.variants.low_rank import draw_rank, factorise, fold
 from polyglossa.objectives.exits import mean_over_exits
 
 LENGTHS = [4, 2, 3]

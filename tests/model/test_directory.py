@@ -17,7 +17,7 @@ from polyglossa.model.directory import (
     save_model_directory,
 )
 from polyglossa.model.forward import TextModel
-from polyglossa.recipe.backbone import Shape
+from polyglossa.recipe.sections.backbone import Shape
 
 SHAPE = {"hidden": 32, "mlp": 64, "layers": 2, "heads": 4, "kv_heads": 2, "head_dim": 8}
 IDS = {"vocabulary": 400, "max_tokens": 48, "eos": 1, "padding": 0}

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polyglossa.model.passes import cut_passes, plan_passes, shared_beginnings
+from polyglossa.model.pass_plan import cut_passes, plan_passes, shared_beginnings
 
 
 @given(st.lists(st.integers(1, 90), max_size=60), st.integers(1, 80))

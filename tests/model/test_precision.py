@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from polyglossa.model.precision import DeviceFacts, Precision, device_facts
+from polyglossa.runtime.precision import DeviceFacts, Precision, device_facts
 
 NATIVE = DeviceFacts("native", gpu=False, native_bfloat16=True, bfloat16_speed=2.6)
 SLOW = DeviceFacts("slow", gpu=False, native_bfloat16=True, bfloat16_speed=0.2)
@@ -68,7 +68,7 @@ def test_this_processor_is_judged_as_torch_judges_it_and_by_a_product() -> None:
 
 def test_the_variables_that_make_an_old_processor_of_any_are_followed() -> None:
     script = (
-        "from polyglossa.model.precision import *; print(Precision.decide('bfloat16', [device_facts('cpu')]).dtype)"
+        "from polyglossa.runtime.precision import *; print(Precision.decide('bfloat16', [device_facts('cpu')]).dtype)"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], env=os.environ | AVX2, capture_output=True, text=True, check=True, timeout=60

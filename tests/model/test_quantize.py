@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from polyglossa.model.encoder import Encoder
-from polyglossa.model.quantize import Int8Linear
+from polyglossa.model.variants.quantize import Int8Linear
 
 
 def test_vectors_of_int8_weights_are_close_and_single_equals_batch(model_path: str, texts: list[str]) -> None:

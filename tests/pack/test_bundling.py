@@ -12,7 +12,7 @@ from polyglossa.model.encoder import render, tokenize
 from polyglossa.model.tokenizer import train_tokenizer
 from polyglossa.pack.bundling import Packed, pack_bundles
 from polyglossa.pack.documents import Documents
-from polyglossa.pack.examples import Examples, shuffled_examples
+from polyglossa.pack.examples import Examples, shuffle_examples
 from polyglossa.records import DOCUMENT, MINED_PAIR, PAIR, TOKEN_BUNDLE, row_id, text_id
 
 MAX_TOKENS = 12
@@ -42,7 +42,7 @@ def pair(number: int, **changes: Any) -> dict[str, Any]:
 
 def pack(rows: Sequence[dict[str, Any]], *, schema: pa.Schema = PAIR, bundle_rows: int = 16, **kwargs: Any) -> Any:
     settings = {"source": "s", "negatives": True, "instructions": True, "seed": 0, **kwargs}
-    examples = shuffled_examples(pa.Table.from_pylist(list(rows), schema=schema), **settings)
+    examples = shuffle_examples(pa.Table.from_pylist(list(rows), schema=schema), **settings)
     packed = pack_bundles(
         examples,
         DOCUMENTS,

@@ -8,13 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from polyglossa.artifact import Artifact, ArtifactKey, Draft, produce
-from polyglossa.engine.stream import FeedSpec, local_batches, open_plan
+from polyglossa.data.stream import FeedSpec, local_batches, open_plan
 from polyglossa.errors import DataError
 from polyglossa.model.tokenizer import train_tokenizer
 from polyglossa.pack import run as pack
-from polyglossa.recipe.pack import PackConfig
 from polyglossa.recipe.placement import StagePlacement
-from polyglossa.recipe.train import StageConfig
+from polyglossa.recipe.sections.pack import PackConfig
+from polyglossa.recipe.sections.train import StageConfig
 from polyglossa.records import DOCUMENT, MINED_PAIR, PAIR, row_id, text_id
 
 ROWS = {"names": ("bitext", 90), "docs": ("retrieval", 40), "kinds": ("classification", 30)}

@@ -9,8 +9,8 @@ import torch
 from transformers import Qwen3Model
 
 from polyglossa.prune.importance import ActivationSums, measure, score
-from polyglossa.prune.measured import measured_once
 from polyglossa.prune.plan import Sizes, make_plan
+from polyglossa.prune.stored_sums import measure_once
 from polyglossa.prune.surgery import prune_model
 from prune.packing import packed
 
@@ -129,7 +129,7 @@ def test_one_pass_serves_every_student(tmp_path: Path, sums: ActivationSums) -> 
         return sums
 
     uri = str(tmp_path / "importance" / "key.safetensors")
-    first, second = (measured_once(uri, listen) for _ in range(2))
+    first, second = (measure_once(uri, listen) for _ in range(2))
     assert len(passes) == 1
     assert second.tokens == first.tokens == sums.tokens
     assert second.turning == first.turning

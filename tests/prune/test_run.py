@@ -18,7 +18,7 @@ from polyglossa.model.tokenizer import train_tokenizer
 from polyglossa.prune import run as stage
 from polyglossa.prune.calibration import calibration_texts, share_out
 from polyglossa.recipe.placement import StagePlacement
-from polyglossa.recipe.prune import PruneConfig, PruneStage
+from polyglossa.recipe.sections.prune import PruneConfig, PruneStage
 from polyglossa.records import DOCUMENT, TOKEN_BUNDLE, text_id
 
 STAGE = PruneStage(hidden=16, mlp=24, layers=2, calibration_rows=70)

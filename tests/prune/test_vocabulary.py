@@ -23,7 +23,7 @@ from polyglossa.prune.student import choose_tokens, shrunk
 from polyglossa.prune.surgery import prune_model, sizes_of
 from polyglossa.prune.tokenizer_json import close, parts_of, shrink_tokenizer
 from polyglossa.prune.vocabulary import Shrinker, Usage
-from polyglossa.recipe.prune import VocabularyConfig
+from polyglossa.recipe.sections.prune import VocabularyConfig
 from polyglossa.records import DOCUMENT, PAIR, text_id
 
 LANGUAGES = ("en", "de", "sw", "ru", "ja", "am")

@@ -4,12 +4,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from polyglossa.corpus.shards import plan_shards, read_shard
-from polyglossa.evaluate.tables import read_table
-from polyglossa.pipelines.start.look import Look, look
+from polyglossa.corpus.sources.shards import plan_shards, read_shard
+from polyglossa.evaluate.tasks.tables import read_table
 from polyglossa.readers.tables import Whole
-from polyglossa.recipe.corpus import CorpusConfig
 from polyglossa.recipe.load import validate
+from polyglossa.recipe.sections.corpus import CorpusConfig
+from polyglossa.scaffold.look import Look, look
 
 Row = tuple[str | None, str | None, str | None]
 

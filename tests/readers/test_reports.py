@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from polyglossa.errors import DataError
-from polyglossa.pipelines.start.look import look
-from polyglossa.pipelines.start.propose import propose
+from polyglossa.scaffold.look import look
+from polyglossa.scaffold.propose import propose
 from readers.fields import by_corpus, by_evaluation, by_init, corpus_rows, evaluated
 
 GOOD = b'{"query": "q%d", "passage": "p%d", "label": "l"}'

@@ -6,7 +6,7 @@ import pytest
 
 from polyglossa.errors import RecipeError
 from polyglossa.recipe import load_recipe
-from polyglossa.recipe.extend import merged
+from polyglossa.recipe.extend import merge
 
 QUICKSTART = Path(__file__).parents[2] / "jobs/recipes/quickstart.yaml"
 
@@ -31,11 +31,11 @@ def test_overrides_come_last(tmp_path: Path) -> None:
 
 
 def test_lists_of_named_things_merge_by_name_and_others_are_replaced() -> None:
-    assert merged([{"name": "a", "x": 1}], [{"name": "b"}, {"name": "a", "y": 2}]) == [
+    assert merge([{"name": "a", "x": 1}], [{"name": "b"}, {"name": "a", "y": 2}]) == [
         {"name": "a", "x": 1, "y": 2},
         {"name": "b"},
     ]
-    assert merged({"x": [1, 2]}, {"x": [3]}) == {"x": [3]}
+    assert merge({"x": [1, 2]}, {"x": [3]}) == {"x": [3]}
 
 
 def test_a_file_that_extends_itself_or_nothing_is_refused(tmp_path: Path) -> None:

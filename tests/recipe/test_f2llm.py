@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from polyglossa.pipelines.family import build, stage_of
-from polyglossa.pipelines.graph import Node
+from polyglossa.pipeline.build import build, stage_of
+from polyglossa.pipeline.graph import Node
 from polyglossa.recipe import Recipe, load_recipe
-from polyglossa.recipe.train import TrainConfig
+from polyglossa.recipe.sections.train import TrainConfig
 
 RECIPES = Path(__file__).parents[2] / "jobs/recipes"
 NAMES = ("f2llm-v2", "f2llm-v2-improved")

@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 
+from polyglossa.capacity.devices import read_calibration
+from polyglossa.capacity.estimate import estimate
+from polyglossa.capacity.table import plan_table
+from polyglossa.cli.command import load_profile
 from polyglossa.errors import RecipeError
-from polyglossa.pipelines.capacity.devices import read_calibration
-from polyglossa.pipelines.capacity.estimate import estimate
-from polyglossa.pipelines.capacity.table import plan_table
-from polyglossa.pipelines.command import load_profile
-from polyglossa.pipelines.family import build, describe
+from polyglossa.pipeline.build import build, describe
 from polyglossa.recipe import Recipe, load_recipe
 from polyglossa.recipe.outside import OutsideModel, OutsideTeacher
-from polyglossa.recipe.pack import PackConfig
-from polyglossa.recipe.teacher import TeacherConfig
+from polyglossa.recipe.sections.pack import PackConfig
+from polyglossa.recipe.sections.teacher import TeacherConfig
 
 QUICKSTART = Path(__file__).parents[2] / "jobs/recipes/quickstart.yaml"
 URL = "http://127.0.0.1:9/v1"

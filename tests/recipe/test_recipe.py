@@ -6,7 +6,7 @@ import pytest
 
 from polyglossa.errors import RecipeError
 from polyglossa.recipe import load_recipe
-from polyglossa.recipe.backbone import Shape
+from polyglossa.recipe.sections.backbone import Shape
 
 QUICKSTART = Path(__file__).parents[2] / "jobs/recipes/quickstart.yaml"
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from polyglossa.artifact import Artifact, ArtifactKey, Draft, produce
-from polyglossa.recipe.report import ReportConfig, ReportedMember
+from polyglossa.recipe.sections.report import ReportConfig, ReportedMember
 
 SPEED = {"speed.json": json.dumps({"milliseconds_per_text": 3.5, "threads": 1})}
 SCRIPTS = ("Latn", "Cyrl", "Arab", "Deva", "Hans", "Ethi")

@@ -10,7 +10,7 @@ import pytest
 
 from polyglossa.artifact import Artifact, Draft
 from polyglossa.recipe.placement import StagePlacement
-from polyglossa.recipe.report import ReportConfig
+from polyglossa.recipe.sections.report import ReportConfig
 from polyglossa.report import run as stage
 from polyglossa.report.page import render_page
 

@@ -7,12 +7,12 @@ import pytest
 from rich.console import Console
 
 from polyglossa.artifact import Artifact
-from polyglossa.recipe.report import ReportConfig
-from polyglossa.report.curves import evaluated, thin
+from polyglossa.recipe.sections.report import ReportConfig
+from polyglossa.report.curves import evaluation_curve, thin
+from polyglossa.report.distillation_audit import audit_distillation
 from polyglossa.report.lineage import lineage
 from polyglossa.report.results import family_results, retention
 from polyglossa.report.table import results_table
-from polyglossa.report.taught import taught
 
 
 @pytest.fixture
@@ -90,20 +90,20 @@ def test_a_run_shorter_than_the_page_has_points_keeps_every_step() -> None:
 
 def test_scores_of_evaluations_beside_a_training_stand_at_their_own_steps() -> None:
     records = [{"step": 25, "mean": 0.25}, {"step": 40, "reason": "out of memory"}, {"step": 50, "mean": 0.5}]
-    assert evaluated(records) == {"evaluation_step": [25, 50], "evaluation": [0.25, 0.5]}
-    assert evaluated(records[1:2]) == {}
+    assert evaluation_curve(records) == {"evaluation_step": [25, 50], "evaluation": [0.25, 0.5]}
+    assert evaluation_curve(records[1:2]) == {}
 
 
 def test_a_taught_run_says_what_its_teacher_gave_and_how_near_it_came(inputs: dict[str, Artifact]) -> None:
     records = [{"terms": {"hard": 1.0, "distillation": 1.0 - step / 100}} for step in range(100)]
-    audit = taught("small", inputs["train:small"], records)
+    audit = audit_distillation("small", inputs["train:small"], records)
     assert audit is not None
     assert audit["terms"] == {"distillation": [pytest.approx(0.955), pytest.approx(0.055)]}
     (teacher,) = audit["teachers"]
     link = teacher.pop("link")
     assert teacher == {"name": "train.base", "stored": True, "texts": 400, "embedded": 300, "width": 32}
     assert link.startswith("../../distill/distill.base-")
-    assert taught("base", inputs["train:base"], records) is None
+    assert audit_distillation("base", inputs["train:base"], records) is None
 
 
 def test_lineage_lists_parents_before_children(inputs: dict[str, Artifact]) -> None:

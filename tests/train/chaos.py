@@ -6,9 +6,9 @@ python -m train.chaos ROOT WORKERS
 import sys
 
 from polyglossa.artifact import Artifact, ArtifactKey, produce
-from polyglossa.pipelines.session import local_ray
 from polyglossa.recipe.placement import TrainPlacement
-from polyglossa.recipe.train import TrainConfig
+from polyglossa.recipe.sections.train import TrainConfig
+from polyglossa.runtime.session import local_ray
 from polyglossa.train import run as train
 from train.toys import make_model, make_pack, stage
 

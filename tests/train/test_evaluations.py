@@ -11,20 +11,26 @@ from typing import Any
 import pytest
 
 from polyglossa.artifact import Artifact, read_json, write_json
-from polyglossa.engine.ahead import BatchesAhead
-from polyglossa.engine.beside import start_evaluations
-from polyglossa.engine.evaluations import Evaluations, Evaluator, awaits_export, evaluations_of, place_of
-from polyglossa.engine.runs import Compute, TrainRun
-from polyglossa.engine.stream import local_batches
-from polyglossa.engine.worker import train
+from polyglossa.data.prefetch import PrefetchedBatches
+from polyglossa.data.stream import local_batches
+from polyglossa.engine.online_evaluation import (
+    Evaluations,
+    Evaluator,
+    awaits_export,
+    evaluation_folder,
+    read_evaluations,
+)
+from polyglossa.engine.train_run import Compute, TrainRun
+from polyglossa.engine.trainer import train
 from polyglossa.errors import TrainingError
-from polyglossa.evaluate.heldout import read_heldout
-from polyglossa.evaluate.retrieval import heldout_score
+from polyglossa.evaluate.scoring.retrieval import heldout_score
+from polyglossa.evaluate.tasks.heldout import read_heldout
 from polyglossa.model.encoder import Encoder
-from polyglossa.pipelines.training import judge
-from polyglossa.recipe.evaluate import EvaluateConfig
+from polyglossa.pipeline.train_and_evaluate import evaluate_in_training
 from polyglossa.recipe.placement import StagePlacement, TrackingConfig, TrainPlacement
-from polyglossa.recipe.train import EvaluationBeside, TrainConfig
+from polyglossa.recipe.sections.evaluate import EvaluateConfig
+from polyglossa.recipe.sections.train import EvaluationBeside, TrainConfig
+from polyglossa.train.online_evaluation_ray import start_evaluations
 from polyglossa.train.run import plan_run
 from train.toys import make_corpus, make_model, make_pack, stage
 
@@ -54,7 +60,7 @@ def test_training_goes_on_while_a_model_of_it_is_judged_and_after_a_judge_fails(
         if step == 4:
             raise TrainingError("the judge is ill")
         assert trained.wait(SECONDS), "the training waited for its evaluation"
-        found = judge(config, inputs, f"step-{step}", model, folder, placement=StagePlacement())
+        found = evaluate_in_training(config, inputs, f"step-{step}", model, folder, placement=StagePlacement())
         order.append(f"judged {step}")
         return found
 
@@ -68,7 +74,7 @@ def test_training_goes_on_while_a_model_of_it_is_judged_and_after_a_judge_fails(
     train(
         run,
         Compute(zero=None, resident_tokens=128, checkpoint_steps=100),
-        lambda start: BatchesAhead(local_batches(run.feed(), start=start)),
+        lambda start: PrefetchedBatches(local_batches(run.feed(), start=start)),
         tell,
         print,
         partial(evaluations.committed, run.name),
@@ -78,7 +84,7 @@ def test_training_goes_on_while_a_model_of_it_is_judged_and_after_a_judge_fails(
     evaluations.wait()
 
     assert order.index("judging 2") < order.index("trained 3") < order.index("trained 4") < order.index("judged 2")
-    second, fourth = evaluations_of(run)
+    second, fourth = read_evaluations(run)
     assert (second["step"], second["trained"]) == (2, [2, 4])
     assert (fourth["step"], fourth["reason"]) == (4, "TrainingError: the judge is ill")
     # What is kept as a late model was gathered from the training itself, and is judged here without Ray and mteb.
@@ -92,8 +98,8 @@ def test_what_an_interrupted_training_left_is_evaluated_once(tmp_path: Path) -> 
     _, _, run = planned(tmp_path)
     run = replace(run, total_steps=8)
     for step, mark in ((2, "scores.json"), (4, "EXPORTED"), (6, "model/config.json")):
-        Path(place_of(run, step), mark).parent.mkdir(parents=True)
-        write_json(f"{place_of(run, step)}/{mark}", {"step": step, **FOUND})
+        Path(evaluation_folder(run, step), mark).parent.mkdir(parents=True)
+        write_json(f"{evaluation_folder(run, step)}/{mark}", {"step": step, **FOUND})
     asked: list[tuple[int, str]] = []
     exported: list[int] = []
 
@@ -109,7 +115,7 @@ def test_what_an_interrupted_training_left_is_evaluated_once(tmp_path: Path) -> 
     evaluations.wait()
     assert exported == [6]
     assert asked == [(4, "/evaluated/00000004/model"), (6, "/evaluated/00000006/model")]
-    assert [one["step"] for one in evaluations_of(run)] == [2, 4, 6]
+    assert [one["step"] for one in read_evaluations(run)] == [2, 4, 6]
     assert not awaits_export(run, 6)
     assert awaits_export(run, 8)
 
@@ -129,7 +135,7 @@ def test_an_abandoned_training_notes_nothing_so_that_it_is_evaluated_when_it_res
     evaluations.abandon()
     abandoned.set()
     evaluations.wait()
-    assert evaluations_of(run) == []
+    assert read_evaluations(run) == []
 
 
 def test_an_evaluation_that_finds_no_room_waits_until_training_is_over(tmp_path: Path) -> None:
@@ -152,7 +158,7 @@ def test_an_evaluation_that_finds_no_room_waits_until_training_is_over(tmp_path:
     assert asked == []
     evaluations.wait()
     assert asked == [2]
-    assert read_json(f"{place_of(run, 2)}/scores.json")["failed"] == {"lost": "no such file"}
+    assert read_json(f"{evaluation_folder(run, 2)}/scores.json")["failed"] == {"lost": "no such file"}
     assert list((tmp_path / "watched" / "toy.evaluation").iterdir())
 
 

@@ -10,10 +10,10 @@ from polyglossa.artifact import Artifact, ArtifactKey, produce_together
 from polyglossa.distill import run as distill
 from polyglossa.model.directory import load_model
 from polyglossa.model.encoder import Encoder
-from polyglossa.recipe.evaluate import EvaluateConfig
 from polyglossa.recipe.placement import StagePlacement, TrainPlacement
-from polyglossa.recipe.teacher import TeacherConfig
-from polyglossa.recipe.train import EvaluationBeside, TrainConfig
+from polyglossa.recipe.sections.evaluate import EvaluateConfig
+from polyglossa.recipe.sections.teacher import TeacherConfig
+from polyglossa.recipe.sections.train import EvaluationBeside, TrainConfig
 from polyglossa.train import run as train
 from train.toys import make_corpus, make_model, make_pack, stage
 

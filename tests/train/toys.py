@@ -12,7 +12,7 @@ from polyglossa.model.directory import build_model, save_model_directory
 from polyglossa.model.forward import TextModel
 from polyglossa.model.tokenizer import train_tokenizer
 from polyglossa.objectives.matryoshka import widths
-from polyglossa.recipe.train import StageConfig
+from polyglossa.recipe.sections.train import StageConfig
 from polyglossa.records import TOKEN_BUNDLE, text_id
 
 VOCABULARY = 300

@@ -5,12 +5,12 @@ from typing import Any
 
 from ray.tune.schedulers import TrialScheduler
 
-from polyglossa.pipelines.tune.journal import Journal
-from polyglossa.pipelines.tune.plan import rung_steps
-from polyglossa.pipelines.tune.trials import Search, ending, scheduler_of
 from polyglossa.recipe.load import validate
 from polyglossa.recipe.placement import TunePlacement
-from polyglossa.recipe.tune import TuneConfig
+from polyglossa.recipe.sections.tune import TuneConfig
+from polyglossa.tune.journal import Journal
+from polyglossa.tune.plan import rung_steps
+from polyglossa.tune.trials import Search, ending, scheduler_of
 
 TOTAL, FIRST, FACTOR = 40, 5, 2
 

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from polyglossa.pipelines.tune.journal import Journal
+from polyglossa.tune.journal import Journal
 from tune.toy_search import write_recipe
 
 pytestmark = pytest.mark.slow

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from polyglossa.pipelines.tune.journal import Journal
+from polyglossa.tune.journal import Journal
 
 
 def filled(folder: Path) -> Journal:

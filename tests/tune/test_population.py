@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from polyglossa.pipelines.tune.journal import Journal
-from polyglossa.pipelines.tune.population import stretch, whole_trials
-from polyglossa.pipelines.tune.propose import LATER, Later, Proposal
 from polyglossa.recipe.load import validate
-from polyglossa.recipe.tune import TuneConfig
+from polyglossa.recipe.sections.tune import TuneConfig
+from polyglossa.tune.journal import Journal
+from polyglossa.tune.population import stretch, whole_trials
+from polyglossa.tune.propose import LATER, Later, Proposal
 
 STEPS = (10, 20, 40)
 OWN = {"rate": 0.01, "kind": "a"}

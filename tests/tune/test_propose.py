@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from polyglossa.pipelines.tune.propose import Observation, Values, propose
 from polyglossa.recipe.load import validate
-from polyglossa.recipe.tune import TuneConfig
+from polyglossa.recipe.sections.tune import TuneConfig
+from polyglossa.tune.propose import Observation, Values, propose
 
 SPACE = {
     "x": {"uniform": [-1.0, 1.0]},

@@ -1,7 +1,7 @@
 """A failed trial says why in one line, whatever shape Ray Tune keeps its error in."""
 
 from polyglossa.errors import DataError
-from polyglossa.pipelines.tune.trials import reason_of
+from polyglossa.tune.trials import reason_of
 
 TRIES = """Failure # 1 (occurred at 2026-11-23_18-43-56)
 \x1b[36mray::ImplicitFunc.train()\x1b[39m (pid=1)

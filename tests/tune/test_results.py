@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from polyglossa.pipelines.tune.journal import TrialRecord
-from polyglossa.pipelines.tune.page import render_search
-from polyglossa.pipelines.tune.results import best_of, comparable_step, importance, pareto, table
 from polyglossa.recipe.load import validate
-from polyglossa.recipe.tune import TuneConfig
+from polyglossa.recipe.sections.tune import TuneConfig
+from polyglossa.tune.journal import TrialRecord
+from polyglossa.tune.page.render import render_search
+from polyglossa.tune.results import best_of, comparable_step, importance, pareto, table
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SPACE = {"training.a.rate": {"uniform": [0.0, 1.0]}, "members.small.prune.layers": {"choice": [1, 2, 3]}}

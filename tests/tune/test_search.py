@@ -8,13 +8,13 @@ import pytest
 
 from polyglossa.artifact import Artifact, open_artifact
 from polyglossa.model.encoder import Encoder
-from polyglossa.pipelines.family import build
-from polyglossa.pipelines.tune.judge import SEARCH, Judge
-from polyglossa.pipelines.tune.plan import search_nodes
-from polyglossa.pipelines.walk import run_nodes, walk
+from polyglossa.pipeline.build import build
+from polyglossa.pipeline.execute import execute, run_group
 from polyglossa.recipe import Profile, Recipe, load_recipe
 from polyglossa.recipe.load import validate
-from polyglossa.recipe.tune import JudgeConfig
+from polyglossa.recipe.sections.tune import JudgeConfig
+from polyglossa.tune.plan import search_nodes
+from polyglossa.tune.trial.score import SEARCH, Scorer
 from tune.toy_search import PROFILE, STEPS, make_shared, write_recipe
 
 LEARNING_RATE = "training.distil.learning_rate"
@@ -34,7 +34,7 @@ def _walked(recipe: Recipe, name: str) -> Artifact:
     """Make an artifact of a recipe, and what it needs."""
     profile = validate(Profile, PROFILE, "profile")
     nodes = search_nodes(recipe) if name == "tune" else build(recipe).needed_for([name])
-    return walk(nodes, str(Path(recipe.root).absolute()), lambda *group: run_nodes(*group, profile=profile))[name]
+    return execute(nodes, str(Path(recipe.root).absolute()), lambda *group: run_group(*group, profile=profile))[name]
 
 
 def test_a_search_ends_with_a_table_a_page_and_a_journal(searched: tuple[Recipe, Artifact]) -> None:
@@ -78,7 +78,7 @@ def test_the_best_recipe_run_plainly_gives_its_trials_score_again(searched: tupl
     assert best.tune is None
     trained = _walked(best, "train.small.distil")
     corpus = next(Path(recipe.root, "artifacts/corpus").iterdir())
-    judge = Judge(open_artifact(str(corpus)), {"toy": None}, JudgeConfig())
+    judge = Scorer(open_artifact(str(corpus)), {"toy": None}, JudgeConfig())
     scores = judge.scores(Encoder.load(trained.at("model")), instructed=True, part=SEARCH)
     assert judge.summary(scores).mean == _best_score(found)
 

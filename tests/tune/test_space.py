@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from polyglossa.errors import RecipeError
-from polyglossa.pipelines.tune.plan import rung_steps, search_nodes, trial_graph
-from polyglossa.pipelines.tune.run import recipe_yaml
 from polyglossa.recipe import Recipe
 from polyglossa.recipe.load import parse_yaml, validate
 from polyglossa.recipe.trial import trial_recipe, value_at
+from polyglossa.tune.plan import rung_steps, search_nodes, trial_graph
+from polyglossa.tune.run import recipe_yaml
 from tune.toy_search import SPACE, recipe_data
 
 

@@ -6,17 +6,17 @@ from typing import Any
 import pytest
 
 from polyglossa.errors import RecipeError
-from polyglossa.pipelines.family import build
-from polyglossa.pipelines.tune.journal import TrialRecord
-from polyglossa.pipelines.tune.plan import search_nodes
-from polyglossa.pipelines.tune.propose import propose
-from polyglossa.pipelines.tune.results import importance, table
-from polyglossa.pipelines.tune.run import outcome
-from polyglossa.pipelines.tune.runner import one_of_each_length
+from polyglossa.pipeline.build import build
 from polyglossa.recipe import Recipe
 from polyglossa.recipe.load import validate
 from polyglossa.recipe.shortened import listed_search, shortened, taught_member
 from polyglossa.recipe.trial import trial_recipe
+from polyglossa.tune.journal import TrialRecord
+from polyglossa.tune.plan import search_nodes
+from polyglossa.tune.propose import propose
+from polyglossa.tune.results import importance, table
+from polyglossa.tune.run import outcome
+from polyglossa.tune.runner import one_of_each_length
 from tune.test_results import report
 from tune.toy_search import SHAPE, STAGE, recipe_data
 

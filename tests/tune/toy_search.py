@@ -9,14 +9,14 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from engine.toy_packs import write_teacher
+from data.toy_packs import write_teacher
 from polyglossa.artifact import Artifact, Draft
-from polyglossa.pipelines.graph import Node
-from polyglossa.pipelines.run import run
-from polyglossa.pipelines.tune.plan import search_nodes
-from polyglossa.pipelines.walk import walk
+from polyglossa.pipeline.execute import execute
+from polyglossa.pipeline.graph import Node
+from polyglossa.pipeline.run import make
 from polyglossa.recipe import Profile, Recipe
 from polyglossa.recipe.load import dump_yaml, load_recipe
+from polyglossa.tune.plan import search_nodes
 from train.toys import SOURCES, WORDS, make_model, make_pack
 
 STEPS = 8
@@ -76,7 +76,7 @@ def write_recipe(folder: Path, **tune: Any) -> Path:
 def make_shared(recipe: Recipe) -> dict[str, Artifact]:
     """Make what trials share as toys, under the keys that a run looks for; a shared cut is left to the run."""
     nodes = [node for node in search_nodes(recipe) if node.stage in ("corpus", "backbone", "pack", "train", "distill")]
-    return walk(nodes, str(Path(recipe.root).absolute()), _make_toys)
+    return execute(nodes, str(Path(recipe.root).absolute()), _make_toys)
 
 
 def _make_toys(nodes: Sequence[Node], inputs: Sequence[Mapping[str, Artifact]], drafts: Sequence[Draft]) -> None:
@@ -119,7 +119,7 @@ def main() -> None:
     recipe = load_recipe(sys.argv[1])
     make_shared(recipe)
     profile = PROFILE | {"tune": {"workers": int(sys.argv[2])}}
-    run(recipe, Profile.model_validate(profile), until="tune")
+    make(recipe, Profile.model_validate(profile), search_nodes(recipe))
 
 
 if __name__ == "__main__":

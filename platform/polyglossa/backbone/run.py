@@ -15,16 +15,16 @@ from transformers import PreTrainedTokenizerFast
 from polyglossa.artifact import Artifact, Draft, open_storage
 from polyglossa.backbone.texts import training_texts
 from polyglossa.engine.parity import check_parity
-from polyglossa.engine.tokenizers import stored_tokenizer
+from polyglossa.engine.tokenizers import load_stored_tokenizer
 from polyglossa.errors import DataError
 from polyglossa.model.description import describe_backbone, set_attention
 from polyglossa.model.directory import build_model, load_model, load_model_tokenizer, save_model_directory
 from polyglossa.model.encoder import tokenizer_fingerprint
 from polyglossa.model.forward import TextModel
 from polyglossa.model.tokenizer import train_tokenizer
-from polyglossa.progress import Bar, track
-from polyglossa.recipe.backbone import BackboneConfig
 from polyglossa.recipe.placement import StagePlacement
+from polyglossa.recipe.sections.backbone import BackboneConfig
+from polyglossa.runtime.console import Bar, track
 
 STAGE = "backbone"
 REVISION = 3
@@ -46,7 +46,7 @@ def run(config: BackboneConfig, inputs: Mapping[str, Artifact], draft: Draft, pl
     with track(STAGE, unit="texts") as bar:
         model, tokenizer = _load(config) if config.model else _build(config, inputs, draft, bar)
     if "tokenizer" in inputs:
-        _check_same(tokenizer, stored_tokenizer(inputs["tokenizer"].at("model")), config.model or "the new model")
+        _check_same(tokenizer, load_stored_tokenizer(inputs["tokenizer"].at("model")), config.model or "the new model")
     # The full width only: a model is Matryoshka once a stage has trained it so.
     full = (model.description.width,)
     with tempfile.TemporaryDirectory() as folder:
@@ -75,7 +75,7 @@ def _build(
             yield text
 
     if "tokenizer" in inputs:
-        tokenizer = stored_tokenizer(inputs["tokenizer"].at("model"), max_tokens=config.max_tokens)
+        tokenizer = load_stored_tokenizer(inputs["tokenizer"].at("model"), max_tokens=config.max_tokens)
     else:
         tokenizer = train_tokenizer(counted(), vocabulary=config.tokenizer.vocabulary, max_tokens=config.max_tokens)
         draft.count(tokenizer_texts=int(bar.done))

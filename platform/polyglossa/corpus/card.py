@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from babel import Locale
 from langcodes import standardize_tag, tag_is_valid
 
-from polyglossa.corpus.census import median
+from polyglossa.corpus.statistics import median
 
 _SHOWN = 300
 """Texts of sampled rows are cut here (characters)."""
@@ -47,9 +47,9 @@ def card_data(
         "rows_in": sum(account["rows_in"].values()),
         "rows_out": sum(sum(one["rows"].values()) for one in sources.values()),
         "tokens_are": f"tokens of {tokenizer}" if tokenizer else "words and signs",
-        "languages": _measured(lengths, "language", rates),
-        "tasks": _measured(lengths, "task", rates),
-        "sources": _sources(account, sources, _measured(lengths, "source", rates), samples),
+        "languages": _measure(lengths, "language", rates),
+        "tasks": _measure(lengths, "task", rates),
+        "sources": _sources(account, sources, _measure(lengths, "source", rates), samples),
         "rejects": dict(rejects.most_common()),
         "duplicates": _duplicates(account["duplicates"]),
         "near_duplicates": account["near_duplicates"],
@@ -84,7 +84,7 @@ class _Rates:
         return 0.0
 
 
-def _measured(lengths: pa.Table, column: str, rates: _Rates) -> list[dict[str, Any]]:
+def _measure(lengths: pa.Table, column: str, rates: _Rates) -> list[dict[str, Any]]:
     """Rows, tokens and median lengths by one column, the largest first."""
     found = []
     for name in sorted(lengths[column].unique().to_pylist()):

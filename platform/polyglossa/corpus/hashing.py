@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from polyglossa.order import ODD, scattered
+from polyglossa.hash_order import ODD, scatter
 from polyglossa.records import ID
 
 SEPARATOR = "\x1f"
 
 
-def joined(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+def as_one_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     """The column as one array."""
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
@@ -58,15 +58,15 @@ def shares(ids: pa.Array, seed: int, purpose: str) -> np.ndarray:
     """Draw a number in [0, 1) for each id, which depends on the arguments alone."""
     first, second = halves(ids)
     salt = np.uint64(xxhash.xxh3_64_intdigest(purpose.encode(), seed))
-    return mixed(first ^ mixed(second ^ salt)).astype(np.float64) / 2**64
+    return mix(first ^ mix(second ^ salt)).astype(np.float64) / 2**64
 
 
-def mixed(values: np.ndarray) -> np.ndarray:
+def mix(values: np.ndarray) -> np.ndarray:
     """Scatter 64-bit values, 0 among them (a step of SplitMix64)."""
-    return scattered(values + ODD)
+    return scatter(values + ODD)
 
 
 def of_distinct(column: pa.Array | pa.ChunkedArray, rule: Callable[[str], str | None]) -> pa.Array:
     """Apply a rule to each distinct text of a column; nulls stay."""
-    encoded = joined(column).dictionary_encode()
+    encoded = as_one_array(column).dictionary_encode()
     return pa.array([rule(text) for text in encoded.dictionary.to_pylist()], pa.string()).take(encoded.indices)

@@ -1,4 +1,4 @@
-"""Which instruction a row carries: a source's own, else its task's; and which documents get it too.
+"""Choose the instruction of a row: the source's own, else the task's; and the documents that get it too.
 
 In symmetric tasks either side could have been the query, so a share of documents gets the instruction as well
 (F2LLM-v2: 30 %), chosen by the document's hash, so that one text is always rendered the same way.
@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from polyglossa.corpus.hashing import shares
-from polyglossa.recipe.corpus import InstructionsConfig
+from polyglossa.recipe.sections.corpus import InstructionsConfig
 
 SYMMETRIC_TASKS = frozenset({"bitext", "clustering", "sts"})
 

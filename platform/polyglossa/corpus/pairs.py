@@ -6,14 +6,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from polyglossa.corpus.hashing import SEPARATOR, halves, joined, of_distinct, shares, text_hashes, text_ids
+from polyglossa.corpus.hashing import SEPARATOR, as_one_array, halves, of_distinct, shares, text_hashes, text_ids
 from polyglossa.corpus.instructions import (
     SYMMETRIC_TASKS,
     documents_instructed,
     instruction_for,
 )  # fmt: skip
-from polyglossa.corpus.scratch import sorted_by_id
-from polyglossa.recipe.corpus import CorpusConfig
+from polyglossa.corpus.task_store import sort_by_id
+from polyglossa.recipe.sections.corpus import CorpusConfig
 from polyglossa.records import DOCUMENT, PAIR
 
 LOCATED_DOCUMENT = pa.schema(
@@ -50,21 +50,21 @@ def pairs_from(rows: pa.Table, config: CorpusConfig) -> pa.Table:
 
 def _instructions(rows: pa.Table, config: CorpusConfig) -> pa.Array:
     """A row's own instruction, else its source's, else its task's."""
-    kinds = joined(pc.binary_join_element_wise(rows["task"], rows["source"], SEPARATOR))
+    kinds = as_one_array(pc.binary_join_element_wise(rows["task"], rows["source"], SEPARATOR))
     known = of_distinct(kinds, lambda kind: instruction_for(config.instructions, *kind.split(SEPARATOR)))
-    own = joined(rows["instruction"])
+    own = as_one_array(rows["instruction"])
     return pc.if_else(pc.fill_null(pc.not_equal(own, ""), False), own, known)
 
 
 def splits_of(queries: pa.Array | pa.ChunkedArray, config: CorpusConfig) -> pa.Array:
     """Choose train or validation by the query, so that rows of one query are on one side."""
-    drawn = shares(text_ids(joined(queries)), config.seed, "validation")
+    drawn = shares(text_ids(as_one_array(queries)), config.seed, "validation")
     return pc.if_else(pa.array(drawn < config.validation_share, pa.bool_()), "validation", "train")
 
 
 def _ids(lists: pa.ChunkedArray) -> pa.Array:
     """Ids of all texts of a list column, in order."""
-    return text_ids(joined(pc.list_flatten(lists)))
+    return text_ids(as_one_array(pc.list_flatten(lists)))
 
 
 def _lengths(lists: pa.ChunkedArray) -> np.ndarray:
@@ -115,13 +115,13 @@ def unique_documents(located: pa.Table) -> tuple[pa.Table, pa.Table]:
 
 
 def _documents_once(located: pa.Table) -> pa.Table:
-    return sorted_by_id(_distinct(located), "doc_id").select(DOCUMENT.names).cast(DOCUMENT)
+    return sort_by_id(_distinct(located), "doc_id").select(DOCUMENT.names).cast(DOCUMENT)
 
 
 def _distinct(located: pa.Table) -> pa.Table:
     """The first of the rows with one id and role, by rank, language and script."""
     first, second = halves(located["doc_id"].combine_chunks())
-    keys = [_ranks(joined(located[name])) for name in ("script", "language")]
+    keys = [_ranks(as_one_array(located[name])) for name in ("script", "language")]
     flags = located["heldout"].to_numpy(zero_copy_only=False) if located.num_rows else np.zeros(0, bool)
     order = np.lexsort((*keys, located["rank"].to_numpy(), flags, second, first))
     same = (first[order][1:] == first[order][:-1]) & (second[order][1:] == second[order][:-1])
@@ -142,7 +142,7 @@ def query_hashes(rows: pa.Table, seed: int, *, distinct: bool = True) -> pa.Tabl
         {
             "source": rows["source"],
             "language": pc.fill_null(rows["query_language"], ""),
-            "hash": pa.array(text_hashes(joined(rows["query"]), seed), pa.uint64()),
+            "hash": pa.array(text_hashes(as_one_array(rows["query"]), seed), pa.uint64()),
         }
     )
     if not distinct:

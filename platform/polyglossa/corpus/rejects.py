@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from polyglossa.corpus.scratch import Work, write_table
+from polyglossa.corpus.task_store import TaskStore, write_table
 from polyglossa.records import REJECT
 
 SHOWN = 400
@@ -26,20 +26,20 @@ def unreadable(source: str, reason: str, row: str) -> Rejected:
     return source, "corpus", reason, row[:SHOWN]
 
 
-def rejected(table: pa.Table, reasons: Reasons) -> list[Rejected]:
+def reject_rows(table: pa.Table, reasons: Reasons) -> list[Rejected]:
     """Rejects of the candidates that have a reason."""
     places = [place for place, reason in enumerate(reasons) if reason is not None]
-    return list(dropped(table.take(places), [reasons[place] for place in places])) if places else []
+    return list(drop_rows(table.take(places), [reasons[place] for place in places])) if places else []
 
 
-def dropped(rows: pa.Table, reasons: Sequence[str]) -> Iterable[Rejected]:
+def drop_rows(rows: pa.Table, reasons: Sequence[str]) -> Iterable[Rejected]:
     """Rejects of rows, all of which are dropped."""
     columns = rows.select(["query", "positives", "negatives", "query_language", "label"])
-    shown = (orjson.dumps(_shortened(row)).decode() for row in columns.to_pylist())
+    shown = (orjson.dumps(_shorten(row)).decode() for row in columns.to_pylist())
     return ((source, "corpus", *both) for source, *both in zip(rows["source"].to_pylist(), reasons, shown, strict=True))
 
 
-def _shortened(row: Mapping[str, Any]) -> dict[str, Any]:
+def _shorten(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value[:SHOWN] if isinstance(value, str) else [text and text[:SHOWN] for text in value[:_SHOWN_TEXTS]]
         for name, value in row.items()
@@ -55,7 +55,7 @@ def reject_table(rejects: Iterable[Rejected]) -> pa.Table:
     return pa.table(arrays, schema=REJECT)
 
 
-def write_rejects(work: Work, rejects: pa.Table) -> dict[str, Any]:
+def write_rejects(work: TaskStore, rejects: pa.Table) -> dict[str, Any]:
     """Write the rejects of a piece of work, if there are any; its figures: source → reason → rows."""
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for source, reason in zip(rejects["source"].to_pylist(), rejects["reason"].to_pylist(), strict=True):

@@ -19,18 +19,19 @@ import ray
 import ray.data
 
 from polyglossa.artifact import Artifact, Draft, clear
-from polyglossa.corpus import account, judge_steps, near_steps, publish, steps
-from polyglossa.corpus.evaluation_texts import evaluation_sets, set_files
-from polyglossa.corpus.judge_steps import KeptOut
-from polyglossa.corpus.per_file import spelled_out
-from polyglossa.corpus.scratch import Work
-from polyglossa.corpus.shards import Shard, plan_shards
-from polyglossa.corpus.steps import Figures, Plan
+from polyglossa.corpus import row_accounting
+from polyglossa.corpus.clean.evaluation_texts import evaluation_sets, set_files
+from polyglossa.corpus.sources.per_file import expand_sources
+from polyglossa.corpus.sources.shards import Shard, plan_shards
+from polyglossa.corpus.steps import decontaminate, near_duplicates, publish, tasks
+from polyglossa.corpus.steps.decontaminate import KeptOut
+from polyglossa.corpus.steps.tasks import Figures, Plan
+from polyglossa.corpus.task_store import TaskStore
 from polyglossa.errors import DataError
-from polyglossa.progress import Bar, track
-from polyglossa.recipe.corpus import CorpusConfig, EvaluationSet
 from polyglossa.recipe.placement import StagePlacement
-from polyglossa.recipe.sources import CldrSource
+from polyglossa.recipe.sections.corpus import CorpusConfig, EvaluationSet
+from polyglossa.recipe.sections.sources import CldrSource
+from polyglossa.runtime.console import Bar, track
 
 STAGE = "corpus"
 REVISION = 4
@@ -50,9 +51,9 @@ class _Runner:
     placement: StagePlacement
     bar: Bar
 
-    def step(self, name: str, task: Callable[..., Figures], items: Sequence[Any], *arguments: Any) -> list[Work]:
+    def step(self, name: str, task: Callable[..., Figures], items: Sequence[Any], *arguments: Any) -> list[TaskStore]:
         """Run `task(work, plan, item, *arguments of the item)` for every item and return their works, in order."""
-        works = [Work.of(self.root, name, [self.lineage, _shape(item)]) for item in items]
+        works = [TaskStore.of(self.root, name, [self.lineage, _shape(item)]) for item in items]
         pending = [
             (work, item, *(argument[place] for argument in arguments))
             for place, (work, item) in enumerate(zip(works, items, strict=True))
@@ -105,7 +106,7 @@ def run(config: CorpusConfig, inputs: Mapping[str, Artifact], draft: Draft, plac
         draft: where it is written; finished pieces are kept beside it until all is.
         placement: CPUs of a task.
     """
-    config = spelled_out(config)
+    config = expand_sources(config)
     shards = plan_shards(config)
     sets = evaluation_sets(config.decontamination, inputs.get("evaluation_texts"))
     buckets = max(MIN_BUCKETS, -(-sum(shard.size for shard in shards) // BUCKET_BYTES))
@@ -123,44 +124,44 @@ def _curate(runner: _Runner, shards: Sequence[Shard], sets: Sequence[EvaluationS
     buckets = list(range(runner.plan.buckets))
     every = len(buckets)
     data = runner.plan.config.data
-    readings = runner.step("read", steps.read, shards)
-    account.check_readable(readings, shards, runner.plan.config)
+    readings = runner.step("read", tasks.read, shards)
+    row_accounting.check_readable(readings, shards, runner.plan.config)
     rows = [work.at(f"rows-{part:05}.arrow") for work in readings for part in range(work.figures()["parts"])]
     runner.plan = replace(runner.plan, rows=tuple(rows))
-    uniques = runner.step("unique", steps.unique, buckets)
+    uniques = runner.step("unique", tasks.unique, buckets)
     near = _near_duplicates(runner, uniques) if runner.plan.config.near_duplicates else None
     drops = [near.at(f"drop-{bucket:05}.npy") for bucket in buckets] if near is not None else [None] * every
     indexes = runner.step(
-        "index", judge_steps.index, [(evaluation, set_files(evaluation, data)) for evaluation in sets]
+        "index", decontaminate.index, [(evaluation, set_files(evaluation, data)) for evaluation in sets]
     )
     kept_out = KeptOut(
         secret=tuple(work.at("secret.npy") for work in readings),
         sets=tuple((evaluation.name, work.at("")) for evaluation, work in zip(sets, indexes, strict=True)),
     )
-    judged = runner.step("judge", judge_steps.judge, buckets, uniques, drops, [kept_out] * every)
-    thresholds = account.thresholds(judged, runner.plan)
-    emitted = runner.step("emit", steps.emit, buckets, judged, [thresholds] * every)
+    judged = runner.step("judge", decontaminate.decontaminate, buckets, uniques, drops, [kept_out] * every)
+    thresholds = row_accounting.thresholds(judged, runner.plan)
+    emitted = runner.step("emit", tasks.emit, buckets, judged, [thresholds] * every)
     files = [work.at("documents.arrow") for work in emitted]
-    documents = runner.step("documents", steps.documents, buckets, [files] * every)
+    documents = runner.step("documents", tasks.documents, buckets, [files] * every)
     made = publish.Made(runner.plan, readings, uniques, judged, emitted, documents, indexes, near)
     publish.publish(draft, made, revision=REVISION)
 
 
-def _near_duplicates(runner: _Runner, uniques: Sequence[Work]) -> Work:
+def _near_duplicates(runner: _Runner, uniques: Sequence[TaskStore]) -> TaskStore:
     """Find near-duplicates: work with a file of the places to drop for each bucket."""
     buckets = list(range(runner.plan.buckets))
-    sketched = runner.step("sketch", near_steps.sketch, buckets, uniques)
+    sketched = runner.step("sketch", near_duplicates.sketch, buckets, uniques)
     bands = [work.at("bands.arrow") for work in sketched]
-    edged = runner.step("edges", near_steps.edges, buckets, [bands] * len(buckets))
+    edged = runner.step("edges", near_duplicates.edges, buckets, [bands] * len(buckets))
     files = [work.at("edges.npy") for work in edged]
-    (work,) = runner.step("components", near_steps.components, [0], [sketched], [files])
+    (work,) = runner.step("components", near_duplicates.components, [0], [sketched], [files])
     return work
 
 
 def input_fingerprint(config: CorpusConfig) -> str:
     """Hash names, sizes and times of all files that the recipe names, for the artifact's key: new data, new corpus."""
     data = config.data
-    files = [shard.identity() for shard in plan_shards(spelled_out(config))]
+    files = [shard.identity() for shard in plan_shards(expand_sources(config))]
     sets = [asdict(file) for evaluation in config.decontamination.sets for file in set_files(evaluation, data)]
     return _digest([files, sets])
 

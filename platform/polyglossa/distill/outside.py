@@ -13,12 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from polyglossa import progress
 from polyglossa.artifact import Artifact, Draft, open_storage
+from polyglossa.data.bundles import INDEX
 from polyglossa.distill.store import States, store_schema, teacher_bundle
-from polyglossa.engine.bundles import INDEX
 from polyglossa.engine.embedding import SourceSpec, embed_missing
-from polyglossa.engine.nodes import stage_precision
 from polyglossa.engine.parity import check_parity
 from polyglossa.engine.rendering import render_documents, render_queries
 from polyglossa.engine.state_sources import StateSource
@@ -26,7 +24,9 @@ from polyglossa.engine.text_chunks import distinct, ids_of
 from polyglossa.errors import DataError
 from polyglossa.recipe.outside import OutsideTeacher
 from polyglossa.recipe.placement import StagePlacement
-from polyglossa.recipe.teacher import TeacherConfig
+from polyglossa.recipe.sections.teacher import TeacherConfig
+from polyglossa.runtime import console
+from polyglossa.runtime.nodes import stage_precision
 from polyglossa.vectors import VectorStore
 
 _WINDOW_TEXTS = 1 << 20  # rendered at a time: about half a gigabyte
@@ -73,7 +73,7 @@ def _open(
     if teacher.endpoint is not None:
         spec = SourceSpec(teacher, config.dtype, device, None, placement.threads, root)
         if teacher.prompts == "model" and teacher.query_prompt is teacher.document_prompt is None:
-            progress.say(f"{teacher.label}: the recipe gives no prompts, an endpoint tells none; texts are sent bare")
+            console.say(f"{teacher.label}: the recipe gives no prompts, an endpoint tells none; texts are sent bare")
         return spec, spec.open()
     precision = stage_precision(config.dtype, placement)
     draft.precision = precision.plain()

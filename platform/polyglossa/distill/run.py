@@ -16,12 +16,12 @@ import ray
 from numpy.typing import NDArray
 
 from polyglossa.artifact import Artifact, Draft, open_storage
+from polyglossa.data.bundles import INDEX
 from polyglossa.distill.store import Remembered, States, store_schema, teacher_bundles
-from polyglossa.engine.bundles import INDEX
 from polyglossa.errors import DataError
-from polyglossa.progress import track
 from polyglossa.recipe.placement import StagePlacement
-from polyglossa.recipe.teacher import TeacherConfig
+from polyglossa.recipe.sections.teacher import TeacherConfig
+from polyglossa.runtime.console import track
 
 STAGE = "distill"
 REVISION = 2
@@ -44,8 +44,8 @@ def run(config: TeacherConfig, inputs: Mapping[str, Artifact], draft: Draft, pla
     model = inputs["model"].at("model")
     # The tasks that write import this module, and have no need of torch.
     from polyglossa.distill.teacher import Teacher
-    from polyglossa.engine.launch import start_board
-    from polyglossa.engine.nodes import stage_precision
+    from polyglossa.runtime.nodes import stage_precision
+    from polyglossa.runtime.progress_board import start_progress_board
 
     precision = stage_precision(config.dtype, placement)
     draft.precision = precision.plain()
@@ -55,7 +55,7 @@ def run(config: TeacherConfig, inputs: Mapping[str, Artifact], draft: Draft, pla
         actor.options(**placement.ray_options).remote(model, computed, placement.threads, placement.gpus > 0)
         for _ in range(placement.workers)
     ]
-    board = start_board()
+    board = start_progress_board()
     waiting = iter(files)
     pending: list[Any] = []
     written = []

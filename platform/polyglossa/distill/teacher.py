@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 
 from polyglossa.distill.store import States
-from polyglossa.folders import local_folder
 from polyglossa.model.encoder import Encoder
-from polyglossa.recipe.teacher import TeacherConfig
+from polyglossa.recipe.sections.teacher import TeacherConfig
+from polyglossa.storage import local_folder
 
 
 class Teacher:

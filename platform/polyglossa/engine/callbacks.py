@@ -1,11 +1,11 @@
-"""What happens around a step: guards, the metrics log, checkpoints and progress. None of it knows of Ray."""
+"""Callbacks around a step: guards, the metrics log, checkpoints and progress. None of them knows of Ray."""
 
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from polyglossa.engine import checkpoint
-from polyglossa.engine.batch import RankBatch
+from polyglossa.data.batch import RankBatch
+from polyglossa.engine.checkpoints import checkpoint
 from polyglossa.engine.loop import StepRecord
 from polyglossa.engine.step import Backend, Budget, Objective, StepResult, run_validation
 from polyglossa.errors import TrainingError

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from polyglossa.engine.batch import Chunk
+from polyglossa.data.batch import Chunk
 from polyglossa.engine.norms import use_own_norms
 from polyglossa.model.forward import TextModel, fill_up
 

@@ -19,9 +19,9 @@ import torch
 
 from polyglossa.engine.state_sources import StateSource, open_source
 from polyglossa.engine.text_chunks import plan_chunks
-from polyglossa.progress import track
 from polyglossa.recipe.outside import OutsideModel
 from polyglossa.recipe.placement import StagePlacement
+from polyglossa.runtime.console import track
 from polyglossa.vectors import VectorStore
 
 LITTLE_BYTES = 1 << 16  # of text: a second of work

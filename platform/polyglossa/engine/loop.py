@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from polyglossa.engine.batch import RankBatch
+from polyglossa.data.batch import RankBatch
 from polyglossa.engine.embedder import inputs_of
 from polyglossa.engine.step import Backend, Budget, Objective, StepResult, run_step
-from polyglossa.model.packed_attention import attention_slots
+from polyglossa.model.attention.packed import attention_slots
 
 
 @dataclass(frozen=True)

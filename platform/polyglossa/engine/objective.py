@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from polyglossa.engine.batch import RankBatch
+from polyglossa.data.batch import RankBatch
 from polyglossa.engine.step import Objective
 from polyglossa.objectives.batch import Examples, embedding_loss, teacher_loss
 from polyglossa.objectives.exits import mean_over_exits
@@ -20,7 +20,7 @@ _TEMPERATURES = (0.01, 1.0)
 
 
 @dataclass(frozen=True)
-class Taught:
+class TeacherTerm:
     """One teacher's part of the loss. Plain values: it travels to workers."""
 
     width: int
@@ -32,7 +32,7 @@ class Taught:
 
 
 def build_objective(
-    settings: Mapping[str, Any], *, width: int, distillation_weight: float = 0.0, teachers: Sequence[Taught] = ()
+    settings: Mapping[str, Any], *, width: int, distillation_weight: float = 0.0, teachers: Sequence[TeacherTerm] = ()
 ) -> Objective:
     """Bind a stage's objective settings.
 
@@ -49,7 +49,7 @@ def build_objective(
 
     def objective(table_TF: Tensor, batch: RankBatch) -> tuple[Tensor, dict[str, Tensor]]:
         state_TD, examples = table_TF[:, :width], examples_of(batch)
-        temperature = _learned(table_TF, width) if learned else settings["temperature"]
+        temperature = _learned_temperature(table_TF, width) if learned else settings["temperature"]
         loss, terms = embedding_loss(
             state_TD, examples, temperature=temperature, widths=widths_, weights=weights_, **options
         )
@@ -68,7 +68,7 @@ def build_objective(
     return _over_exits(objective, width) if settings["layer_exits"] else objective
 
 
-def _learned(table_TF: Tensor, width: int) -> Tensor:
+def _learned_temperature(table_TF: Tensor, width: int) -> Tensor:
     """Read the learned temperature from the table's last column; within bounds, as CLIP keeps it (arXiv 2103.00020)."""
     if table_TF.shape[1] == width:
         raise ValueError("learned_temperature: the embedder learns none, and the table ends with the states")
@@ -76,7 +76,7 @@ def _learned(table_TF: Tensor, width: int) -> Tensor:
 
 
 def _split(
-    projected_TF: Tensor, teacher_TF: Tensor | None, teachers: Sequence[Taught]
+    projected_TF: Tensor, teacher_TF: Tensor | None, teachers: Sequence[TeacherTerm]
 ) -> list[tuple[float, Tensor, Tensor | None]]:
     """Each teacher's share, its states and, where there is one, the student's projection into its space."""
     if teacher_TF is None:

@@ -16,9 +16,9 @@ import numpy as np
 
 from polyglossa.artifact import exists, open_storage, read_json, write_json
 from polyglossa.errors import DataError
-from polyglossa.folders import absolute, local_folder
 from polyglossa.model.encoder import Encoder
 from polyglossa.model.sentence_modules import POOLING_NAMES, read_modules
+from polyglossa.storage import absolute, local_folder
 from polyglossa.vectors import Floats
 
 LEAST_COSINE = 0.9999

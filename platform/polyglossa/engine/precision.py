@@ -4,8 +4,8 @@ import posixpath
 from collections.abc import Sequence
 
 from polyglossa.artifact import exists, open_storage, read_json, write_json
-from polyglossa.collectives import gather_values, rank
-from polyglossa.model.precision import DeviceFacts, Precision
+from polyglossa.runtime.collectives import gather_values, rank
+from polyglossa.runtime.precision import DeviceFacts, Precision
 
 FILE = "precision.json"
 """Lies beside the checkpoints."""

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from polyglossa.endpoint import EndpointClient
-from polyglossa.folders import local_folder
 from polyglossa.model.encoder import Encoder
 from polyglossa.recipe.outside import OutsideModel
+from polyglossa.storage import local_folder
 from polyglossa.vectors import Floats
 
 _CHUNK_TOKENS = {"cpu": 1024, "cuda": 32_768}  # MiniLM on one core: 5.7 s with 1,024, 6.1 with 2,048, 5.9 with 512

@@ -18,8 +18,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from polyglossa.collectives import gather_rows_without_gradient
-from polyglossa.engine.batch import Chunk, RankBatch
+from polyglossa.data.batch import Chunk, RankBatch
+from polyglossa.runtime.collectives import gather_rows_without_gradient
 
 Objective = Callable[[Tensor, RankBatch], tuple[Tensor, dict[str, Tensor]]]
 
@@ -102,12 +102,12 @@ def run_step(backend: Backend, batch: RankBatch, objective: Objective, *, budget
 def run_validation(backend: Backend, batch: RankBatch, objective: Objective, *, budget: Budget) -> StepResult:
     """Compute a batch's loss without training on it. A collective."""
     with backend.evaluating():
-        table_TD = gathered_states(backend.embed, batch, budget)
+        table_TD = gather_states(backend.embed, batch, budget)
     loss, terms = objective(table_TD, batch)
-    return StepResult(float(loss), {name: float(term) for name, term in terms.items()}, spread(table_TD))
+    return StepResult(float(loss), {name: float(term) for name, term in terms.items()}, mean_cosine_distance(table_TD))
 
 
-def gathered_states(embed: Callable[[Sequence[Chunk]], Tensor], batch: RankBatch, budget: Budget) -> Tensor:
+def gather_states(embed: Callable[[Sequence[Chunk]], Tensor], batch: RankBatch, budget: Budget) -> Tensor:
     """Embed a batch without a graph and gather every rank's rows: the text table [T, D]. A collective.
 
     Args:
@@ -118,7 +118,7 @@ def gathered_states(embed: Callable[[Sequence[Chunk]], Tensor], batch: RankBatch
     with torch.no_grad():
         passes = budget.passes(batch)
         states = {tuple(one): embed([batch.chunks[chunk] for chunk in one]) for one in passes}
-    return gather_rows_without_gradient(_padded(_own_rows(states, batch), batch))[batch.gather_T]
+    return gather_rows_without_gradient(_pad_rows(_own_rows(states, batch), batch))[batch.gather_T]
 
 
 def _embed(backend: Backend, batch: RankBatch, one_pass: Sequence[int]) -> Tensor:
@@ -127,13 +127,13 @@ def _embed(backend: Backend, batch: RankBatch, one_pass: Sequence[int]) -> Tenso
 
 def _loss(own_RD: Tensor, batch: RankBatch, objective: Objective) -> tuple[StepResult, Tensor]:
     """Compute the whole batch's loss, and its gradient for this rank's rows."""
-    gathered_TD = gather_rows_without_gradient(_padded(own_RD, batch))[batch.gather_T]
+    gathered_TD = gather_rows_without_gradient(_pad_rows(own_RD, batch))[batch.gather_T]
     own_RD.requires_grad_()
     table_TD = gathered_TD.index_copy(0, batch.own_R, own_RD)
     loss, terms = objective(table_TD, batch)
     (gradient_RD,) = torch.autograd.grad(loss, own_RD, allow_unused=True)
     figures = {name: float(term.detach()) for name, term in terms.items()}
-    result = StepResult(float(loss.detach()), figures, spread(gathered_TD))
+    result = StepResult(float(loss.detach()), figures, mean_cosine_distance(gathered_TD))
     return result, torch.zeros_like(own_RD) if gradient_RD is None else gradient_RD
 
 
@@ -147,12 +147,12 @@ def _own_rows(states: Mapping[tuple[int, ...], Tensor], batch: RankBatch) -> Ten
     return torch.cat(real) if real else rows[0][:0].clone()
 
 
-def _padded(own_RD: Tensor, batch: RankBatch) -> Tensor:
+def _pad_rows(own_RD: Tensor, batch: RankBatch) -> Tensor:
     """Give every rank as many rows."""
     return torch.nn.functional.pad(own_RD, (0, 0, 0, batch.rows_per_rank - len(own_RD)))
 
 
-def spread(state_TD: Tensor) -> float:
+def mean_cosine_distance(state_TD: Tensor) -> float:
     """Return the mean cosine distance of two rows: 1 − ‖mean of the normalised rows‖²."""
     mean_D = torch.nn.functional.normalize(state_TD.detach().float(), dim=1).mean(0)
     return 1.0 - float(mean_D.square().sum())

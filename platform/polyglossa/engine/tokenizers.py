@@ -2,11 +2,11 @@
 
 from transformers import PreTrainedTokenizerFast
 
-from polyglossa.folders import local_folder
 from polyglossa.model.directory import load_directory_tokenizer
+from polyglossa.storage import local_folder
 
 
-def stored_tokenizer(model_uri: str, *, max_tokens: int | None = None) -> PreTrainedTokenizerFast:
+def load_stored_tokenizer(model_uri: str, *, max_tokens: int | None = None) -> PreTrainedTokenizerFast:
     """Load the tokenizer of a model directory; of one in a bucket all but the weights is fetched.
 
     Args:

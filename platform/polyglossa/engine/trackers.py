@@ -1,4 +1,4 @@
-"""Where a run's figures can be watched while it trains: TensorBoard, MLflow, Weights & Biases. Chosen by the profile.
+"""Report a run's metrics to TensorBoard, MLflow or Weights & Biases while it trains. Chosen by the profile.
 
 `metrics.jsonl` is always written and is what reports read; these are views of it for people. Only rank 0 speaks to
 them. A resumed run goes on in the same place: steps are numbers of the plan, so its curve continues.
@@ -7,7 +7,7 @@ them. A resumed run goes on in the same place: steps are numbers of the plan, so
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from polyglossa.engine.batch import RankBatch
+from polyglossa.data.batch import RankBatch
 from polyglossa.engine.loop import StepRecord
 from polyglossa.engine.step import StepResult
 from polyglossa.errors import PolyglossaError
@@ -115,10 +115,10 @@ def open_trackers(tracking: TrackingConfig, name: str) -> Tracking:
     Raises:
         PolyglossaError: a tracker's library is not installed.
     """
-    return Tracking(list(_opened(tracking, name)))
+    return Tracking(list(_open_each(tracking, name)))
 
 
-def _opened(tracking: TrackingConfig, name: str) -> Iterator[Tracker]:
+def _open_each(tracking: TrackingConfig, name: str) -> Iterator[Tracker]:
     kinds: Mapping[str, Any] = {"tensorboard": TensorBoard, "mlflow": MLflow, "wandb": WeightsAndBiases}
     for kind, tracker in kinds.items():
         place = getattr(tracking, kind)

@@ -1,14 +1,14 @@
-"""What is to be judged, cut into shares that workers take, the most expensive first. Pure but for reading tables."""
+"""Plan an evaluation as shares that workers take, the most expensive first. Pure but for reading tables."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from polyglossa.artifact import Artifact
 from polyglossa.errors import UserError
-from polyglossa.evaluate.heldout import HeldoutSet, read_heldout
-from polyglossa.evaluate.local_files import files_of, survey_local
-from polyglossa.evaluate.tables import located, revision_of
-from polyglossa.recipe.evaluate import EvaluateConfig, LocalTask
+from polyglossa.evaluate.tasks.file_lists import files_of, survey_local
+from polyglossa.evaluate.tasks.heldout import HeldoutSet, read_heldout
+from polyglossa.evaluate.tasks.tables import locate, revision_of
+from polyglossa.recipe.sections.evaluate import EvaluateConfig, LocalTask
 
 _LEAST_ROWS = 64  # a share below this costs more to start than to judge
 
@@ -58,7 +58,7 @@ def plan_heldout(config: EvaluateConfig, corpus: Artifact, most_shares: int) -> 
         sizes = _sizes(heldout)
         shares = tuple(
             Share(name, sum(sizes[subset] for subset in group), heldout.restricted_to(group), None, group)
-            for group in _grouped(sizes, most_shares)
+            for group in _group(sizes, most_shares)
         )
         planned.append(
             PlannedTask(name, heldout.revision, shares, heldout.instruction, search=True, metric=heldout.metric)
@@ -68,7 +68,7 @@ def plan_heldout(config: EvaluateConfig, corpus: Artifact, most_shares: int) -> 
 
 def plan_local(config: EvaluateConfig, most_shares: int) -> list[PlannedTask]:
     """Plan the tasks from files; one whose files cannot be used is planned with its reason."""
-    return [_plan_local(placed(task, config.data), most_shares) for task in config.local]
+    return [_plan_local(place_paths(task, config.data), most_shares) for task in config.local]
 
 
 def _plan_local(task: LocalTask, most_shares: int) -> PlannedTask:
@@ -78,16 +78,16 @@ def _plan_local(task: LocalTask, most_shares: int) -> PlannedTask:
         sizes = survey.rows
         if not sizes:
             return replace(plan, reason=f"{task.path}: holds no rows.")
-        groups = _grouped(sizes, most_shares)
+        groups = _group(sizes, most_shares)
         shares = tuple(Share(task.name, sum(sizes[name] for name in group), None, task, group) for group in groups)
         return replace(plan, revision=revision_of(files_of(task)), shares=shares, notices=survey.notices)
     except UserError as error:
         return replace(plan, reason=str(error))
 
 
-def placed(task: LocalTask, data: str) -> LocalTask:
+def place_paths(task: LocalTask, data: str) -> LocalTask:
     """Put the relative paths of a task under a folder."""
-    paths = {key: located(data, path) for key in ("path", "train") if (path := getattr(task, key, None)) is not None}
+    paths = {key: locate(data, path) for key in ("path", "train") if (path := getattr(task, key, None)) is not None}
     return type(task).model_validate({**task.model_dump(), **paths})
 
 
@@ -98,7 +98,7 @@ def files_fingerprint(tasks: Sequence[LocalTask], data: str) -> str | None:
     """
     revisions = []
     for task in tasks:
-        there = placed(task, data)
+        there = place_paths(task, data)
         try:
             revisions.append(revision_of(files_of(there)))
         except (UserError, OSError):
@@ -118,7 +118,7 @@ def _sizes(heldout: HeldoutSet) -> dict[str, int]:
     return dict(sorted(sizes))
 
 
-def _grouped(sizes: Mapping[str, int], most: int) -> Iterator[tuple[str, ...]]:
+def _group(sizes: Mapping[str, int], most: int) -> Iterator[tuple[str, ...]]:
     """Cut subsets into at most so many groups of about equal size; small tasks stay whole."""
     count = max(1, min(most, len(sizes), sum(sizes.values()) // _LEAST_ROWS))
     names = list(sizes)

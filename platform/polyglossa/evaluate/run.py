@@ -15,15 +15,15 @@ from typing import Any
 import ray
 
 from polyglossa.artifact import Artifact, Draft, read_json
-from polyglossa.engine.nodes import stage_precision
 from polyglossa.errors import PolyglossaError
+from polyglossa.evaluate.evaluation import Call, evaluate
 from polyglossa.evaluate.exchange import Exchange
-from polyglossa.evaluate.judge import Call, judge
+from polyglossa.evaluate.models.spec import ModelSpec, model_of
 from polyglossa.evaluate.plan import files_fingerprint
-from polyglossa.evaluate.retrieval import shared_index_scores
-from polyglossa.evaluate.spec import ModelSpec, model_of
-from polyglossa.recipe.evaluate import EvaluateConfig
+from polyglossa.evaluate.scoring.retrieval import shared_index_scores
 from polyglossa.recipe.placement import StagePlacement
+from polyglossa.recipe.sections.evaluate import EvaluateConfig
+from polyglossa.runtime.nodes import stage_precision
 
 STAGE = "evaluate"
 REVISION = 3
@@ -57,9 +57,9 @@ def run_many(jobs: Sequence[Job], placement: StagePlacement) -> None:
     try:
         for config, inputs, draft in jobs:
             spec = _settled(model_of(config, inputs["model"]), draft, placement)
-            judge_model(pool, spec, config, inputs["corpus"], draft)
+            evaluate_model(pool, spec, config, inputs["corpus"], draft)
             if "teacher" in inputs:
-                _judge_shared_index(config, inputs, draft, placement, spec)
+                _score_shared_index(config, inputs, draft, placement, spec)
     finally:
         stop_actors(pool)
 
@@ -78,7 +78,7 @@ def run_on(
     """
     pool = start_actors(placement, offline=not (config.tasks or config.benchmarks))
     try:
-        judge_model(pool, _settled(spec, draft, placement), config, corpus, draft)
+        evaluate_model(pool, _settled(spec, draft, placement), config, corpus, draft)
     finally:
         stop_actors(pool)
 
@@ -92,7 +92,7 @@ def _settled(spec: ModelSpec, draft: Draft, placement: StagePlacement) -> ModelS
     return replace(spec, dtype=precision.dtype)
 
 
-def _judge_shared_index(
+def _score_shared_index(
     config: EvaluateConfig,
     inputs: Mapping[str, Artifact],
     draft: Draft,
@@ -212,12 +212,12 @@ class _Pool:
             return error
 
 
-def judge_model(
+def evaluate_model(
     actors: list[Any], spec: ModelSpec, config: EvaluateConfig, corpus: Artifact | None, draft: Draft
 ) -> None:
     """Judge one model on actors that are up."""
     root = draft.uri.rpartition("/artifacts/")[0] or None
-    judge(_Pool(actors, spec, root), spec, config, corpus, draft, root)
+    evaluate(_Pool(actors, spec, root), spec, config, corpus, draft, root)
 
 
 def start_actors(placement: StagePlacement, *, offline: bool) -> list[Any]:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from polyglossa.evaluate.exchange import Offer
-from polyglossa.evaluate.states import Embed, Floats
+from polyglossa.evaluate.models.states import Embed, Floats
 
 _MOST_TEXTS = 512
 _MOST_CHARACTERS = 100_000

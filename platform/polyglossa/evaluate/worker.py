@@ -1,4 +1,4 @@
-"""What one evaluation worker does: hold a model, embed texts, judge shares of tasks. No Ray here."""
+"""Run one evaluation worker: hold a model, embed texts, evaluate shares of tasks. No Ray here."""
 
 import json
 import logging
@@ -18,19 +18,19 @@ from mteb.models.model_meta import ModelMeta, ScoringFunction
 from polyglossa.engine.parity import check_parity
 from polyglossa.engine.state_sources import StateSource
 from polyglossa.errors import DataError, PolyglossaError
-from polyglossa.evaluate.instructions import prompts_for
-from polyglossa.evaluate.named import build_task, named_tasks
+from polyglossa.evaluate.models.protocol import MtebEncoder, MtebSearcher
+from polyglossa.evaluate.models.sources import open_source
+from polyglossa.evaluate.models.spec import ModelSpec
+from polyglossa.evaluate.models.states import CountedEmbed, Floats, StateTable, StoredEmbed
 from polyglossa.evaluate.plan import PlannedTask, Share
-from polyglossa.evaluate.protocol import MtebEncoder, MtebSearcher
-from polyglossa.evaluate.samples import Recorder
-from polyglossa.evaluate.search_task import SearchTask
+from polyglossa.evaluate.scoring.per_query_scores import Recorder
+from polyglossa.evaluate.scoring.task_result import TaskResult
 from polyglossa.evaluate.shared_embed import Exchanged, SharedEmbed
-from polyglossa.evaluate.sources import open_source
-from polyglossa.evaluate.spec import ModelSpec
-from polyglossa.evaluate.states import CountedEmbed, Floats, StateTable, StoredEmbed
-from polyglossa.evaluate.verdict import Verdict
-from polyglossa.evaluate.widths import score_by_language
-from polyglossa.recipe.evaluate import EvaluateConfig
+from polyglossa.evaluate.tasks.named import build_task, plan_named_tasks
+from polyglossa.evaluate.tasks.prompts import prompts_for
+from polyglossa.evaluate.tasks.search_task import SearchTask
+from polyglossa.evaluate.tasks.widths import score_by_language
+from polyglossa.recipe.sections.evaluate import EvaluateConfig
 from polyglossa.vectors import VectorStore
 
 _ENCODE = {"batch_size": 1024, "show_progress_bar": False}  # only mteb's loader cuts by it; the encoder has its own
@@ -125,7 +125,7 @@ class Worker:
         widths: Sequence[int],
         texts: list[str] | None = None,
         state_ND: Floats | None = None,
-    ) -> Verdict:
+    ) -> TaskResult:
         """Judge a share of a task; whatever goes wrong in it is its verdict's reason.
 
         Args:
@@ -140,11 +140,11 @@ class Worker:
                 return self._judge_any(share, prompts, widths)
             return self._judge_heldout(share, StateTable(self.embed, texts or (), state_ND), prompts, widths)
         except Exception as error:  # mteb and its data sets raise anything; one task must not cost the others
-            return Verdict(share.task, share.rows, reason=_reason(error))
+            return TaskResult(share.task, share.rows, reason=_reason(error))
 
     def _judge_heldout(
         self, share: Share, states: StateTable, prompts: dict[str, str], widths: Sequence[int]
-    ) -> Verdict:
+    ) -> TaskResult:
         assert share.heldout is not None
         task = SearchTask(share.heldout)
         task.load_data()
@@ -155,7 +155,7 @@ class Worker:
         }
         return replace(verdict, widths=swept)
 
-    def _judge_any(self, share: Share, prompts: dict[str, str], widths: Sequence[int]) -> Verdict:
+    def _judge_any(self, share: Share, prompts: dict[str, str], widths: Sequence[int]) -> TaskResult:
         counted = CountedEmbed(self._shared)
         states = StateTable(counted if self._store is None else StoredEmbed(counted, self._store))
         task = build_task(share)
@@ -170,7 +170,7 @@ class Worker:
     def plan_named(self, config: EvaluateConfig) -> list[PlannedTask]:
         """Look up the tasks that a recipe names; one that mteb does not know is planned with its reason."""
         planned: dict[str, PlannedTask] = {}
-        for task in named_tasks(config):
+        for task in plan_named_tasks(config):
             before = planned[task.name].benchmarks if task.name in planned else ()
             planned[task.name] = replace(task, benchmarks=(*before, *task.benchmarks))
         return list(planned.values())
@@ -183,7 +183,7 @@ class Worker:
     def _kind(self) -> dict[str, Any]:
         return {"finished": self.source.finished, "similarity": self.source.similarity}
 
-    def _judge(self, share: Share, task: Any, model: MtebEncoder) -> Verdict:
+    def _judge(self, share: Share, task: Any, model: MtebEncoder) -> TaskResult:
         recorder = Recorder(task)
         with tempfile.TemporaryDirectory() as folder:
             keeps = None if share.heldout is not None else Path(folder)
@@ -195,7 +195,7 @@ class Worker:
                 for name, found in recorder.samples(Path(folder), split).items()
             }
         metadata = task.metadata
-        return Verdict(share.task, share.rows, metadata.type, metadata.main_score, result, samples=samples)
+        return TaskResult(share.task, share.rows, metadata.type, metadata.main_score, result, samples=samples)
 
     def _main_scores(self, task: Any, model: MtebEncoder) -> dict[str, float]:
         rows = [row for rows in _evaluate(model, task, None)["scores"].values() for row in rows]

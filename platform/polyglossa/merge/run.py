@@ -13,15 +13,15 @@ import torch
 
 from polyglossa.artifact import Artifact, Draft
 from polyglossa.errors import UserError
-from polyglossa.folders import local_folder, written_folder
 from polyglossa.merge.soup import greedy_soup
 from polyglossa.merge.validation import validation_score
 from polyglossa.merge.weights import average, save
 from polyglossa.model.encoder import Encoder
-from polyglossa.progress import say, track
-from polyglossa.ray_tasks import results
-from polyglossa.recipe.merge import MergeConfig
 from polyglossa.recipe.placement import StagePlacement
+from polyglossa.recipe.sections.merge import MergeConfig
+from polyglossa.runtime.console import say, track
+from polyglossa.runtime.ray_tasks import results
+from polyglossa.storage import local_folder, writable_folder
 
 Score: TypeAlias = "ray.ObjectRef[float]"
 
@@ -121,7 +121,7 @@ def _average_and_judge(
         folders = [stack.enter_context(local_folder(model)) for model in models]
         encoder = Encoder.load(folders[0]) if len(folders) == 1 else average(method, folders, weights)
     if target is not None:
-        with written_folder(target) as folder:
+        with writable_folder(target) as folder:
             save(encoder, folder)
     if torch.cuda.is_available():
         encoder.model.to("cuda")

@@ -1,4 +1,4 @@
-"""Which models go into the average: pure rules over an injected judge."""
+"""Choose the models that go into an average: pure rules over a score that is passed in."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

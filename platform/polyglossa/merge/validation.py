@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from polyglossa.artifact import read_json
-from polyglossa.engine.bundles import INDEX, BundleReader
+from polyglossa.data.bundles import INDEX, BundleReader
 from polyglossa.errors import DataError
 from polyglossa.model.encoder import Encoder, finish
 from polyglossa.objectives.masks import known_positives

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from polyglossa.order import scattered
+from polyglossa.hash_order import scatter
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -176,8 +176,8 @@ def fill(
         if not len(short):
             break
         place = (filled_QN[short] < 0).argmax(axis=1)
-        salt = scattered(np.array([seed + (draw << 32)], np.uint64))
-        document = (scattered(key_Q[short] ^ salt) % np.uint64(pool)).astype(np.int64)
+        salt = scatter(np.array([seed + (draw << 32)], np.uint64))
+        document = (scatter(key_Q[short] ^ salt) % np.uint64(pool)).astype(np.int64)
         taken = (filled_QN[short] == document[:, None]).any(axis=1) | contains(excluded, short * pool + document)
         filled_QN[short[~taken], place[~taken]] = document[~taken]
         new_QN[short[~taken], place[~taken]] = True

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from polyglossa.errors import DataError
+from polyglossa.hash_order import ODD, reading_order
 from polyglossa.mine.choose import contains
-from polyglossa.order import ODD, reading_order
-from polyglossa.recipe.mine import MineConfig
+from polyglossa.recipe.sections.mine import MineConfig
 from polyglossa.vectors import as_keys
 
 Ints = npt.NDArray[np.int64]
@@ -74,7 +74,7 @@ class Rows:
         table = pa.concat_tables(pairs.values()).combine_chunks()
         sizes = np.cumsum([0, *(len(part) for part in pairs.values())])
         offsets = {name: (int(sizes[i]), int(sizes[i + 1])) for i, name in enumerate(pairs)}
-        positives = numbered(table.column("positive_ids"), documents)
+        positives = number_documents(table.column("positive_ids"), documents)
         row = np.repeat(np.arange(len(table)), np.diff(positives.offsets))
         query_code = _codes(table.column("query"))
         group = pc.binary_join_element_wise(table.column("source"), table.column("group"), "\x1f")
@@ -109,7 +109,7 @@ def sort_documents(documents: pa.Table) -> pa.Table:
     return documents.take(np.lexsort((keys[:, 1], keys[:, 0]))).combine_chunks()
 
 
-def numbered(lists: pa.ChunkedArray, documents: pa.Table) -> Ragged:
+def number_documents(lists: pa.ChunkedArray, documents: pa.Table) -> Ragged:
     """Turn lists of ids into lists of document numbers.
 
     Raises:
@@ -123,7 +123,7 @@ def numbered(lists: pa.ChunkedArray, documents: pa.Table) -> Ragged:
     return Ragged(np.append(0, np.cumsum(count)), number.to_numpy(zero_copy_only=False).astype(np.int64))
 
 
-def mined_rows(rows: Rows, config: MineConfig) -> dict[str, Ints]:
+def rows_to_mine(rows: Rows, config: MineConfig) -> dict[str, Ints]:
     """Say which rows are mined, by source.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a run of mining is cut into: tasks of units, and everything that a worker must know of one, vectors apart."""
+"""Cut a mining run into tasks of units, with everything that a worker needs of one but its vectors."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ import pyarrow as pa
 from polyglossa.mine.near import sketch
 from polyglossa.mine.pools import Ragged, Rows, Unit, exclusions
 from polyglossa.mine.texts import Texts
-from polyglossa.mine.unit import Pool, Work
-from polyglossa.recipe.mine import MineConfig
+from polyglossa.mine.unit import Pool, UnitWork
+from polyglossa.recipe.sections.mine import MineConfig
 from polyglossa.vectors import as_keys
 
 Ints = npt.NDArray[np.int64]
@@ -30,7 +30,7 @@ class Prepared:
     reasons: Mapping[int, str]
     config: MineConfig
 
-    def cut(self, batch: Sequence[Unit]) -> tuple[list[Work], list[Pool]]:
+    def cut(self, batch: Sequence[Unit]) -> tuple[list[UnitWork], list[Pool]]:
         """Everything that a worker must know of a task's units, vectors apart."""
         pools = [self._pool(unit) for unit in batch]
         return [self._work(unit, pool) for unit, pool in zip(batch, pools, strict=True)], pools
@@ -40,14 +40,14 @@ class Prepared:
         sketches = None if self.config.near_copy is None else self._sketches(number)
         return Pool(unit.pool, number, self.texts.document_ids.take(pa.array(number)), sketches)
 
-    def _work(self, unit: Unit, pool: Pool) -> Work:
+    def _work(self, unit: Unit, pool: Pool) -> UnitWork:
         row = np.array([row for row in unit.row.tolist() if row not in self.reasons], np.int64)
         place = np.searchsorted(self.texts.mined, row)
         query, document = self.rows.positives.take(row)
         used, slot = np.unique(document, return_inverse=True)
         usable = Unit(unit.source, unit.pool, row, pool.document)
         excluded, rule = exclusions(self.rows, usable, self.texts.query_document[place])
-        return Work(
+        return UnitWork(
             row=row,
             text_ids=self.texts.query_ids.take(pa.array(place)),
             key=as_keys(self.rows.table.column("pair_id").take(pa.array(row)))[:, 1],
@@ -62,7 +62,7 @@ class Prepared:
         return sketch(self.documents.column("text").take(pa.array(number)))
 
 
-def batched(plan: Sequence[Unit]) -> Iterator[list[Unit]]:
+def batch_units(plan: Sequence[Unit]) -> Iterator[list[Unit]]:
     """Put small units together: a task is worth starting a worker for."""
     batch: list[Unit] = []
     for unit in plan:

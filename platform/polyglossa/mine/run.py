@@ -19,18 +19,18 @@ import torch
 
 from polyglossa.artifact import Artifact, Draft, clear, exists
 from polyglossa.engine.embedding import SourceSpec, embed_missing
-from polyglossa.engine.nodes import stage_precision
 from polyglossa.engine.parity import check_parity
-from polyglossa.mine.files import read_folder, read_found, read_pairs, write_table
-from polyglossa.mine.pools import Rows, Unit, mined_rows, sort_documents, units
-from polyglossa.mine.prepare import Prepared, batched
+from polyglossa.mine.pools import Rows, Unit, rows_to_mine, sort_documents, units
+from polyglossa.mine.prepare import Prepared, batch_units
+from polyglossa.mine.tables import read_folder, read_found, read_pairs, write_table
 from polyglossa.mine.texts import collect, unusable_documents, unusable_rows
-from polyglossa.mine.unit import FOUND, Pool, Work, mine_unit
+from polyglossa.mine.unit import FOUND, Pool, UnitWork, mine_unit
 from polyglossa.mine.write import write_outcome
-from polyglossa.progress import track
 from polyglossa.recipe import StagePlacement
-from polyglossa.recipe.mine import MineConfig
+from polyglossa.recipe.sections.mine import MineConfig
 from polyglossa.records import DOCUMENT
+from polyglossa.runtime.console import track
+from polyglossa.runtime.nodes import stage_precision
 from polyglossa.vectors import VectorStore
 
 STAGE = "mine"
@@ -55,7 +55,7 @@ def run(config: MineConfig, inputs: Mapping[str, Artifact], draft: Draft, placem
     corpus = inputs["corpus"]
     documents = sort_documents(read_folder(corpus.at("documents"), DOCUMENT))
     rows = Rows.read(read_pairs(corpus), documents)
-    mined = mined_rows(rows, config)
+    mined = rows_to_mine(rows, config)
     plan = list(units(rows, mined, documents, config))
     root = draft.uri.rpartition("/artifacts/")[0]
     model = inputs["model"].at("model") if "model" in inputs else config.model
@@ -106,7 +106,7 @@ class _Job:
 
 def _mine(job: _Job, prepared: Prepared, plan: Sequence[Unit], progress: str) -> pa.Table:
     """Search and choose, a task at a time; what a task finds is kept until the stage is done."""
-    tasks = {posixpath.join(progress, f"{number:06d}.parquet"): batch for number, batch in enumerate(batched(plan))}
+    tasks = {posixpath.join(progress, f"{number:06d}.parquet"): batch for number, batch in enumerate(batch_units(plan))}
     open_tasks = {uri: batch for uri, batch in tasks.items() if not exists(uri)}
     with track("mine: search", total=sum(len(unit.row) for unit in plan), unit="rows") as bar:
         bar.advance(sum(len(unit.row) for uri in tasks.keys() - open_tasks.keys() for unit in tasks[uri]))
@@ -131,7 +131,7 @@ def _on_cluster(job: _Job, arguments: Iterator[tuple[Any, ...]]) -> Iterator[int
         yield from ray.get(ready)
 
 
-def _mine_units(works: Sequence[Work], pools: Sequence[Pool], job: _Job, uri: str) -> int:
+def _mine_units(works: Sequence[UnitWork], pools: Sequence[Pool], job: _Job, uri: str) -> int:
     """Mine a task's units on a worker and keep the result; returns the rows done."""
     torch.set_num_threads(job.placement.threads)
     store = _open_store(job.root, job.fingerprint, job.run)

@@ -1,4 +1,4 @@
-"""Which texts a mining run reads, how they are rendered, and which rows they spoil. Pure.
+"""Collect and render the texts of a mining run, and find rows whose texts cannot be used. Pure.
 
 A text is embedded as it is rendered: with its instruction or prompt in front. That rendered text is what the vector
 store knows it by, so a query and a document of the same words share a vector exactly when they are rendered alike.
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from polyglossa.engine.rendering import blank, render_documents, render_queries
 from polyglossa.engine.text_chunks import distinct, ids_of
 from polyglossa.mine.pools import Rows, Unit
-from polyglossa.recipe.mine import MineConfig
+from polyglossa.recipe.sections.mine import MineConfig
 from polyglossa.records import text_id
 from polyglossa.vectors import VectorStore
 

@@ -14,7 +14,7 @@ from polyglossa.mine.choose import IDENTITY, RULES, Choice, Rules, choose, conta
 from polyglossa.mine.near import Sketches, overlap
 from polyglossa.mine.pools import Ragged
 from polyglossa.mine.search import Documents, InMemory, Ranked, search
-from polyglossa.recipe.mine import MineConfig
+from polyglossa.recipe.sections.mine import MineConfig
 from polyglossa.vectors import Floats, VectorStore
 
 Ints = npt.NDArray[np.int64]
@@ -58,7 +58,7 @@ class Pool:
 
 
 @dataclass(frozen=True)
-class Work:
+class UnitWork:
     """The rows of a unit."""
 
     row: Ints
@@ -110,7 +110,7 @@ def rules_of(config: MineConfig) -> Rules:
     )
 
 
-def mine_unit(work: Work, pool: Pool, store: VectorStore, config: MineConfig, device: str = "cpu") -> pa.Table:
+def mine_unit(work: UnitWork, pool: Pool, store: VectorStore, config: MineConfig, device: str = "cpu") -> pa.Table:
     """Find and choose the negatives of a unit's rows.
 
     Returns:
@@ -137,7 +137,7 @@ def mine_unit(work: Work, pool: Pool, store: VectorStore, config: MineConfig, de
     blind_rule = mark(blind, work, len(documents))
     candidate_QN, score_QN = choice.candidate_QN, choice.score_QN
     if config.short == "fill":
-        candidate_QN, score_QN = _filled(choice, query_QD, documents, work, config.seed)
+        candidate_QN, score_QN = _fill_up(choice, query_QD, documents, work, config.seed)
     count_Q = (candidate_QN >= 0).sum(axis=1)
     mined_Q = (choice.candidate_QN >= 0).sum(axis=1)
     available_Q = len(documents) - np.bincount(work.excluded // max(len(documents), 1), minlength=len(query_QD))
@@ -164,7 +164,7 @@ def mine_unit(work: Work, pool: Pool, store: VectorStore, config: MineConfig, de
     return pa.table(columns, schema=FOUND)
 
 
-def positive_scores(query_QD: Floats, work: Work, store: VectorStore) -> tuple[Floats, Floats]:
+def positive_scores(query_QD: Floats, work: UnitWork, store: VectorStore) -> tuple[Floats, Floats]:
     """Score every query's positives; returns the lowest and the highest, [Q] each."""
     row, place = work.positives.take(np.arange(len(query_QD)))
     positive_PD = store.read(work.positive_ids)
@@ -178,7 +178,7 @@ def positive_scores(query_QD: Floats, work: Work, store: VectorStore) -> tuple[F
     return np.minimum.reduceat(score, start), np.maximum.reduceat(score, start)
 
 
-def mark(candidate_QK: Ints, work: Work, pool_size: int) -> npt.NDArray[np.int8]:
+def mark(candidate_QK: Ints, work: UnitWork, pool_size: int) -> npt.NDArray[np.int8]:
     """Look up why each candidate is excluded for what it is; 0 where it is not."""
     marked = np.zeros(candidate_QK.shape, np.int8)
     if len(work.excluded):
@@ -189,7 +189,7 @@ def mark(candidate_QK: Ints, work: Work, pool_size: int) -> npt.NDArray[np.int8]
 
 
 def near_copies(
-    candidate_QK: Ints, work: Work, positive: Sketches, candidates: Sketches, threshold: float
+    candidate_QK: Ints, work: UnitWork, positive: Sketches, candidates: Sketches, threshold: float
 ) -> npt.NDArray[np.bool_]:
     """Tell which candidates' characters overlap any positive of their query by at least `threshold`."""
     near = np.zeros(candidate_QK.shape, bool)
@@ -208,7 +208,7 @@ def _open_pool(pool: Pool, store: VectorStore) -> Documents:
 
 
 def _search(
-    query_QD: Floats, documents: Documents, work: Work, config: MineConfig, device: str
+    query_QD: Floats, documents: Documents, work: UnitWork, config: MineConfig, device: str
 ) -> tuple[Ranked, tuple[int, int]]:
     """Search as many candidates as fill the window even where all that is excluded ranks on top."""
     if not len(documents):
@@ -222,7 +222,7 @@ def _search(
     return ranked, recall(ranked, query_QD, documents, ivf.recall_queries)
 
 
-def _filled(choice: Choice, query_QD: Floats, documents: Documents, work: Work, seed: int) -> tuple[Ints, Floats]:
+def _fill_up(choice: Choice, query_QD: Floats, documents: Documents, work: UnitWork, seed: int) -> tuple[Ints, Floats]:
     candidate_QN, new_QN = fill(choice.candidate_QN, work.key, len(documents), work.excluded, seed)
     row, place = np.nonzero(new_QN)
     score_QN = choice.score_QN.copy()

@@ -12,11 +12,11 @@ import pyarrow.compute as pc
 
 from polyglossa.artifact import Draft
 from polyglossa.errors import PolyglossaError
-from polyglossa.mine.audit import audit
-from polyglossa.mine.files import write_table, write_text
-from polyglossa.mine.page import page
+from polyglossa.mine.audit.figures import audit
+from polyglossa.mine.audit.page import page
 from polyglossa.mine.pools import Rows
-from polyglossa.recipe.mine import MineConfig
+from polyglossa.mine.tables import write_table, write_text
+from polyglossa.recipe.sections.mine import MineConfig
 from polyglossa.records import MINED_PAIR, REJECT
 
 Ints = npt.NDArray[np.int64]
@@ -49,7 +49,7 @@ def write_outcome(
     """
     named = found.filter(pc.is_valid(found.column("reason")))
     reasons |= dict(zip(named.column("row").to_pylist(), named.column("reason").to_pylist(), strict=True))
-    pairs = mined_pairs(rows, found, documents)
+    pairs = attach_negatives(rows, found, documents)
     stays = np.ones(len(pairs), bool)
     stays[list(reasons)] = False
     kept = {
@@ -71,7 +71,7 @@ def write_outcome(
     )
 
 
-def mined_pairs(rows: Rows, found: pa.Table, documents: pa.Table) -> pa.Table:
+def attach_negatives(rows: Rows, found: pa.Table, documents: pa.Table) -> pa.Table:
     """Give every row its negatives.
 
     Args:

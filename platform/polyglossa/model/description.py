@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from transformers import PretrainedConfig, PreTrainedModel
 
 from polyglossa.errors import DataError
-from polyglossa.model.attention_layers import LayerAttention, attention_layers
+from polyglossa.model.attention.layers import LayerAttention, attention_layers
 from polyglossa.model.dense import DenseShape
 from polyglossa.model.families import family_of, first_position, longest_text
 from polyglossa.model.pooling import POOLINGS

@@ -32,9 +32,9 @@ from polyglossa.model.description import (
 from polyglossa.model.families import family_of
 from polyglossa.model.forward import TextModel
 from polyglossa.model.model_files import read_json_file
-from polyglossa.model.quantize import quantize_weights
 from polyglossa.model.sentence_modules import SentenceModules, read_modules, write_json_file, write_modules
 from polyglossa.model.tokenizer import add_end_token, load_tokenizer, plain_tokenizer
+from polyglossa.model.variants.quantize import quantize_weights
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 _PADDED = "padded_forward"

@@ -19,7 +19,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerF
 from polyglossa.model.description import ModelDescription
 from polyglossa.model.directory import load_model, load_model_tokenizer
 from polyglossa.model.forward import TextModel, fill_up
-from polyglossa.model.passes import plan_passes
+from polyglossa.model.pass_plan import plan_passes
 
 _FORWARD = 1
 """Raised when the forward path gives other numbers for the same model, so that stored states are not read for it."""

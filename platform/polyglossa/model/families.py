@@ -1,7 +1,7 @@
 """The architectures that the packed forward path is tested on, and what differs between them besides attention.
 
-How a layer attends is read off the architecture itself (`attention_layers.py`). What this table vouches for is that no
-other layer mixes tokens, so that packed texts cannot leak into each other.
+How a layer attends is read off the architecture itself (`model/attention/layers.py`). What this table vouches for is
+that no other layer mixes tokens, so that packed texts cannot leak into each other.
 """
 
 from collections.abc import Mapping

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from polyglossa.model.attention_layers import mark_attention
+from polyglossa.model.attention.layers import mark_attention
+from polyglossa.model.attention.packed import ATTENTION
 from polyglossa.model.dense import Dense
 from polyglossa.model.description import ModelDescription, describe_backbone
-from polyglossa.model.packed_attention import ATTENTION
 from polyglossa.model.pooling import POOLINGS
 
 # On a CPU a low-precision pass is filled up to a multiple of these tokens: oneDNN keeps a kernel for every size that

@@ -1,4 +1,4 @@
-"""What follows a backbone, in sentence-transformers' files: pooling, dense layers, normalisation, prompts.
+"""Read and write sentence-transformers' files: pooling, dense layers, normalisation, prompts.
 
 Whatever those files may say and this path does not compute is refused; nothing is approximated.
 """

@@ -15,7 +15,7 @@ from polyglossa.objectives.contrastive import hard_negative_loss, in_batch_loss
 from polyglossa.objectives.distillation import mse_to_teacher
 from polyglossa.objectives.examples import Examples
 from polyglossa.objectives.masks import above_positive
-from polyglossa.objectives.terms import TermInputs, named_term
+from polyglossa.objectives.terms import TermInputs, find_term
 
 __all__ = ["Examples", "embedding_loss", "teacher_loss"]
 
@@ -69,7 +69,7 @@ def embedding_loss(
             widths,
             weights,
             temperature=temperature,
-            excluded_QQ=_excluded(state_TD, examples, mask, score_margin),
+            excluded_QQ=_exclusion_mask(state_TD, examples, mask, score_margin),
             detach=gather == "query_only",
             bidirectional=bidirectional,
         )
@@ -100,7 +100,7 @@ def teacher_loss(
         terms["distillation"] = inputs.examples.mean_by_role(mse_to_teacher(inputs.matched, inputs.teacher))
         loss = loss + distillation_weight * terms["distillation"]
     for name, weight in further.items():
-        terms[name] = named_term(name)(inputs)
+        terms[name] = find_term(name)(inputs)
         loss = loss + weight * terms[name]
     return loss, {name: term.detach() for name, term in terms.items()}
 
@@ -149,7 +149,7 @@ def _in_batch(
     return loss
 
 
-def _excluded(state_TD: Tensor, examples: Examples, mask: str, margin: float) -> Tensor | None:
+def _exclusion_mask(state_TD: Tensor, examples: Examples, mask: str, margin: float) -> Tensor | None:
     if mask == "none":
         return None
     excluded_QQ = examples.known_positives()

@@ -1,4 +1,4 @@
-"""Which in-batch candidates are left out of a query's denominator: those known to be no negatives of it.
+"""False-negative masks for the in-batch loss: candidates left out of a query's denominator.
 
 Q = examples of the global batch; candidate j is the positive of example j. All masks are False on the diagonal: a
 query's own positive always stays.

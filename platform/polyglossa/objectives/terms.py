@@ -97,7 +97,7 @@ TERMS: dict[str, Term] = {
 }
 
 
-def named_term(name: str) -> Term:
+def find_term(name: str) -> Term:
     """Look a term up.
 
     Raises:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from tokenizers import Tokenizer
 
-from polyglossa.pack.columns import Ints, fixed, lists, one_row, ragged
+from polyglossa.pack.columns import Ints, gather_ranges, id_column, lists, one_row
 from polyglossa.pack.documents import Documents
 from polyglossa.pack.examples import Examples
 from polyglossa.pack.texts import Texts, Tokens
@@ -113,7 +113,7 @@ def _text_bundle(examples: Examples, texts: Texts, rows: range, source: str, num
     columns: dict[str, Any] = {
         "source": pa.array([source]),
         "bundle": pa.array([number], pa.int32()),
-        "text_ids": one_row(fixed(texts.ids_T[text])),
+        "text_ids": one_row(id_column(texts.ids_T[text])),
         "texts": one_row(pa.array([texts.bare_T[i] for i in text], pa.string())),
         "instructions": one_row(pa.array([texts.instruction_T[i] for i in text], pa.string())),
         "queries": one_row(pa.array([texts.asks_T[i] for i in text], pa.bool_())),
@@ -129,14 +129,14 @@ def _bundle(
     local, span = local.astype(np.int32), slice(rows.start, rows.stop)
     count = len(rows)
     lengths = tokens.offsets[text + 1] - tokens.offsets[text]
-    ids = lists(ragged(tokens.ids, tokens.offsets[text], lengths), lengths)
+    ids = lists(gather_ranges(tokens.ids, tokens.offsets[text], lengths), lengths)
     columns: dict[str, Any] = {
         "source": pa.array([source]),
         "task": pa.array([task]),
         "bundle": pa.array([number], pa.int32()),
         "tokens": one_row(ids),
-        "text_ids": one_row(fixed(texts.ids_T[text])),
-        "pair_ids": one_row(fixed(examples.pair_ids[span])),
+        "text_ids": one_row(id_column(texts.ids_T[text])),
+        "pair_ids": one_row(id_column(examples.pair_ids[span])),
         "query": one_row(pa.array(local[:count])),
         "positive": one_row(pa.array(local[count : 2 * count])),
         "negatives": one_row(lists(local[2 * count :], np.diff(offsets))),

@@ -14,7 +14,7 @@ def dictionary_codes(encoded: pa.DictionaryArray) -> Ints:
     return encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
 
 
-def ragged(values: NDArray[Any], starts: Ints, lengths: Ints) -> NDArray[Any]:
+def gather_ranges(values: NDArray[Any], starts: Ints, lengths: Ints) -> NDArray[Any]:
     """Concatenate values[start : start + length] of many ranges at once."""
     before = np.cumsum(lengths) - lengths
     return values[np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))]
@@ -26,7 +26,7 @@ def flat(column: pa.ChunkedArray) -> pa.Array:
     return combined.chunk(0) if isinstance(combined, pa.ChunkedArray) else combined
 
 
-def fixed(ids: NDArray[np.bytes_]) -> pa.Array:
+def id_column(ids: NDArray[np.bytes_]) -> pa.Array:
     """Sixteen-byte ids as a column."""
     return pa.Array.from_buffers(pa.binary(16), len(ids), [None, pa.py_buffer(np.ascontiguousarray(ids).tobytes())])
 

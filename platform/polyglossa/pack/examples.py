@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 import xxhash
 from numpy.typing import NDArray
 
-from polyglossa.order import reading_order
-from polyglossa.pack.columns import Ints, dictionary_codes, flat, ragged
+from polyglossa.hash_order import reading_order
+from polyglossa.pack.columns import Ints, dictionary_codes, flat, gather_ranges
 from polyglossa.pack.documents import id_bytes
 
 
@@ -52,7 +52,7 @@ class Examples:
         )
 
 
-def shuffled_examples(pairs: pa.Table, *, source: str, negatives: bool, instructions: bool, seed: int) -> Examples:
+def shuffle_examples(pairs: pa.Table, *, source: str, negatives: bool, instructions: bool, seed: int) -> Examples:
     """Turn a source's pairs into examples in the order of a salted hash.
 
     Args:
@@ -92,7 +92,7 @@ def _negatives(pairs: pa.Table, pair: Ints, wanted: bool) -> tuple[NDArray[np.by
     counts = pc.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
     starts = np.cumsum(counts) - counts
     offsets = np.concatenate([[0], np.cumsum(counts[pair])])
-    return ragged(id_bytes(column.flatten()), starts[pair], counts[pair]), offsets
+    return gather_ranges(id_bytes(column.flatten()), starts[pair], counts[pair]), offsets
 
 
 def _groups(pairs: pa.Table, source: str) -> Ints:

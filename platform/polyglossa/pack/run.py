@@ -19,15 +19,15 @@ import pyarrow.parquet as pq
 import ray
 
 from polyglossa.artifact import Artifact, Draft, open_storage
-from polyglossa.engine.tokenizers import stored_tokenizer
+from polyglossa.engine.tokenizers import load_stored_tokenizer
 from polyglossa.errors import DataError
 from polyglossa.model.encoder import tokenizer_fingerprint
 from polyglossa.pack.bundling import Packed, pack_bundles, pack_texts
 from polyglossa.pack.documents import Documents
-from polyglossa.pack.examples import Examples, shuffled_examples
-from polyglossa.progress import track
-from polyglossa.recipe.pack import PackConfig
+from polyglossa.pack.examples import Examples, shuffle_examples
 from polyglossa.recipe.placement import StagePlacement
+from polyglossa.recipe.sections.pack import PackConfig
+from polyglossa.runtime.console import track
 
 STAGE = "pack"
 REVISION = 2
@@ -86,7 +86,7 @@ def run(config: PackConfig, inputs: Mapping[str, Artifact], draft: Draft, placem
 def pack_file(job: Job, config: PackConfig, documents: pa.Table, model_uri: str | None, uri: str) -> dict[str, Any]:
     """Pack one shard of one source into one file; returns its figures for the index."""
     pairs = _read(job.pairs_uri, _PARTS[job.part])
-    examples = shuffled_examples(
+    examples = shuffle_examples(
         pairs,
         source=job.source,
         negatives=config.hard_negatives,
@@ -115,7 +115,7 @@ def _packed(
     bundling: dict[str, Any] = {"source": job.source, "bundle_rows": config.bundle_rows, "first_bundle": first}
     if model_uri is None:
         return pack_texts(examples, Documents(documents), **bundling)
-    tokenizer = stored_tokenizer(model_uri).backend_tokenizer
+    tokenizer = load_stored_tokenizer(model_uri).backend_tokenizer
     return pack_bundles(
         examples, Documents(documents), tokenizer, task=job.task, max_tokens=config.max_tokens, **bundling
     )
@@ -172,7 +172,7 @@ def plan_files(config: PackConfig, inputs: Mapping[str, Artifact], file_pairs: i
     described = inputs["corpus"].read_json("sources.json")
     pairs = inputs["mine"] if config.hard_negatives and "mine" in inputs else inputs["corpus"]
     jobs = []
-    for name in _selected(config.sources, described):
+    for name in _select(config.sources, described):
         rows = described[name]["rows"]
         for part, split in _PARTS.items():
             shards = -(-min(rows.get(split, 0), _most(config, part) or rows.get(split, 0)) // file_pairs)
@@ -183,7 +183,7 @@ def plan_files(config: PackConfig, inputs: Mapping[str, Artifact], file_pairs: i
     return jobs
 
 
-def _selected(names: Sequence[str] | None, described: Mapping[str, Any]) -> list[str]:
+def _select(names: Sequence[str] | None, described: Mapping[str, Any]) -> list[str]:
     for pattern in names or ():
         if not fnmatch.filter(described, pattern):
             raise DataError(f"sources: {pattern!r} is not in the corpus; it has {', '.join(described)}.")
@@ -211,7 +211,7 @@ def _write_index(
     index = {
         "sources": list(sources.values()),
         "max_tokens": config.max_tokens,
-        "tokenizer": None if model_uri is None else tokenizer_fingerprint(stored_tokenizer(model_uri)),
+        "tokenizer": None if model_uri is None else tokenizer_fingerprint(load_stored_tokenizer(model_uri)),
         "truncated_share": share,
     }
     draft.write_json(index, "index.json")

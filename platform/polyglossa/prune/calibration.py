@@ -6,7 +6,7 @@ Bundles are shuffled slices of one source each, so a few rows of many bundles co
 from collections.abc import Iterator, Sequence
 
 from polyglossa.artifact import Artifact
-from polyglossa.engine.bundles import INDEX, BundleReader
+from polyglossa.data.bundles import INDEX, BundleReader
 from polyglossa.errors import DataError
 from polyglossa.records import row_id
 

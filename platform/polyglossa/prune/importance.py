@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from polyglossa.errors import UserError
 from polyglossa.model.forward import TextModel
-from polyglossa.model.passes import cut_passes
+from polyglossa.model.pass_plan import cut_passes
 from polyglossa.prune.anatomy import Anatomy, anatomy_of
 from polyglossa.prune.plan import Scores
 from polyglossa.prune.surgery import sizes_of
@@ -100,7 +100,7 @@ def score(backbone: PreTrainedModel, sums: ActivationSums, criterion: str, seed:
     )
     if criterion == "prefix":
         return replace(scores, hidden_SD=_descending(hidden_SD))
-    return _shuffled(scores, seed) if criterion == "random" else scores
+    return _shuffle(scores, seed) if criterion == "random" else scores
 
 
 def _hidden_scores(
@@ -163,7 +163,7 @@ def _descending(scores_SD: Array) -> Array:
     return np.broadcast_to(-np.arange(scores_SD.shape[1], dtype=np.float64), scores_SD.shape)
 
 
-def _shuffled(scores: Scores, seed: int) -> Scores:
+def _shuffle(scores: Scores, seed: int) -> Scores:
     generator = np.random.default_rng(seed)
     order_D = generator.random(scores.hidden_SD.shape[1])
     return replace(

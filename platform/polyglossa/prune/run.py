@@ -15,19 +15,19 @@ from transformers import AutoConfig
 
 from polyglossa.artifact import Artifact, Draft, read_json
 from polyglossa.errors import DataError
-from polyglossa.folders import local_folder, written_folder
 from polyglossa.model.encoder import Encoder
-from polyglossa.progress import track
 from polyglossa.prune.calibration import calibration_texts
 from polyglossa.prune.importance import ActivationSums, measure
 from polyglossa.prune.language_texts import Sample, corpus_files, sample_texts
-from polyglossa.prune.measured import measured_once, sums_uri
 from polyglossa.prune.plan import Sizes, check_target
+from polyglossa.prune.stored_sums import measure_once, sums_uri
 from polyglossa.prune.student import cut_student, save_student, target_of
 from polyglossa.prune.surgery import sizes_of
-from polyglossa.ray_tasks import results
 from polyglossa.recipe.placement import StagePlacement
-from polyglossa.recipe.prune import PruneStage
+from polyglossa.recipe.sections.prune import PruneStage
+from polyglossa.runtime.console import track
+from polyglossa.runtime.ray_tasks import results
+from polyglossa.storage import local_folder, writable_folder
 
 STAGE = "prune"
 REVISION = 2
@@ -55,7 +55,7 @@ def run(config: PruneStage, inputs: Mapping[str, Artifact], draft: Draft, placem
     texts = calibration_texts(inputs["pack"], config.calibration_rows, config.seed)
     samples = _sample_languages(config, inputs, placement)
     stored = sums_uri(draft.uri, inputs["model"], inputs["pack"], config.calibration_rows, config.seed)
-    sums = measured_once(stored, lambda: _measure_all(parent, texts, placement))
+    sums = measure_once(stored, lambda: _measure_all(parent, texts, placement))
     cut = ray.remote(_cut).options(**placement.ray_options)
     (account,) = results([cut.remote(parent, sums, config, draft.at("model"), placement.threads, *samples)])
     for name, content in account["files"].items():
@@ -107,7 +107,7 @@ def _cut(
     """Plan, cut and write on a worker; return what goes into the artifact's own files and its manifest."""
     parent = _load(parent_uri, threads, "cpu")
     student = cut_student(parent, sums, config, samples)
-    with written_folder(target) as folder:
+    with writable_folder(target) as folder:
         save_student(student, parent, folder)
     files: dict[str, Any] = {"plan.json": student.plan.to_json()}
     if student.vocabulary is not None:

@@ -23,13 +23,13 @@ from polyglossa.prune.plan import PrunePlan, Sizes, make_plan
 from polyglossa.prune.surgery import prune_model, sizes_of
 from polyglossa.prune.tokenizer_json import shrink_tokenizer
 from polyglossa.prune.vocabulary import Shrinker, Usage
-from polyglossa.recipe.prune import PruneStage, VocabularyConfig
+from polyglossa.recipe.sections.prune import PruneStage, VocabularyConfig
 
 _TRADE = (0.25, 0.5, 0.75)  # shares of the parent's table that the report prices
 
 
 @dataclass(frozen=True)
-class Student:
+class PrunedModel:
     """What pruning leaves: a model, its tokenizer, and the account of both."""
 
     backbone: PreTrainedModel
@@ -39,7 +39,7 @@ class Student:
     vocabulary: dict[str, Any] | None
 
 
-def cut_student(parent: Encoder, sums: ActivationSums, config: PruneStage, samples: Iterable[Sample]) -> Student:
+def cut_student(parent: Encoder, sums: ActivationSums, config: PruneStage, samples: Iterable[Sample]) -> PrunedModel:
     """Cut a student out of its parent.
 
     Args:
@@ -69,10 +69,10 @@ def cut_student(parent: Encoder, sums: ActivationSums, config: PruneStage, sampl
     }
     if report is not None:
         figures |= {name: report[name] for name in ("tokens_before", "tokens_after", "largest_growth")}
-    return Student(backbone, tokenizer, plan, figures, report)
+    return PrunedModel(backbone, tokenizer, plan, figures, report)
 
 
-def save_student(student: Student, parent: Encoder, folder: str) -> None:
+def save_student(student: PrunedModel, parent: Encoder, folder: str) -> None:
     """Write the student's model directory; Matryoshka widths that still fit are inherited."""
     width = student.plan.sizes.hidden
     trained_widths = getattr(student.backbone.config, "matryoshka_dimensions", None) or []

@@ -1,4 +1,4 @@
-"""Which tokens a corpus needs: usage by language, the choice under a guard for each language, and what it costs them.
+"""Choose the tokens that a corpus needs: usage by language, a guard for each language, and the cost to each.
 
 A language's cost is its growth: tokens per character after, over before, minus one. Tokens are taken by their share of
 each language's tokens, summed over languages; then languages that grow more than the mean weigh more and the others

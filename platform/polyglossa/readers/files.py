@@ -1,4 +1,4 @@
-"""Which files a recipe's paths, globs and URIs stand for, and what their suffixes say. Pure but for listing."""
+"""Expand a recipe's paths, globs and URIs to files, and read their suffixes. Pure but for listing."""
 
 import fnmatch
 import glob

@@ -13,7 +13,7 @@ from polyglossa.errors import RecipeError
 KEY = "extends"
 
 
-def extended(data: dict[str, Any], path: Path, read: Any) -> dict[str, Any]:
+def extend(data: dict[str, Any], path: Path, read: Any) -> dict[str, Any]:
     """Merge a recipe's plain data into that of the file that it extends.
 
     Args:
@@ -32,24 +32,24 @@ def extended(data: dict[str, Any], path: Path, read: Any) -> dict[str, Any]:
     base = path.parent / named
     if base.resolve() == path.resolve():
         raise RecipeError(f"{path}: {KEY}: the file extends itself. Name another recipe.")
-    return merged(read(base), {key: value for key, value in data.items() if key != KEY})
+    return merge(read(base), {key: value for key, value in data.items() if key != KEY})
 
 
-def merged(base: Any, change: Any) -> Any:
+def merge(base: Any, change: Any) -> Any:
     """Put a change over a value."""
     if isinstance(base, Mapping) and isinstance(change, Mapping):
-        return {**base, **{key: merged(base.get(key), value) for key, value in change.items()}}
-    if _named(base) and _named(change):
+        return {**base, **{key: merge(base.get(key), value) for key, value in change.items()}}
+    if _have_names(base) and _have_names(change):
         changes = {item["name"]: item for item in change}
         known = [item["name"] for item in base]
         return [
-            *(merged(item, changes.get(item["name"], {})) for item in base),
+            *(merge(item, changes.get(item["name"], {})) for item in base),
             *(item for item in change if item["name"] not in known),
         ]
     return change
 
 
-def _named(value: Any) -> bool:
+def _have_names(value: Any) -> bool:
     if not isinstance(value, list) or not value:
         return False
     return all(isinstance(item, Mapping) and "name" in item for item in value)

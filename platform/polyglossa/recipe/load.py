@@ -11,9 +11,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from polyglossa.errors import RecipeError
-from polyglossa.recipe.extend import extended
+from polyglossa.recipe.extend import extend
 from polyglossa.recipe.models import Recipe
-from polyglossa.recipe.scale import scaled
+from polyglossa.recipe.scale import apply_scale
 from polyglossa.recipe.strict import Strict
 
 Model = TypeVar("Model", bound=Strict)
@@ -75,12 +75,12 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         RecipeError: file missing, not YAML, or not a valid recipe; the message is one line.
     """
     scales = [override for override in overrides if override.startswith("scale=")]
-    data = scaled(apply_overrides(_read_extended(Path(path)), scales))
+    data = apply_scale(apply_overrides(_read_extended(Path(path)), scales))
     return validate(Recipe, apply_overrides(data, [item for item in overrides if item not in scales]), str(path))
 
 
 def _read_extended(path: Path) -> dict[str, Any]:
-    return extended(read_mapping(path), path, _read_extended)
+    return extend(read_mapping(path), path, _read_extended)
 
 
 def read_mapping(path: str | Path) -> dict[str, Any]:
@@ -148,7 +148,7 @@ def _explain(model: type[BaseModel], error: ValidationError) -> str:
     first = next((detail for detail in details if detail["type"] == "extra_forbidden"), details[0])
     path = ".".join(str(part) for part in first["loc"]) or "recipe"
     if first["type"] == "extra_forbidden":
-        allowed = _allowed(model, first["loc"][:-1])
+        allowed = _allowed_names(model, first["loc"][:-1])
         key = str(first["loc"][-1])
         near = difflib.get_close_matches(key, allowed, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"allowed here: {', '.join(sorted(allowed))}."
@@ -161,7 +161,7 @@ def _explain(model: type[BaseModel], error: ValidationError) -> str:
     return f"{path}: got {json.dumps(first['input'], default=str)[:80]}. {message}."
 
 
-def _allowed(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
+def _allowed_names(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
     """Names allowed at a location, following fields, containers and unions."""
     models: list[type[BaseModel]] = [model]
     for part in location:

@@ -5,16 +5,16 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from polyglossa.recipe.backbone import Shape
-from polyglossa.recipe.corpus import CorpusConfig
-from polyglossa.recipe.evaluate import EvaluateConfig
-from polyglossa.recipe.expect import Expect
-from polyglossa.recipe.members import Member
-from polyglossa.recipe.mine import MineConfig
-from polyglossa.recipe.serve import ServeConfig
+from polyglossa.recipe.sections.backbone import Shape
+from polyglossa.recipe.sections.corpus import CorpusConfig
+from polyglossa.recipe.sections.evaluate import EvaluateConfig
+from polyglossa.recipe.sections.expect import Expect
+from polyglossa.recipe.sections.members import Member
+from polyglossa.recipe.sections.mine import MineConfig
+from polyglossa.recipe.sections.serve import ServeConfig
+from polyglossa.recipe.sections.train import StageConfig
+from polyglossa.recipe.sections.tune import TuneConfig
 from polyglossa.recipe.strict import Strict
-from polyglossa.recipe.train import StageConfig
-from polyglossa.recipe.tune import TuneConfig
 
 
 class Recipe(Strict):
@@ -63,7 +63,7 @@ class Recipe(Strict):
 
     @model_validator(mode="after")
     def _references_hold(self) -> Self:
-        from polyglossa.recipe.references import check
+        from polyglossa.recipe.cross_checks import check
 
         check(self)
         if self.tune is not None:

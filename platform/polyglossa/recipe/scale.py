@@ -32,7 +32,7 @@ _EMBEDDED = [{"kind": "cldr", "pairs_per_name": 1}, {"kind": "pydoc"}]
 _STAGE_1_SOURCES = ["cldr", "pydoc"]
 
 
-def scaled(data: Mapping[str, Any]) -> dict[str, Any]:
+def apply_scale(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return a recipe's plain data at the scale that it names; at `full`, or none, it is left as it is."""
     if data.get("scale") != "tiny":
         return dict(data)
@@ -54,7 +54,7 @@ def divide(value: int, by: int, least: int = 1) -> int:
     return max(least, -(-value // by))
 
 
-def _divided(section: Mapping[str, Any], divisors: Mapping[str, int]) -> dict[str, Any]:
+def _divide_section(section: Mapping[str, Any], divisors: Mapping[str, int]) -> dict[str, Any]:
     """Divide the keys that are given as numbers."""
     return {
         key: divide(value, divisors[key], _LEAST.get(key, 1)) if key in divisors and isinstance(value, int) else value
@@ -72,7 +72,7 @@ def _corpus(corpus: Mapping[str, Any]) -> dict[str, Any]:
 
 def _stage(stage: Mapping[str, Any]) -> dict[str, Any]:
     dropped = ("source_weights", "evaluate_tasks")
-    result = {key: value for key, value in _divided(stage, _STAGE).items() if key not in dropped}
+    result = {key: value for key, value in _divide_section(stage, _STAGE).items() if key not in dropped}
     if result.get("sources") is not None:
         result["sources"] = _STAGE_1_SOURCES
     if "task_negatives" in result:
@@ -83,7 +83,7 @@ def _stage(stage: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _member(member: Mapping[str, Any]) -> dict[str, Any]:
-    result = _divided(member, {"steps": _STAGE["steps"]})
+    result = _divide_section(member, {"steps": _STAGE["steps"]})
     if isinstance(teacher := result.get("teacher"), dict) and isinstance(teacher.get("model"), str):
         result = {key: value for key, value in result.items() if key not in _OF_A_TEACHER}
     if member.get("backbone"):
@@ -98,7 +98,7 @@ def _member(member: Mapping[str, Any]) -> dict[str, Any]:
 def _backbone(backbone: Mapping[str, Any]) -> dict[str, Any]:
     result = {key: value for key, value in backbone.items() if key not in ("model", "revision")}
     if "shape" in backbone:
-        result["shape"] = _divided({"head_dim": 128, **backbone["shape"]}, _SHAPE)
+        result["shape"] = _divide_section({"head_dim": 128, **backbone["shape"]}, _SHAPE)
     if "tokenizer" in backbone:
         rows = divide(int(backbone["tokenizer"].get("vocabulary", 0)), _VOCABULARY, _LEAST_VOCABULARY)
         result["tokenizer"] = {"vocabulary": rows}
@@ -106,7 +106,7 @@ def _backbone(backbone: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _prune(prune: Mapping[str, Any]) -> dict[str, Any]:
-    result = _divided(prune, _SHAPE) | {
+    result = _divide_section(prune, _SHAPE) | {
         "calibration_rows": divide(prune.get("calibration_rows", 512), _CALIBRATION_ROWS)
     }
     if prune.get("vocabulary"):
@@ -120,7 +120,7 @@ def _prune(prune: Mapping[str, Any]) -> dict[str, Any]:
 def _mine(mine: Mapping[str, Any], members: list[dict[str, Any]]) -> dict[str, Any]:
     first = next((f"{member.get('name')}@backbone" for member in members if member.get("backbone")), "")
     settled = {"preset", "query_prompt", "document_prompt", "sources", "approximate", "refresh"}
-    result = {key: value for key, value in _divided(mine, _MINE).items() if key not in settled}
+    result = {key: value for key, value in _divide_section(mine, _MINE).items() if key not in settled}
     if not isinstance(mine.get("model"), str) or "@" not in mine["model"]:
         result["model"] = first
     return {"top_k": 10, "negatives": 3, **result, "short": "keep"}

@@ -9,8 +9,8 @@ from typing import Any
 
 from polyglossa.errors import RecipeError
 from polyglossa.recipe.load import validate
-from polyglossa.recipe.members import Member
 from polyglossa.recipe.models import Recipe
+from polyglossa.recipe.sections.members import Member
 from polyglossa.recipe.trial import plain
 
 _LEFT_OUT = ("serve", "expect")

@@ -6,9 +6,9 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from polyglossa.errors import RecipeError
-from polyglossa.recipe.evaluate import RetrievalTask
 from polyglossa.recipe.load import apply_overrides, validate
 from polyglossa.recipe.models import Recipe
+from polyglossa.recipe.sections.evaluate import RetrievalTask
 
 
 def plain(recipe: Recipe) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def thin(records: Sequence[dict[str, Any]], points: int = POINTS) -> dict[str, l
     return columns
 
 
-def evaluated(records: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
+def evaluation_curve(records: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
     """Lay out the evaluations beside a training: `evaluation_step`, and the mean score as `evaluation`.
 
     Args:

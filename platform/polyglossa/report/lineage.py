@@ -1,4 +1,4 @@
-"""Where every model comes from: the artifacts behind a report, read from their manifests."""
+"""Trace every model of a report to the artifacts behind it, from their manifests."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
-from polyglossa.recipe.report import ReportConfig
+from polyglossa.recipe.sections.report import ReportConfig
 
 
-def published() -> dict[str, Any]:
+def published_scores() -> dict[str, Any]:
     """Means over the tasks of a benchmark as their authors published them, and where."""
     return dict(json.loads(files("polyglossa.report").joinpath("peers.json").read_text(encoding="utf-8")))
 
@@ -24,7 +24,7 @@ def peers(config: ReportConfig, summaries: Mapping[str, Mapping[str, Any]]) -> d
         `source`, `benchmarks` (names), and `rows`: {"name", "parameters", "dim", "ours", "means": {benchmark: mean},
         "left_out": {benchmark: tasks that our mean leaves out}}.
     """
-    theirs = published()
+    theirs = published_scores()
     known = {name for model in theirs["models"] for name in model["benchmarks"]}
     rows = []
     for member in config.members:

@@ -6,7 +6,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from polyglossa.recipe.report import ReportConfig, ReportedMember
+from polyglossa.recipe.sections.report import ReportConfig, ReportedMember
 
 Summary = Mapping[str, Any]
 

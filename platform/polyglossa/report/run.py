@@ -11,13 +11,13 @@ from typing import Any
 
 from polyglossa.artifact import Artifact, Draft, exists, open_storage
 from polyglossa.recipe.placement import StagePlacement
-from polyglossa.recipe.report import ReportConfig
-from polyglossa.report.curves import evaluated, thin
+from polyglossa.recipe.sections.report import ReportConfig
+from polyglossa.report.curves import evaluation_curve, thin
+from polyglossa.report.distillation_audit import audit_distillation
 from polyglossa.report.lineage import lineage
 from polyglossa.report.page import render_page
 from polyglossa.report.peers import peers
 from polyglossa.report.results import family_results
-from polyglossa.report.taught import taught
 
 STAGE = "report"
 REVISION = 2
@@ -55,14 +55,14 @@ def page_data(
     names = ", ".join(member.name for member in config.members)
     runs = {role.removeprefix(_TRAIN): one for role, one in inputs.items() if role.startswith(_TRAIN)}
     metrics = {label: _lines(train, "metrics.jsonl") for label, train in runs.items()}
-    audits = [taught(label, train, metrics[label]) for label, train in runs.items()]
+    audits = [audit_distillation(label, train, metrics[label]) for label, train in runs.items()]
     mined = {role: one for role, one in inputs.items() if one.manifest["stage"] == _MINE}
     return {
         "title": f"Polyglossa family: {names}",
         "members": [_member(member, summaries, speeds) for member in config.members],
         "languages": {code: about for one in summaries.values() for code, about in one["languages"].items()},
         "training": [
-            {"label": label, "columns": thin(records) | evaluated(_lines(runs[label], "evaluations.jsonl"))}
+            {"label": label, "columns": thin(records) | evaluation_curve(_lines(runs[label], "evaluations.jsonl"))}
             for label, records in metrics.items()
         ],
         "corpus": inputs["corpus"].counts,

@@ -14,15 +14,15 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from polyglossa.artifact import Artifact, ArtifactKey, Draft, clear, open_storage, read_json
-from polyglossa.engine.evaluations import Evaluator, evaluations_of
-from polyglossa.engine.export import SUMMARY
-from polyglossa.engine.launch import fit
-from polyglossa.engine.runs import TrainRun, width_of
-from polyglossa.engine.spec import FeedSpec, open_plan
+from polyglossa.data.feed_spec import FeedSpec, open_plan
+from polyglossa.engine.checkpoints.export import SUMMARY
+from polyglossa.engine.online_evaluation import Evaluator, read_evaluations
+from polyglossa.engine.train_run import TrainRun, width_of
 from polyglossa.errors import DataError
-from polyglossa.folders import absolute
 from polyglossa.recipe.placement import StagePlacement, TrainPlacement
-from polyglossa.recipe.train import TrainConfig
+from polyglossa.recipe.sections.train import TrainConfig
+from polyglossa.storage import absolute
+from polyglossa.train.launch import fit
 from polyglossa.train.teachers import check_live, check_store
 
 STAGE = "train"
@@ -56,11 +56,11 @@ def run_many(
         DataError: a source of the recipe is not in the pack, or nothing can be trained on.
         TrainingError: a run diverged or its workers kept failing.
     """
-    runs = [_planned(job, evaluated=judge is not None) for job in jobs]
+    runs = [_plan(job, evaluated=judge is not None) for job in jobs]
     evaluator = None
     if judge is not None:
         by_name = {planned.name: job for planned, job in zip(runs, jobs, strict=True)}
-        evaluator = Evaluator(lambda run, *rest: _judged(judge, by_name[run.name], *rest), beside or StagePlacement())
+        evaluator = Evaluator(lambda run, *rest: _evaluate(judge, by_name[run.name], *rest), beside or StagePlacement())
     fit(runs, placement, posixpath.dirname(runs[0].checkpoint_uri), evaluator)
     for planned, (config, inputs, draft) in zip(runs, jobs, strict=True):
         summary = read_json(posixpath.join(planned.output_uri, SUMMARY))
@@ -71,14 +71,14 @@ def run_many(
         clear(planned.checkpoint_uri)
 
 
-def _judged(judge: ModelJudge, job: Job, step: int, model_uri: str, folder: str) -> Mapping[str, Any]:
+def _evaluate(judge: ModelJudge, job: Job, step: int, model_uri: str, folder: str) -> Mapping[str, Any]:
     config, inputs, _ = job
     return judge(config, inputs, f"step-{step}", model_uri, folder)
 
 
 def _keep_evaluations(planned: TrainRun, config: TrainConfig, inputs: Mapping[str, Artifact], draft: Draft) -> None:
     """Write what evaluations found; children see the model as the one that is trained without them."""
-    found = evaluations_of(planned)
+    found = read_evaluations(planned)
     filesystem, path = open_storage(draft.at("evaluations.jsonl"))
     with filesystem.open_output_stream(path) as stream:
         stream.write("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in found).encode())
@@ -88,7 +88,7 @@ def _keep_evaluations(planned: TrainRun, config: TrainConfig, inputs: Mapping[st
     draft.identity = ArtifactKey(STAGE, "", REVISION, plain, parents).hash
 
 
-def _planned(job: Job, *, evaluated: bool) -> TrainRun:
+def _plan(job: Job, *, evaluated: bool) -> TrainRun:
     config, inputs, draft = job
     output = absolute(draft.uri)
     root, _, place = output.rpartition("/artifacts/")

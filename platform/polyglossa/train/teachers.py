@@ -1,9 +1,9 @@
-"""Whether a teacher fits the data of its student: what is found here would otherwise train on wrong targets."""
+"""Check that a teacher fits the data of its student, which would otherwise train on wrong targets."""
 
 from collections.abc import Mapping, Sequence
 
 from polyglossa.artifact import Artifact, read_json
-from polyglossa.engine.tokenizers import stored_tokenizer
+from polyglossa.engine.tokenizers import load_stored_tokenizer
 from polyglossa.errors import DataError
 from polyglossa.model.encoder import tokenizer_fingerprint
 
@@ -45,9 +45,9 @@ def check_live(teachers: Sequence[Artifact], inputs: Mapping[str, Artifact]) -> 
     Raises:
         DataError: a teacher has another tokenizer.
     """
-    own = tokenizer_fingerprint(stored_tokenizer(inputs["model"].at("model")))
+    own = tokenizer_fingerprint(load_stored_tokenizer(inputs["model"].at("model")))
     for teacher in teachers:
-        if tokenizer_fingerprint(stored_tokenizer(teacher.at("model"))) != own:
+        if tokenizer_fingerprint(load_stored_tokenizer(teacher.at("model"))) != own:
             raise DataError(
                 f"{teacher.uri}: has another tokenizer than the student, so it cannot read the student's batches. "
                 "Set `teacher_states: stored` for the member: stores go by text."

@@ -1,0 +1,1 @@
+"""The `polyglossa` command, one file a command."""

@@ -1,0 +1,1 @@
+"""The cluster of a spec: Kubernetes manifests, virtual machines, dashboard, and a local one."""

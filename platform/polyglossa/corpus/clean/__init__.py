@@ -1,0 +1,1 @@
+"""Cleaning rules: normalisation, languages, duplicates, contamination, sampling. No Ray."""

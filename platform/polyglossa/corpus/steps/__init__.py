@@ -1,0 +1,1 @@
+"""Steps of the corpus stage: the work of one task in each."""

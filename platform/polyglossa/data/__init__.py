@@ -1,0 +1,1 @@
+"""The step plan and the batches made from it: plan, layout, bundles, collation. No Ray."""

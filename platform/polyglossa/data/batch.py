@@ -1,0 +1,88 @@
+"""Hold what a rank receives for one step: its own chunks of text, and the whole batch's examples as indices.
+
+Torch and the standard library only, so the step runs and is timed without Ray or Arrow. Every rank holds the index
+tensors of the global batch because every rank computes the whole-batch loss on gathered states.
+
+Legend: T distinct texts of the global batch, Q examples, N chosen negatives, R table rows of this rank, B texts of a
+chunk, L its longest text, E the teacher's width.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Texts that go through the model in one forward pass."""
+
+    tokens: Tensor
+    """int64 [sum of lengths]: the texts one after another, EOS last of each."""
+    lengths_B: Tensor
+    """int64 [B], each ≥ 1."""
+    start: int
+    """First row of the text table that the chunk fills; -1 for a dummy."""
+    seed: int
+    """63-bit seed of the chunk's dropout: the same for every world size."""
+    dummy: bool
+    """One token that only keeps the ranks in step: its state enters nothing, its gradient is zero."""
+
+    def padded(self) -> Tensor:
+        """Lay the texts out as int64 [B, L], padded with 0 on the right."""
+        rows = list(torch.split(self.tokens, self.lengths_B.tolist()))
+        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+
+    def to(self, device: torch.device | str) -> "Chunk":
+        """Move the tokens; lengths stay on the host, where layouts are decided."""
+        return replace(self, tokens=self.tokens.to(device, non_blocking=True))
+
+
+@dataclass(frozen=True)
+class RankBatch:
+    """One step of one rank. Index tensors address the text table of the global batch."""
+
+    step: int
+    rank: int
+    world: int
+    source: str
+    """The batch's source, or `pool/<task>` for several small sources and tails."""
+    task: str
+    in_batch: bool
+    """Whether the other examples' positives are negatives (retrieval, bitext)."""
+    chunks: tuple[Chunk, ...]
+    """As many on every rank."""
+    texts: int
+    """T, rows of the text table."""
+    rows_per_rank: int
+    """Rows that each rank pads its states to before gathering."""
+    gather_T: Tensor
+    """int64 [T]: position of a table row in the rank-major gathered [world × rows_per_rank]."""
+    own_R: Tensor
+    """int64 [R]: table rows of this rank, in the order of its concatenated chunks without the dummies."""
+    query_Q: Tensor
+    positive_Q: Tensor
+    negatives_QN: Tensor
+    """int64 [Q, N], -1 where a row has no more negatives."""
+    group_Q: Tensor
+    """int64: rows of one group are never each other's negatives; unique across sources."""
+    source_Q: Tensor
+    """int64: number of the row's source; in a pooled batch other sources are masked under `known`."""
+    positive_score_Q: Tensor
+    """float32: the miner's score of the positive, NaN where not mined."""
+    teacher_TE: Tensor | None
+    """[T, E], float16 as stored: raw states of the teachers, each cut to its width, side by side; in table order."""
+    tokens: int
+    """Tokens of the global batch."""
+    padded_tokens: int
+    """Tokens of the global batch with every chunk padded to its longest text."""
+    wait_seconds: float = 0.0
+    """How long the rank waited for this batch."""
+
+    def to(self, device: torch.device | str) -> "RankBatch":
+        """Move every tensor that the step reads to a device."""
+        moved: dict[str, Any] = {
+            name: value.to(device, non_blocking=True) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, chunks=tuple(chunk.to(device) for chunk in self.chunks), **moved)

@@ -1,0 +1,1 @@
+"""Backends of the training engine: plain torch, and DeepSpeed ZeRO 0 to 3."""

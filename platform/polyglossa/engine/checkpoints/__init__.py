@@ -1,0 +1,1 @@
+"""Training checkpoints, the index of those committed, and models exported from them."""

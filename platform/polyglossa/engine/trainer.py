@@ -1,0 +1,217 @@
+"""One rank's part of one training run, from model directory to model directory. No Ray: batches come from a callable.
+
+A run resumes by itself: it looks for the last committed checkpoint and asks for the batches from that step on.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from polyglossa.data.batch import RankBatch
+from polyglossa.data.feed_spec import FeedSpec
+from polyglossa.data.prefetch import PrefetchedBatches
+from polyglossa.data.stream import validation_batches
+from polyglossa.engine.backends.plain import OptimizerSettings, PlainBackend
+from polyglossa.engine.callbacks import Checkpoints, Guard, MetricsLog, Progress, Validation
+from polyglossa.engine.checkpoints import checkpoint
+from polyglossa.engine.checkpoints.checkpoint_index import latest
+from polyglossa.engine.checkpoints.export import LateModels, export
+from polyglossa.engine.embedder import Embedder
+from polyglossa.engine.loop import Callback, run_loop
+from polyglossa.engine.objective import build_objective
+from polyglossa.engine.online_evaluation import awaits_export
+from polyglossa.engine.online_teacher import OnlineTeachers
+from polyglossa.engine.precision import settle_precision
+from polyglossa.engine.schedule import learning_rate
+from polyglossa.engine.step import Budget
+from polyglossa.engine.trackers import open_trackers
+from polyglossa.engine.train_run import Compute, TrainRun
+from polyglossa.model.directory import load_model
+from polyglossa.model.variants.adapt import adapt, choose_table_rank
+from polyglossa.model.variants.exits import exit_layers
+from polyglossa.recipe.placement import TrackingConfig
+from polyglossa.runtime.collectives import barrier, rank, world_size
+from polyglossa.runtime.precision import device_facts
+from polyglossa.storage import local_folder
+
+
+def train(
+    run: TrainRun,
+    compute: Compute,
+    open_batches: Callable[[int], PrefetchedBatches],
+    tell: Callable[[int, str], None],
+    warn: Callable[[str], None],
+    committed: Callable[[int], None] = lambda step: None,
+    leaving: Callable[[int], bool] = lambda done: False,
+    watchers: Callable[[Any], Sequence[Callback]] = lambda backend: (),
+    note: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Train one run on this rank, resuming where its last checkpoint is; rank 0 writes the results.
+
+    Args:
+        run: what is trained.
+        compute: how.
+        open_batches: first step → this rank's batches from there to the end.
+        tell: gets (steps done, short text) after each step.
+        warn: gets what a person should see at once.
+        committed: gets the steps done of each checkpoint once it is whole, on rank 0.
+        leaving: steps done → whether a node is about to leave, the same on every rank: a checkpoint is due.
+        watchers: backend → further callbacks; they come before a checkpoint is saved.
+        note: gets what a person may want to know, as what is computed in.
+
+    Raises:
+        DivergedError: the run cannot go on.
+    """
+    if run.finished:
+        return
+    start = latest(run.checkpoint_uri)
+    precision = settle_precision(run.stage["dtype"], device_facts(compute.device), run.checkpoint_uri, compute.beside)
+    if precision.notable:
+        note(str(precision))
+    batches = open_batches(start)
+    writer = checkpoint.Writer(
+        run.checkpoint_uri,
+        keep=compute.keep_checkpoints,
+        awaited=partial(awaits_export, run),
+        committed=committed,
+    )
+    backend = None
+    tracking = open_trackers(compute.tracking if rank() == 0 else TrackingConfig(), run.name)
+    try:
+        with local_folder(run.model_uri) as path:
+            backend = _backend(path, run, compute, precision.dtype)
+        if start:
+            checkpoint.load(run.checkpoint_uri, start, backend)
+        if rank() == 0:
+            checkpoint.drop_metrics(run.checkpoint_uri, start)
+        log = MetricsLog(run.checkpoint_uri, writes=rank() == 0, dtype=precision.dtype)
+        due = partial(run.checkpointed_after, every=compute.checkpoint_steps)
+        saves = Checkpoints(writer, backend, log, due=due, leaving=leaving)
+        late = LateModels(run, backend)
+        tell(start, "")
+        began = time.monotonic()
+        run_loop(
+            backend,
+            _place_batches(batches, run, compute, backend, precision.dtype),
+            build_objective(
+                run.stage["objective"],
+                width=run.width,
+                distillation_weight=run.distillation_weight,
+                teachers=run.taught,
+            ),
+            rate=_rate(run),
+            budget=_budget(run, compute),
+            callbacks=[
+                Guard(warn),
+                log,
+                tracking,
+                *_validation(run, compute, backend, log, writer),
+                late,
+                *watchers(backend),
+                saves,
+                Progress(tell),
+            ],
+        )
+        log.flush()
+        writer.wait()
+        seconds = round(time.monotonic() - began, 3)
+        export(run, backend, {"seconds": seconds, "resumed_at": start, "precision": precision.plain()})
+    finally:
+        batches.close()
+        writer.close()
+        tracking.close()
+        if backend is not None:
+            backend.close()
+    barrier()
+
+
+def _backend(path: str, run: TrainRun, compute: Compute, dtype: str) -> Any:
+    stage = run.stage
+    settings = OptimizerSettings(
+        betas=tuple(stage["betas"]),
+        epsilon=stage["epsilon"],
+        weight_decay=stage["weight_decay"],
+        clip=stage["clip"],
+    )
+    model = load_model(path)
+    backbone = adapt(model.backbone, stage).to(compute.device)
+    if compute.gradient_checkpointing:
+        backbone.gradient_checkpointing_enable({"use_reentrant": False})
+    objective = stage["objective"]
+    exits = exit_layers(backbone.config.num_hidden_layers)[:-1] if objective["layer_exits"] else ()
+    embedder = Embedder(
+        model,
+        dtype=dtype,
+        exits=exits,
+        projections=run.projections,
+        temperature=objective["temperature"] if objective["learned_temperature"] else None,
+        seed=stage["seed"],
+    ).to(compute.device)
+    if compute.zero is None or dtype == "float64":
+        return PlainBackend(embedder, settings=settings)
+    from polyglossa.engine.backends.deepspeed import DeepSpeedBackend
+
+    return DeepSpeedBackend(embedder, settings=settings, zero=compute.zero)
+
+
+def _rate(run: TrainRun) -> Callable[[int], float]:
+    return partial(
+        learning_rate,
+        peak=run.stage["learning_rate"],
+        floor=min(run.stage["min_learning_rate"], run.stage["learning_rate"]),
+        warmup_steps=run.stage["warmup_steps"],
+        total_steps=run.total_steps,
+    )
+
+
+def _place_batches(
+    batches: Iterable[RankBatch], run: TrainRun, compute: Compute, backend: Any, dtype: str
+) -> Iterator[RankBatch]:
+    teachers = _live_teachers(run, compute, dtype)
+    for batch in batches:
+        choose_table_rank(backend.embedder.backbone, run.stage, batch.step)
+        placed = batch.to(compute.device)
+        yield placed if teachers is None else teachers.teach(placed)
+
+
+def _live_teachers(run: TrainRun, compute: Compute, dtype: str) -> OnlineTeachers | None:
+    if not run.live:
+        return None
+    budget = _budget(run, compute)
+    return OnlineTeachers(run.teacher_uris, run.teacher_widths, dtype=dtype, device=compute.device, budget=budget)
+
+
+def _budget(run: TrainRun, compute: Compute) -> Budget:
+    # Dropout is drawn pass by pass, so passes must not depend on the number of ranks where there is any.
+    lora = run.stage["lora"]
+    drops = lora is not None and lora["dropout"] > 0
+    pass_tokens = compute.pass_tokens or run.stage["chunk_tokens"]
+    return Budget(pass_tokens=1 if drops else pass_tokens, resident_tokens=compute.resident_tokens)
+
+
+def _validation(
+    run: TrainRun, compute: Compute, backend: Any, log: MetricsLog, writer: checkpoint.Writer
+) -> list[Callback]:
+    if run.stage["validation_steps"] is None:
+        return []
+    spec = FeedSpec.of_stage(run.stage, run.pack_uri)
+
+    def batches() -> Iterator[RankBatch]:
+        choose_table_rank(backend.embedder.backbone, run.stage, None)
+        limit = run.stage["validation_batches"]
+        found = validation_batches(spec, rank=rank(), world=world_size(), limit=limit)
+        return (batch.to(compute.device) for batch in found)
+
+    objective = build_objective(run.stage["objective"], width=run.width)
+    return [
+        Validation(
+            backend,
+            objective,
+            batches,
+            log,
+            budget=_budget(run, compute),
+            every=run.stage["validation_steps"],
+            judged=writer.judge,
+        )
+    ]

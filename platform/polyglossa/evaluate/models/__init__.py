@@ -1,0 +1,1 @@
+"""Models under evaluation: directories, endpoints, and their states."""

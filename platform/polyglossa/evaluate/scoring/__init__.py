@@ -1,0 +1,1 @@
+"""Scores of tasks: intervals, summaries, comparison, the promotion gate."""

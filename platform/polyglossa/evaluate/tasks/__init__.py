@@ -1,0 +1,1 @@
+"""Evaluation tasks: from files, by mteb's names, from held-out sets."""

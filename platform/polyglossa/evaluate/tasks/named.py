@@ -1,0 +1,55 @@
+"""Tasks and benchmarks that mteb has by name: planned, and made for judging."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import mteb
+
+from polyglossa.errors import DataError
+from polyglossa.evaluate.plan import PlannedTask, Share
+from polyglossa.evaluate.tasks.from_files import build_local
+from polyglossa.evaluate.tasks.labels import use_label_lists
+from polyglossa.evaluate.tasks.presets import BENCHMARKS
+from polyglossa.recipe.sections.evaluate import EvaluateConfig
+
+_UNKNOWN_ROWS = 20_000  # weight of a task whose size mteb does not tell
+
+
+def build_task(share: Share) -> Any:
+    """Make the mteb task of a share: from files, or of mteb by its name."""
+    if share.local is not None:
+        return use_label_lists(build_local(share.local, share.subsets))
+    task = mteb.get_task(share.task)
+    task.hf_subsets = list(share.subsets)
+    return use_label_lists(task)
+
+
+def plan_named_tasks(config: EvaluateConfig) -> Iterator[PlannedTask]:
+    """Plan the tasks and benchmarks that a recipe names; one that mteb does not know is planned with its reason.
+
+    Raises:
+        DataError: mteb has no such benchmark.
+    """
+    for name in config.tasks:
+        try:
+            yield _plan(mteb.get_task(name, languages=list(config.languages) or None))
+        except KeyError as error:
+            yield PlannedTask(name, reason=f"mteb knows no task {name!r}. {' '.join(str(error).split())[:160]}")
+    for preset in config.benchmarks:
+        try:
+            benchmark = mteb.get_benchmark(BENCHMARKS.get(preset, preset))
+        except KeyError:
+            known = ", ".join(BENCHMARKS)
+            raise DataError(f"evaluate.benchmarks: {preset!r} is not one of mteb's nor one of {known}.") from None
+        whole = (str(benchmark.name),) if not config.task_types and not config.languages else ()
+        for task in benchmark.tasks:
+            if not config.task_types or task.metadata.type in config.task_types:
+                yield replace(_plan(task.filter_languages(list(config.languages) or None)), benchmarks=whole)
+
+
+def _plan(task: Any) -> PlannedTask:
+    metadata = task.metadata
+    rows = sum((metadata.n_samples or {}).get(split, 0) for split in task.eval_splits) or _UNKNOWN_ROWS
+    share = Share(metadata.name, rows, subsets=tuple(task.hf_subsets))
+    return PlannedTask(metadata.name, str(metadata.revision), (share,) if share.subsets else ())

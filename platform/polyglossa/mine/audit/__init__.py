@@ -1,0 +1,1 @@
+"""The audit of mined negatives, as figures and as a page."""

@@ -1,0 +1,1 @@
+"""Changes to a backbone: low-rank additions and tables, layer exits, int8 weights."""

@@ -1,0 +1,119 @@
+"""Execute a graph: make the artifact of every node in order, skip what is there, print one line for each.
+
+`execute` takes what runs a group of nodes as an argument, so tests execute a graph without training.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from polyglossa import artifact
+from polyglossa.artifact import Artifact, ArtifactKey, Draft
+from polyglossa.pipeline.graph import Node
+from polyglossa.pipeline.model_card import describe_model
+from polyglossa.pipeline.stages import find_stage
+from polyglossa.recipe import Profile
+from polyglossa.runtime import console
+
+_SAID_FIGURES = 4
+
+RunNodes = Callable[[Sequence[Node], Sequence[Mapping[str, Artifact]], Sequence[Draft]], None]
+
+
+def execute(
+    nodes: Sequence[Node], root: str, run_nodes: RunNodes, *, made: list[str] | None = None
+) -> dict[str, Artifact]:
+    """Produce the nodes' artifacts in order; consecutive training nodes that do not need each other go together.
+
+    Args:
+        nodes: in an order in which they can run.
+        root: storage root.
+        run_nodes: runs one group of nodes of a stage into their drafts.
+        made: collects the names of the nodes that were not there before.
+    """
+    artifacts: dict[str, Artifact] = {}
+    for group in worker_groups(nodes):
+        inputs = [{role: artifacts[name] for role, name in node.inputs.items()} for node in group]
+        keys = [key_of(node, roles) for node, roles in zip(group, inputs, strict=True)]
+        missing = [index for index, key in enumerate(keys) if artifact.find(root, key) is None]
+
+        def make(
+            drafts: Sequence[Draft],
+            group: Sequence[Node] = group,
+            inputs: Sequence[Mapping[str, Artifact]] = inputs,
+            missing: Sequence[int] = missing,
+        ) -> None:
+            run_nodes([group[i] for i in missing], [inputs[i] for i in missing], drafts)
+
+        for index, done in enumerate(artifact.produce_together(root, keys, make)):
+            artifacts[group[index].name] = done
+            _say_done(group[index].name, done, reused=index not in missing)
+        if made is not None:
+            made += [group[index].name for index in missing]
+    return artifacts
+
+
+def worker_groups(nodes: Sequence[Node]) -> Iterator[list[Node]]:
+    """Cut the order into groups; consecutive independent nodes of a stage that shares workers go together."""
+    group: list[Node] = []
+    for node in nodes:
+        names = {member.name for member in group}
+        same = group and node.stage == group[0].stage and find_stage(node.stage).shares_workers
+        joins = same and not names & set(node.inputs.values())
+        if group and not joins:
+            yield group
+            group = []
+        group.append(node)
+    if group:
+        yield group
+
+
+def run_group(
+    nodes: Sequence[Node],
+    inputs: Sequence[Mapping[str, Artifact]],
+    drafts: Sequence[Draft],
+    *,
+    profile: Profile,
+) -> None:
+    """Run a group of nodes of one stage, as `execute` wants it; Ray is initialised."""
+    stage = find_stage(nodes[0].stage)
+    module, placement = stage.load(), profile if stage.takes_profile else stage.placement_in(profile)
+    if len(nodes) == 1:
+        module.run(nodes[0].config, inputs[0], drafts[0], placement)
+    else:
+        jobs = [(node.config, roles, draft) for node, roles, draft in zip(nodes, inputs, drafts, strict=True)]
+        module.run_many(jobs, placement)
+    for node, roles, draft in zip(nodes, inputs, drafts, strict=True):
+        if stage.makes_model:
+            describe_model(draft, node.name, roles.values())
+
+
+def key_of(node: Node, inputs: Mapping[str, Artifact]) -> ArtifactKey:
+    """What shapes a node's artifact; a stage that reads files of the user's says which (`input_fingerprint`)."""
+    module = find_stage(node.stage).load()
+    config = node.config.model_dump(mode="json", by_alias=True)
+    fingerprint = module.input_fingerprint(node.config) if hasattr(module, "input_fingerprint") else None
+    if fingerprint is not None:
+        config["input_files"] = fingerprint
+    return ArtifactKey(node.stage, node.name, module.REVISION, config, inputs)
+
+
+def _say_done(name: str, done: Artifact, *, reused: bool) -> None:
+    seconds = done.manifest["wall_seconds"]
+    if reused:
+        console.say(f"  {name:<30} unchanged", style="dim")
+        return
+    computed = done.manifest.get("precision")
+    figures = [*_figures(done.counts, seconds), *([f"in {computed['dtype']}"] if computed else [])]
+    console.say(f"✓ {name:<30} {seconds:7.1f} s  {', '.join(figures)}")
+
+
+def _figures(counts: Mapping[str, Any], seconds: float) -> list[str]:
+    """Say a stage's first figures, the very first with its rate from one a second; nothing of what is zero."""
+    said: list[str] = []
+    for figure, value in counts.items():
+        if isinstance(value, int | float) and value:
+            amount = f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+            counted = isinstance(value, int) and not said and value >= seconds > 0
+            rate = f" ({value / seconds:,.0f}/s)" if counted else ""
+            said.append(f"{amount} {figure.replace('_', ' ')}{rate}")
+    return said[:_SAID_FIGURES]

@@ -1,0 +1,199 @@
+"""Recipe section `training`: what a training stage reads and how it learns. Science only: placement is elsewhere."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from polyglossa.recipe.sections.evaluate import EvaluateConfig
+from polyglossa.recipe.strict import Strict, is_absent
+
+TEACHER_PRESETS: Mapping[str, Mapping[str, float]] = {
+    "similarity": {"similarity_kl": 5.0},
+    "compatible": {"similarity_kl": 5.0, "cosine": 2.0, "cross_space": 2.0},
+}
+"""Weights of further terms under one name."""
+
+
+class ObjectiveConfig(Strict):
+    """The contrastive objective of F2LLM-v2 and its choices."""
+
+    temperature: float = Field(0.05, gt=0)
+    """Softmax temperature of every term; where it is learned, the one it starts from."""
+    learned_temperature: bool = False
+    """Learn the temperature with the weights, between 0.01 and 1; it is only a training aid and is not exported."""
+    hard_weight: float = Field(1.0, ge=0)
+    """Weight of the term over a query's own negatives."""
+    in_batch_weight: float = Field(1.0, ge=0)
+    """Weight of the term over the positives of the global batch (retrieval and bitext only)."""
+    matryoshka: Literal["none", "published", "uniform"] = "none"
+    """Full width only; powers of two, the n-th largest weighing 1/(n·√(D/d)); the same widths, equal weights."""
+    gather: Literal["with_grad", "query_only"] = "with_grad"
+    """Which side the in-batch term trains: both, or only the queries as the published script does."""
+    bidirectional: bool = False
+    """Add the positive → query direction to the in-batch term."""
+    mask: Literal["none", "known", "known+score"] = "known"
+    """In-batch candidates left out: none (published), known positives (same group, same text), or also those that the
+    model scores above the positive plus `score_margin`."""
+    score_margin: float = Field(0.1, ge=0)
+    """Cosine margin of the `known+score` mask."""
+    distillation_weight: float = Field(1.0, ge=0)
+    """Weight of the distillation term, where the member has a teacher."""
+    teacher_terms: dict[str, float] = {}
+    """Weights of further terms by name, where the member has a teacher: cosine, similarity_kl, similarity_kl_by_width,
+    cross_space, or one that you add to `objectives/terms.py`. Or a preset: `similarity` (rank as the teacher does) or
+    `compatible` (one index for both: documents from the teacher, queries from the student)."""
+    layer_exits: bool = False
+    """Train the states after 1, 2, 4, 8, 16 … layers too, with equal weights: any of these depths is then a model."""
+
+    @model_validator(mode="after")
+    def _one_temperature(self) -> Self:
+        if self.learned_temperature and self.layer_exits:
+            raise ValueError("learned_temperature: not with layer_exits; switch one of them off")
+        return self
+
+    @field_validator("teacher_terms", mode="before")
+    @classmethod
+    def _preset(cls, given: Any) -> Any:
+        if not isinstance(given, str):
+            return given
+        if given not in TEACHER_PRESETS:
+            raise ValueError(f"{given!r} is not a preset; presets are {', '.join(TEACHER_PRESETS)}")
+        return TEACHER_PRESETS[given]
+
+
+class LoraConfig(Strict):
+    """Train low-rank additions to the linear layers instead of the weights; merged into them at export."""
+
+    rank: int = Field(16, ge=1)
+    alpha: float = Field(32.0, gt=0)
+    """The additions are scaled by alpha / rank."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    """Names of the linear layers that get additions."""
+
+
+class StageConfig(Strict):
+    """One training stage."""
+
+    sources: tuple[str, ...] | None = None
+    """Sources read, by name or glob (`webfaq_*`); None means all."""
+    instructions: bool = False
+    """Whether queries (and 30 % of documents in symmetric tasks) carry their task's instruction."""
+    hard_negatives: bool = False
+    """Whether mined negatives are read; False trains in-batch only."""
+    negatives: int = Field(7, ge=0)
+    """Negatives used per query and step, chosen among the mined ones (classification uses at most what a row has)."""
+    task_negatives: dict[str, int] = {}
+    """Negatives of single tasks, where they differ (published: 9 for clustering, 1 for classification)."""
+    global_batch: int = Field(512, ge=2)
+    """Examples per step over all workers."""
+    epochs: float = Field(1.0, gt=0)
+    """Passes over the data; `steps` wins where it is given."""
+    steps: int | None = Field(None, ge=1)
+    """Number of optimizer steps; None derives it from `epochs`."""
+    source_weights: dict[str, float] | None = None
+    """Relative share of steps per source; None is proportional to rows."""
+    max_examples: int | None = Field(None, ge=1)
+    """Most examples of each source, chosen by hash (published for stage 2: 80,000); None means all."""
+    max_tokens: int = Field(1024, ge=8)
+    """Longest text (tokens, EOS included)."""
+    learning_rate: float = Field(1e-5, gt=0)
+    min_learning_rate: float = Field(1e-7, ge=0)
+    """Where the cosine ends."""
+    warmup_steps: int = Field(500, ge=0)
+    betas: tuple[float, float] = (0.9, 0.98)
+    epsilon: float = Field(1e-8, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    clip: float = Field(1.0, gt=0)
+    """Largest gradient norm."""
+    dtype: Literal["float32", "bfloat16", "float64"] = "bfloat16"
+    """Compute precision: at least this one (bfloat16 is computed where the device gains by it, float32 elsewhere);
+    master weights and gradient sums are at least float32."""
+    chunk_tokens: int = Field(2048, ge=16)
+    """Token budget of a chunk: texts of like length that are dealt to one worker together. Part of the layout."""
+    objective: ObjectiveConfig = ObjectiveConfig()
+    embedding_rank: int | None = Field(None, ge=1)
+    """Train the embedding table as a product of two factors of this rank, at a random sub-rank each step; folded into
+    a plain table at export. None trains the table itself."""
+    lora: LoraConfig | None = None
+    """None trains every weight."""
+    validation_steps: int | None = Field(None, ge=1)
+    """Steps between validation losses; None computes none."""
+    validation_batches: int = Field(4, ge=1)
+    """Most global batches of each source in one validation."""
+    evaluate_every: int | None = Field(None, ge=1, exclude_if=is_absent)
+    """Steps between whole evaluations of the model as it then is; the last model gets one too. They go on beside the
+    training, on nodes that the profile's `evaluate` has by labels of its own or on what training leaves free, and wait
+    for its end where there is neither. None makes none."""
+    evaluate_tasks: tuple[str, ...] | None = Field(None, min_length=1, exclude_if=is_absent)
+    """Held-out sets and tasks of `evaluate`, by name, that those evaluations consist of; None means all held-out sets
+    and all tasks from files."""
+    late_checkpoints: int = Field(0, ge=0)
+    """Late checkpoints kept as models, to be merged (published: 5); 0 keeps none."""
+    late_checkpoint_steps: int = Field(500, ge=1)
+    """Steps between late checkpoints, counted back from the last step."""
+    seed: int = 0
+    """Seed of order, negative choice and dropout."""
+
+
+class EvaluationBeside(Strict):
+    """Evaluations that go on beside a training."""
+
+    every: int = Field(ge=1)
+    """Steps between them."""
+    judged_by: EvaluateConfig
+    """What they consist of."""
+
+    @classmethod
+    def of(cls, stage: StageConfig, evaluate: EvaluateConfig) -> Self | None:
+        """Settle what a stage asks for; None where it asks for nothing."""
+        if stage.evaluate_every is None:
+            return None
+        files = (*evaluate.heldout, *(task.name for task in evaluate.local))
+        return cls(every=stage.evaluate_every, judged_by=evaluate.restricted_to(stage.evaluate_tasks or files))
+
+
+class TrainConfig(Strict):
+    """What shapes one trained model: a stage with its member's own settings, and how much its teacher weighs."""
+
+    stage: StageConfig
+    distillation_weight: float = Field(0.0, ge=0)
+    """Weight of the distillation term; 0 where there is no teacher."""
+    teacher_shares: tuple[float, ...] = ()
+    """Weights of several teachers, in order; empty weighs them alike."""
+    live: bool = False
+    """Whether teachers run beside the student instead of being read from stores."""
+    projection: bool = False
+    """Whether teachers narrower than the student, and those from outside of any other width, are reached through a
+    learned map."""
+    evaluation: EvaluationBeside | None = Field(None, exclude_if=is_absent)
+    """Evaluations beside the training; they change nothing of the model."""
+
+    @classmethod
+    def of(
+        cls,
+        stage: StageConfig,
+        *,
+        distil: bool,
+        teacher_shares: tuple[float, ...] = (),
+        live: bool = False,
+        projection: bool = False,
+        evaluation: EvaluationBeside | None = None,
+    ) -> Self:
+        """Settle a stage for a member that has a teacher, or has none."""
+        settled = StageConfig.model_validate({**stage.model_dump(), "evaluate_every": None, "evaluate_tasks": None})
+        if not distil:
+            return cls(stage=settled, evaluation=evaluation)
+        return cls(
+            stage=settled,
+            distillation_weight=stage.objective.distillation_weight,
+            teacher_shares=teacher_shares,
+            live=live,
+            projection=projection,
+            evaluation=evaluation,
+        )
+
+    def unevaluated(self) -> Self:
+        """The same training without evaluations beside it."""
+        return type(self).model_validate({**self.model_dump(), "evaluation": None})

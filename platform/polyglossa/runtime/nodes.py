@@ -1,0 +1,43 @@
+"""What a stage's workers compute on, asked of the cluster's nodes before they start: one precision for all of them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from polyglossa.recipe.placement import StagePlacement
+from polyglossa.runtime.console import say_once
+from polyglossa.runtime.precision import DeviceFacts, Precision, device_facts
+
+
+def stage_precision(requested: str | None, placement: StagePlacement) -> Precision:
+    """Decide what all workers of a stage compute in, before any of them starts, and tell the person."""
+    precision = Precision.decide(requested, device_facts_of(placement))
+    if precision.notable:
+        say_once(str(precision))
+    return precision
+
+
+def device_facts_of(placement: StagePlacement) -> list[DeviceFacts]:
+    """Find out what a stage's workers compute on, on every node that may hold one; where none is up, one is started."""
+    device = "cuda" if placement.gpus else "cpu"
+    if not ray.is_initialized():
+        return [device_facts(device)]
+    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and _holds(node, placement)]
+    if device == "cpu" and nodes == [ray.get_runtime_context().get_node_id()]:
+        return [device_facts(device)]
+    ask = ray.remote(device_facts)
+    if not nodes:
+        own = {"num_cpus": placement.cpus, "num_gpus": placement.gpus, "label_selector": placement.labels or None}
+        return [ray.get(ask.options(**own).remote(device))]
+    # They take nothing: with no GPU reserved, Ray leaves all of a node's in sight.
+    places = [NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes]
+    return ray.get([ask.options(num_cpus=0, num_gpus=0, scheduling_strategy=place).remote(device) for place in places])
+
+
+def _holds(node: Mapping[str, Any], placement: StagePlacement) -> bool:
+    """Whether a node has the labels and the kind of device that a stage's workers ask for."""
+    labels = node.get("Labels") or {}
+    fits = all(labels.get(key) == value for key, value in placement.labels.items())
+    return fits and node["Resources"].get("GPU", 0.0) >= placement.gpus and "CPU" in node["Resources"]

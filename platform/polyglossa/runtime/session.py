@@ -1,0 +1,120 @@
+"""Start or join Ray, quietly. The one place outside the stages that knows how a run reaches its cluster.
+
+Inside a submitted job, or with RAY_ADDRESS set, the run joins that cluster; otherwise it starts a local Ray of its own.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+import psutil
+import ray
+
+from polyglossa.recipe import Profile
+
+_GIB = 1024**3
+_LEAVE_SECONDS = 3.0
+_QUIET = {
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_TQDM": "0",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TOKENIZERS_PARALLELISM": "false",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+@contextmanager
+def ray_session(profile: Profile) -> Iterator[None]:
+    """Join the cluster that RAY_ADDRESS names, or start a local Ray, for the time of the block."""
+    os.environ.update({name: os.environ.get(name, value) for name, value in _QUIET.items()})
+    if os.environ.get("RAY_ADDRESS"):
+        with _end_leftovers(), _defer_interrupts():
+            ray.init(address="auto", log_to_driver=False, logging_level="warning")
+        try:
+            yield
+        finally:
+            ray.shutdown()
+    else:
+        with local_ray(cpus=profile.cpus, object_store_gib=profile.object_store_gib):
+            yield
+
+
+@contextmanager
+def local_ray(*, cpus: int | None, object_store_gib: float) -> Iterator[None]:
+    """Start a local Ray of its own and shut it down.
+
+    Args:
+        cpus: logical CPUs; None takes what the machine has.
+        object_store_gib: size of the object store (GiB).
+    """
+    with _end_leftovers(), _defer_interrupts():
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            include_dashboard=False,
+            object_store_memory=int(object_store_gib * _GIB),
+            log_to_driver=False,
+            logging_level="warning",
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _defer_interrupts() -> Iterator[None]:
+    """Defer SIGINT while Ray starts, then restore our signal handlers.
+
+    Ctrl-C waits until Ray is up: its core crashes when it is interrupted half-way. Of SIGTERM Ray makes an exit while
+    it starts, and an abort from then on.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = signal.getsignal(signal.SIGTERM)
+    interrupt = signal.signal(signal.SIGINT, lambda signum, _frame: came.append(signum))
+    try:
+        yield
+    except SystemExit:
+        raise KeyboardInterrupt from None
+    finally:
+        signal.signal(signal.SIGINT, interrupt)
+        if callable(before):
+            signal.signal(signal.SIGTERM, before)
+    if came:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _end_leftovers() -> Iterator[None]:
+    """End every process that a broken start of Ray has started: its agents outlive a raylet that dies young."""
+    try:
+        yield
+    except BaseException:
+        family = psutil.Process().children(recursive=True)
+        ray.shutdown()
+        _gone, alive = psutil.wait_procs(family, timeout=_LEAVE_SECONDS)
+        for process in alive:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        raise
+
+
+@contextmanager
+def terminate_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM clean up as Ctrl-C does: no half artifact and no process stays behind."""
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,1 @@
+"""The Ray Serve application: the whole family behind one endpoint."""

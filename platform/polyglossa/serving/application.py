@@ -1,0 +1,84 @@
+"""Build the Ray Serve application: one ingress deployment and one deployment for each member."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from polyglossa.recipe import StagePlacement
+from polyglossa.runtime.nodes import stage_precision
+from polyglossa.serving.family import Family
+from polyglossa.serving.http.api import make_api
+from polyglossa.serving.http.auth import Keyring
+from polyglossa.serving.metrics import Metrics
+from polyglossa.serving.replica import MemberReplica
+from polyglossa.serving.replica_handle import ReplicaHandle as MemberReplicas
+from polyglossa.serving.settings import MemberSettings, Replicas, read_settings
+
+
+class Ingress:
+    """The deployment class of the endpoint: parses, tokenises, batches and answers; no model runs here."""
+
+    def __init__(self, settings: dict[str, Any], handles: dict[str, DeploymentHandle]) -> None:
+        self._settings = read_settings(settings)
+        self._handles = handles
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """Build the HTTP application inside the replica."""
+        metrics = Metrics(serve.get_replica_context().replica_id.unique_id)
+        sends = {name: MemberReplicas(handle).send for name, handle in self._handles.items()}
+        return make_api(Family(self._settings, sends, metrics), self._settings, metrics)
+
+
+def build(args: dict[str, Any]) -> serve.Application:
+    """Build the application from the arguments of a config file (see `polyglossa.serving.settings.AppSettings`).
+
+    Raises:
+        polyglossa.errors.UserError: an argument is unknown or wrong, or the file of keys is missing or not valid.
+    """
+    settings = read_settings(args)
+    Keyring(settings.keys_file)
+    handles = {member.name: _member(_settled(member)) for member in settings.members}
+    ingress = serve.deployment(
+        serve.ingress()(Ingress),
+        name="ingress",
+        # Back-pressure is the batchers' work, who answer in the API's error shape; this only has to lie above it.
+        max_ongoing_requests=4096,
+        ray_actor_options={"num_cpus": 0},
+        graceful_shutdown_timeout_s=settings.limits.request_seconds,
+        **_scale(settings.ingress, target_ongoing_requests=128),
+    )
+    return ingress.bind(settings.model_dump(mode="json"), handles)
+
+
+def _settled(member: MemberSettings) -> MemberSettings:
+    """Decide what all replicas of a member compute in, wherever they run."""
+    placement = StagePlacement(gpus=member.gpus, cpus=member.cpus, labels=member.labels)
+    return member.changed(dtype=stage_precision(member.dtype, placement).dtype)
+
+
+def _member(member: MemberSettings) -> serve.Application:
+    deployment = serve.deployment(
+        MemberReplica,
+        name=f"member-{member.name.replace('/', '-')}",
+        max_ongoing_requests=4,
+        health_check_period_s=5,
+        ray_actor_options={"num_cpus": member.cpus, "num_gpus": member.gpus, "label_selector": member.labels},
+        graceful_shutdown_timeout_s=60,
+        **_scale(member.replicas, target_ongoing_requests=1.5),
+    )
+    return deployment.bind(member.model_dump(mode="json"))
+
+
+def _scale(replicas: Replicas, *, target_ongoing_requests: float) -> dict[str, Any]:
+    if replicas.min == replicas.max:
+        return {"num_replicas": replicas.min}
+    autoscaling = {
+        "min_replicas": replicas.min,
+        "max_replicas": replicas.max,
+        "target_ongoing_requests": target_ongoing_requests,
+        "upscale_delay_s": replicas.upscale_delay_seconds,
+        "downscale_delay_s": replicas.downscale_delay_seconds,
+    }
+    return {"autoscaling_config": autoscaling}

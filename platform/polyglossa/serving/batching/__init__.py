@@ -1,0 +1,1 @@
+"""From texts of many requests to batches of one member, and back."""

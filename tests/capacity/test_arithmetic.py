@@ -1,0 +1,105 @@
+"""Protects the capacity plan's arithmetic: published counts, steps, rates and bytes are reproduced to the digit."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from polyglossa.capacity.counts import count_stage, cut_mean
+from polyglossa.capacity.devices import DEVICES, Calibration
+from polyglossa.capacity.flops import forward_flops, linear_parameters, training_flops
+from polyglossa.capacity.memory import GIB, least_states, states
+from polyglossa.capacity.work import NodeWork, Workload
+from polyglossa.engine.schedule import learning_rate
+from polyglossa.pipeline.build import build, stage_of
+from polyglossa.recipe import Recipe, load_recipe
+from polyglossa.recipe.sections.backbone import Shape
+
+RECIPES = Path(__file__).parents[2] / "jobs/recipes"
+SHAPE_14B = Shape(hidden=5120, mlp=17408, layers=40, heads=40, kv_heads=8)
+STAGE_1_ROWS = 10_684_184 + 5_470_174 + 4_368_504 + 3_275_561 + 1_052_849 + 936_813 + 905_195
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    return load_recipe(RECIPES / "f2llm-v2.yaml")
+
+
+@pytest.fixture(scope="module")
+def works(recipe: Recipe) -> dict[str, NodeWork]:
+    graph = build(recipe)
+    workload = Workload(recipe, graph)
+    return {node.name: workload.of(node) for node in graph.nodes.values()}
+
+
+def test_stage_1_reads_the_seven_published_sources(recipe: Recipe) -> None:
+    assert STAGE_1_ROWS == 26_693_280
+    assert count_stage(recipe, "stage1", "pack.14b.stage1").rows == round(STAGE_1_ROWS * 0.99)
+
+
+def test_steps_are_rows_by_batch_and_epochs(works: dict[str, NodeWork]) -> None:
+    assert works["train.14b.stage1"].steps == round(round(26_693_280 * 0.99) / 512) == 51_614
+    for member, epochs in {"14b": 2, "0.6b": 2, "330m": 3, "160m": 3, "80m": 4}.items():
+        assert works[f"train.{member}.stage2"].steps == round(epochs * 17_820_000 / 512)
+
+
+def test_the_published_rate_rises_in_500_steps_and_falls_along_a_cosine_to_1e_7(
+    recipe: Recipe, works: dict[str, NodeWork]
+) -> None:
+    for member in recipe.members:
+        stage = stage_of(member, recipe.training["stage2"])
+        steps = works[f"train.{member.name}.stage2"].steps
+
+        def rate(step: int, peak: float = stage.learning_rate, steps: int = steps) -> float:
+            return learning_rate(step, peak=peak, floor=1e-7, warmup_steps=500, total_steps=steps)
+
+        assert rate(0) == stage.learning_rate / 500
+        assert rate(499) == rate(500) == stage.learning_rate
+        assert rate(steps - 1) == pytest.approx(1e-7, rel=1e-6)
+        middle = 500 + (steps - 501) // 2
+        assert rate(middle) == pytest.approx((stage.learning_rate + 1e-7) / 2, rel=1e-3)
+        assert rate(steps // 4) > rate(steps // 2) > rate(3 * steps // 4)
+
+
+def test_flops_are_two_for_each_weight_and_token_plus_attention() -> None:
+    weights = 40 * (5120 * 128 * (2 * 40 + 2 * 8) + 3 * 5120 * 17408)
+    assert linear_parameters(SHAPE_14B) == weights == 13_212_057_600
+    assert forward_flops(SHAPE_14B, 0) == 2 * weights
+    assert forward_flops(SHAPE_14B, 512) - 2 * weights == 2 * 40 * 40 * 128 * 512
+    assert training_flops(SHAPE_14B, 512) == 3 * forward_flops(SHAPE_14B, 512)
+
+
+def test_linear_weights_table_and_norms_are_the_whole_model() -> None:
+    norms = 40 * (2 * 5120 + 2 * 128) + 5120
+    assert linear_parameters(SHAPE_14B) + 151_936 * 5120 + norms == 13_990_394_880
+
+
+def test_zero_divides_what_it_says() -> None:
+    whole = states(1_000_000, 0, 4)
+    assert sum(whole.values()) == 16_000_000
+    assert states(1_000_000, 1, 4) == {"weights": 4e6, "gradients": 4e6, "optimizer": 3e6}
+    assert states(1_000_000, 2, 4) == {"weights": 4e6, "gradients": 1e6, "optimizer": 3e6}
+    assert states(1_000_000, 3, 4) == {"weights": 1e6, "gradients": 1e6, "optimizer": 3e6}
+
+
+def test_a_14b_under_zero_1_on_four_devices_needs_91_gib_at_the_least() -> None:
+    assert least_states(13_990_394_880, 1, 4) == 13_990_394_880 * 7
+    assert math.floor(least_states(13_990_394_880, 1, 4) / GIB) == 91
+
+
+def test_lengths_keep_their_mean_until_they_are_cut() -> None:
+    assert cut_mean(40, 0.8, 1024)[0] == pytest.approx(40, rel=0.02)
+    assert cut_mean(170, 0.8, 64)[0] < 64
+    mean, square = cut_mean(100, 0.0, 1024)
+    assert (mean, square) == (100, 10_000)
+
+
+def test_a_step_of_stage_2_holds_the_published_number_of_texts(recipe: Recipe, works: dict[str, NodeWork]) -> None:
+    """512 queries, 512 positives and 6.9 negatives each on average over the tasks."""
+    assert works["train.14b.stage2"].step_texts == pytest.approx(512 * (2 + 6.9))
+
+
+def test_every_gpu_of_the_table_is_below_its_peak() -> None:
+    for device in Calibration(DEVICES).devices.values():
+        assert 0 < device.training_rate < 989e12
+        assert device.training_rate <= device.embedding_rate

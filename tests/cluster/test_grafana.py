@@ -1,0 +1,28 @@
+"""The dashboard asks for what the endpoint exports, all of it and nothing else."""
+
+import json
+import re
+
+from polyglossa.cluster.grafana import ENDPOINT, dashboard
+from polyglossa.serving.metrics import Metrics
+
+_PARTS = ("_bucket", "_total")
+
+
+def base(name: str) -> str:
+    for part in _PARTS:
+        name = name.removesuffix(part)
+    return name
+
+
+def test_every_metric_of_the_endpoint_is_drawn_and_nothing_is_drawn_that_is_not_there() -> None:
+    there = {metric.name for metric in Metrics("r1").registry.collect()}
+    queries = " ".join(query for panel in ENDPOINT for query, _ in panel.curves)
+    assert {base(name) for name in re.findall(r"polyglossa_\w+", queries)} == there
+
+
+def test_panels_do_not_overlap_and_have_ids_of_their_own() -> None:
+    panels = dashboard()["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    assert len({(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels}) == len(panels)
+    json.dumps(dashboard())
