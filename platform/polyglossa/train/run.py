@@ -139,7 +139,12 @@ def _teachers(config: TrainConfig, inputs: Mapping[str, Artifact], width: int) -
     else:
         widths = [check_store(store, inputs["pack"]) for store in found]
     shares = config.teacher_shares or (1.0,) * len(found)
-    projected = tuple(have < width for have in widths) if config.projection else (False,) * len(found)
+    # Coordinates of a teacher from outside are not the student's, however many: it is reached whole.
+    foreign = [not config.live and store.manifest["config"].get("outside") is not None for store in found]
+    projected = tuple(
+        config.projection and (have < width or (outside and have > width))
+        for have, outside in zip(widths, foreign, strict=True)
+    )
     for teacher, have in zip(found, widths, strict=True):
         if have < width and not config.projection:
             raise DataError(
@@ -148,7 +153,9 @@ def _teachers(config: TrainConfig, inputs: Mapping[str, Artifact], width: int) -
             )
     return {
         "teacher_uris": tuple(absolute(one.at("model") if config.live else one.uri) for one in found),
-        "teacher_widths": tuple(min(have, width) for have in widths),
+        "teacher_widths": tuple(
+            have if mapped else min(have, width) for have, mapped in zip(widths, projected, strict=True)
+        ),
         "teacher_shares": shares,
         "projected": projected,
         "live": config.live,
