@@ -69,7 +69,7 @@ def _what(options: argparse.Namespace) -> tuple[ServeConfig, dict[str, str], Pat
 
 def _directories(given: list[str]) -> dict[str, str]:
     """Model directories by the names they are served under, each checked before anything starts."""
-    from polyglossa.engine.parity import check_parity
+    from polyglossa.embedding.parity import check_parity
     from polyglossa.serving.model_folder import check_model_folder
 
     models: dict[str, str] = {}

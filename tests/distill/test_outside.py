@@ -15,7 +15,6 @@ from endpoint.fake import Fake, running
 from model.family_models import CONFIGS, save_sentence_transformer, word_tokenizer
 from polyglossa.artifact import Artifact, ArtifactKey, produce
 from polyglossa.distill.outside import windows
-from polyglossa.engine import embedding
 from polyglossa.errors import DataError, EndpointError
 from polyglossa.model.directory import load_model
 from polyglossa.model.encoder import render
@@ -167,7 +166,7 @@ def sent_texts(fake: Fake, most: int = 1 << 20) -> list[str]:
 def test_a_run_that_broke_off_goes_on_where_it_was(
     tmp_path: Path, packs: tuple[Artifact, Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedding, "_ASKED_TEXTS", 16)
+    monkeypatch.setattr(actors, "_ASKED_TEXTS", 16)
     fake = Fake()
     with running(fake) as url:
         teacher = OutsideTeacher(

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import pytest
 
-from polyglossa.engine import text_chunks
-from polyglossa.engine.text_chunks import distinct, plan_chunks
+from polyglossa.embedding import text_chunks
+from polyglossa.embedding.text_chunks import distinct, plan_chunks
 from polyglossa.records import MINED_PAIR
 
 SCRIPT = Path(__file__).with_name("interrupted_mining.py")

@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 from polyglossa.artifact import Artifact, Draft, open_storage
 from polyglossa.data.bundles import INDEX
 from polyglossa.distill.store import States, store_schema, teacher_bundle
-from polyglossa.engine.embedding import SourceSpec, embed_missing
-from polyglossa.engine.parity import check_parity
-from polyglossa.engine.rendering import render_documents, render_queries
-from polyglossa.engine.state_sources import StateSource
-from polyglossa.engine.text_chunks import distinct, ids_of
+from polyglossa.embedding.actors import SourceSpec, embed_missing
+from polyglossa.embedding.parity import check_parity
+from polyglossa.embedding.rendering import render_documents, render_queries
+from polyglossa.embedding.state_sources import StateSource
+from polyglossa.embedding.text_chunks import distinct, ids_of
 from polyglossa.errors import DataError
 from polyglossa.recipe.outside import OutsideTeacher
 from polyglossa.recipe.placement import StagePlacement

@@ -15,8 +15,8 @@ import torch
 from mteb.languages import ISO_TO_LANGUAGE
 from mteb.models.model_meta import ModelMeta, ScoringFunction
 
-from polyglossa.engine.parity import check_parity
-from polyglossa.engine.state_sources import StateSource
+from polyglossa.embedding.parity import check_parity
+from polyglossa.embedding.state_sources import StateSource
 from polyglossa.errors import DataError, PolyglossaError
 from polyglossa.evaluate.models.protocol import MtebEncoder, MtebSearcher
 from polyglossa.evaluate.models.sources import open_source

@@ -18,8 +18,8 @@ import ray
 import torch
 
 from polyglossa.artifact import Artifact, Draft, clear, exists
-from polyglossa.engine.embedding import SourceSpec, embed_missing
-from polyglossa.engine.parity import check_parity
+from polyglossa.embedding.actors import SourceSpec, embed_missing
+from polyglossa.embedding.parity import check_parity
 from polyglossa.mine.pools import Rows, Unit, rows_to_mine, sort_documents, units
 from polyglossa.mine.prepare import Prepared, batch_units
 from polyglossa.mine.tables import read_folder, read_found, read_pairs, write_table

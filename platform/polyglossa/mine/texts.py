@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from polyglossa.engine.rendering import blank, render_documents, render_queries
-from polyglossa.engine.text_chunks import distinct, ids_of
+from polyglossa.embedding.rendering import blank, render_documents, render_queries
+from polyglossa.embedding.text_chunks import distinct, ids_of
 from polyglossa.mine.pools import Rows, Unit
 from polyglossa.recipe.sections.mine import MineConfig
 from polyglossa.records import text_id

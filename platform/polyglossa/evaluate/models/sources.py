@@ -2,7 +2,7 @@
 
 import torch
 
-from polyglossa.engine.state_sources import EndpointSource, StateSource, open_model
+from polyglossa.embedding.state_sources import EndpointSource, StateSource, open_model
 from polyglossa.errors import DataError
 from polyglossa.evaluate.models.spec import ModelSpec
 

@@ -17,8 +17,8 @@ import pyarrow as pa
 import ray
 import torch
 
-from polyglossa.engine.state_sources import StateSource, open_source
-from polyglossa.engine.text_chunks import plan_chunks
+from polyglossa.embedding.state_sources import StateSource, open_source
+from polyglossa.embedding.text_chunks import plan_chunks
 from polyglossa.recipe.outside import OutsideModel
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.runtime.console import track
