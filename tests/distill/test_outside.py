@@ -15,6 +15,7 @@ from endpoint.fake import Fake, running
 from model.family_models import CONFIGS, save_sentence_transformer, word_tokenizer
 from polyglossa.artifact import Artifact, ArtifactKey, produce
 from polyglossa.distill.outside import windows
+from polyglossa.embedding import actors
 from polyglossa.errors import DataError, EndpointError
 from polyglossa.model.directory import load_model
 from polyglossa.model.encoder import render

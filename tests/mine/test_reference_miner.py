@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from polyglossa.artifact import ArtifactKey, produce
+from polyglossa.embedding import actors
 from polyglossa.mine import run as stage
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.sections.mine import MineConfig
