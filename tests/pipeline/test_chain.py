@@ -42,7 +42,8 @@ CHAIN: tuple[tuple[Callable[..., Any], str], ...] = (
     (train.train_as_worker, "train("),
     (trainer.train, "run_loop("),
     (loop.run_loop, "run_step("),
-    (step.run_step, "objective("),
+    (step.run_step, "_loss("),
+    (step._loss, "objective("),
     (objective.StageObjective.__call__, "embedding_loss("),
     (batch.embedding_loss, "return"),
 )
@@ -90,5 +91,5 @@ def test_no_closure_stands_between_a_training_and_its_loss(tmp_path: Path, monke
     way = [name for name in ways.pop() if name != "produce"]
     assert way == [
         *("run", "run_many", "run_many", "fit", "fit_in_process"),
-        *("train", "run_loop", "run_step", "StageObjective.__call__"),
+        *("train", "run_loop", "run_step", "_loss", "StageObjective.__call__"),
     ]
