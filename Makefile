@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 RECIPE ?= jobs/recipes/quickstart.yaml
 
-.PHONY: quickstart test test-all check format serve docs manifests clean
+.PHONY: quickstart test test-all check format serve docs manifests bench-report clean
 
 # `installed` holds what a user runs, `developing` also what tests and checks.
 $(VENV)/installed: pyproject.toml
@@ -36,6 +36,7 @@ check: $(VENV)/developing
 	PYTHONPATH=platform $(BIN)/lint-imports
 	$(BIN)/polyglossa cluster render --check
 	$(BIN)/polyglossa docs --check
+	$(BIN)/python jobs/bench/report.py --check
 
 format: $(VENV)/developing
 	$(BIN)/ruff check --fix .
@@ -47,8 +48,15 @@ docs: $(VENV)/installed
 manifests: $(VENV)/installed
 	$(BIN)/polyglossa cluster render
 
+bench-report: $(VENV)/developing
+	$(BIN)/python jobs/bench/report.py
+
+# A benchmark's last line is one JSON object; it is kept with processor, date and commit, and shown in jobs/bench/README.md.
+bench-%: SHELL := /bin/bash -o pipefail
 bench-%: $(VENV)/developing
-	$(BIN)/python jobs/bench/$*.py
+	mkdir -p runs/bench
+	$(BIN)/python jobs/bench/$*.py | tee runs/bench/$*.txt
+	$(BIN)/python jobs/bench/report.py --save $* runs/bench/$*.txt
 
 clean:
 	rm -rf $(VENV) runs

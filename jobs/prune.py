@@ -1,6 +1,6 @@
 """Run a recipe until its `prune` artifacts are there: `python jobs/prune.py RECIPE [--set A.B=VALUE]`."""
 
-from polyglossa.cli.command import job
+from polyglossa.cli.job import job
 
 if __name__ == "__main__":
     job(__doc__ or "", until="prune")

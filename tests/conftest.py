@@ -10,6 +10,11 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+# A busy machine makes any example slow; no test is timed.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")

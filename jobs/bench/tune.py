@@ -10,12 +10,11 @@ when it is started again. Other libraries write to `logs/bench-tune.log` of the 
 import argparse
 import json
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from polyglossa.artifact import Artifact
-from polyglossa.pipeline.execute import execute, run_group
+from polyglossa.pipeline.execute import execute
 from polyglossa.recipe import Profile, load_profile, load_recipe
 from polyglossa.runtime import console
 from polyglossa.runtime.session import ray_session
@@ -72,11 +71,10 @@ def searched(recipe: Path, overrides: list[str], profile: Profile) -> tuple[Arti
     """Run a search, all that it shares made before; its artifact, and seconds of the search alone."""
     loaded = load_recipe(recipe, overrides)
     nodes, root = search_nodes(loaded), absolute(loaded.root)
-    work = partial(run_group, profile=profile)
     with console.open_console(loaded.logs / "bench-tune.log"), ray_session(profile):
-        execute(nodes[:-1], root, work)
+        execute(nodes[:-1], root, profile)
         began = time.monotonic()
-        found = execute(nodes, root, work)["tune"]
+        found = execute(nodes, root, profile)["tune"]
     return found, round(time.monotonic() - began, 1)
 
 

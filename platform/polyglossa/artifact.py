@@ -11,7 +11,8 @@ import hashlib
 import json
 import posixpath
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -178,37 +179,36 @@ def produce(root: str, key: ArtifactKey, make: Callable[[Draft], None]) -> Artif
         key: what shapes the artifact.
         make: writes the data under the draft's address. A stage that can resume keeps its progress outside the draft.
     """
-    return produce_together(root, [key], lambda drafts: make(drafts[0]))[0]
+    if find(root, key) is None:
+        with open_drafts(root, [key]) as drafts:
+            make(drafts[0])
+    return open_artifact(key.uri(root))
 
 
-def produce_together(root: str, keys: Sequence[ArtifactKey], make: Callable[[Sequence[Draft]], None]) -> list[Artifact]:
-    """Make the artifacts of several keys in one call, all of them or none; those already there are not made again.
+@contextmanager
+def open_drafts(root: str, keys: Sequence[ArtifactKey]) -> Iterator[list[Draft]]:
+    """Open a draft for each key; commit all of them where the block ends, and leave none where it raises.
 
     Args:
         root: storage root.
-        keys: what shapes each artifact.
-        make: gets the drafts of the missing ones, in the order of their keys.
+        keys: of artifacts that are not there; what an interrupted run left in their places is cleared.
     """
-    found = {key.hash: find(root, key) for key in keys}
-    missing = [key for key in keys if found[key.hash] is None]
-    drafts = [Draft(key.uri(root)) for key in missing]
+    drafts = [Draft(key.uri(root)) for key in keys]
     started = time.monotonic()
     for draft in drafts:
         clear(draft.uri)
     try:
-        if drafts:
-            make(drafts)
-        for key, draft in zip(missing, drafts, strict=True):
-            found[key.hash] = _commit(key, draft, time.monotonic() - started)
+        yield drafts
+        for key, draft in zip(keys, drafts, strict=True):
+            _commit(key, draft, time.monotonic() - started)
     except BaseException:
         for draft in drafts:
             if not exists(posixpath.join(draft.uri, MARKER)):
                 clear(draft.uri)
         raise
-    return [artifact for key in keys if (artifact := found[key.hash]) is not None]
 
 
-def _commit(key: ArtifactKey, draft: Draft, seconds: float) -> Artifact:
+def _commit(key: ArtifactKey, draft: Draft, seconds: float) -> None:
     manifest = {
         "stage": key.stage,
         "name": key.name,
@@ -225,4 +225,3 @@ def _commit(key: ArtifactKey, draft: Draft, seconds: float) -> Artifact:
     }
     draft.write_json(manifest, MANIFEST)
     draft.write_json({"key": key.hash}, MARKER)
-    return Artifact(draft.uri, manifest)

@@ -66,6 +66,17 @@ TOKEN_BUNDLE = pa.schema(
     ]
 )
 
+TEXT_BUNDLE = pa.schema(
+    [
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("bundle", pa.int32(), nullable=False),
+        pa.field("text_ids", pa.list_(ID), nullable=False),  # [texts], same order as the token bundle
+        pa.field("texts", pa.list_(pa.string()), nullable=False),  # [texts], without any prompt
+        pa.field("instructions", pa.list_(pa.string()), nullable=False),  # [texts], null where there is none
+        pa.field("queries", pa.list_(pa.bool_()), nullable=False),  # [texts], whether it asks
+    ]
+)
+
 TEACHER_BUNDLE = pa.schema(
     [
         pa.field("source", pa.string(), nullable=False),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from polyglossa.artifact import ArtifactKey, Draft, find, open_artifact, produce, produce_together
+from polyglossa.artifact import ArtifactKey, Draft, find, open_artifact, open_drafts, produce
 from polyglossa.errors import ArtifactError
 
 
@@ -78,15 +78,18 @@ def test_children_of_equal_content_share_their_address(tmp_path: Path) -> None:
 
 
 def test_artifacts_made_together_are_all_there_or_none(tmp_path: Path) -> None:
-    produce(str(tmp_path), key(a=1), write)
-    asked: list[int] = []
+    keys = [key(a=1), key(a=2)]
 
-    def make(drafts: object) -> None:
-        asked.append(len(list(drafts)))  # type: ignore[call-overload]
-        raise RuntimeError("broken")
+    def make_one_and_break() -> None:
+        with open_drafts(str(tmp_path), keys) as drafts:
+            write(drafts[0])
+            raise RuntimeError("broken")
 
     with pytest.raises(RuntimeError):
-        produce_together(str(tmp_path), [key(a=1), key(a=2), key(a=3)], make)
-    assert asked == [2]
-    assert find(str(tmp_path), key(a=1)) is not None
-    assert find(str(tmp_path), key(a=2)) is None
+        make_one_and_break()
+    assert [find(str(tmp_path), one) for one in keys] == [None, None]
+    assert not Path(keys[0].uri(str(tmp_path))).exists()
+    with open_drafts(str(tmp_path), keys) as drafts:
+        for draft in drafts:
+            write(draft)
+    assert all(find(str(tmp_path), one) is not None for one in keys)

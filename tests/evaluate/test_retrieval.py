@@ -55,10 +55,6 @@ def test_queries_of_one_model_search_the_documents_of_another() -> None:
     assert heldout_score(heldout("accuracy"), queries, same, instructed=False) == pytest.approx(2 / 3)
 
 
-def test_a_limit_takes_queries_from_all_over_the_set() -> None:
-    assert heldout_score(heldout("accuracy"), Compass(), instructed=False, limit=2) == 1.0
-
-
 def test_a_search_from_files_is_one_set_a_subset(tmp_path: Path) -> None:
     queries = {"query_id": ["1", "2", "3"], "text": ["up", "right", "unjudged"], "subset": ["a", "b", "b"]}
     corpus = {"doc_id": ["n", "e", "s"], "text": ["north", "east", "south"], "subset": ["a", "b", "b"]}

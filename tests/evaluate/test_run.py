@@ -111,7 +111,7 @@ def test_killing_a_worker_in_the_middle_changes_nothing(model: Artifact, corpus:
     actors = stage.start_actors(StagePlacement(workers=2), offline=True)
     config, spec = EvaluateConfig(), stage.model_of(EvaluateConfig(), model)
     try:
-        ray.get([actor.call.remote(spec, None, "facts") for actor in actors])
+        ray.get([actor.call.remote(spec, None, None, "facts") for actor in actors])
         blow = Timer(0.3, ray.kill, [actors[0]], {"no_restart": False})
         blow.start()
         stage.evaluate_model(actors, spec, config, corpus, Draft(str(tmp_path / "killed")))

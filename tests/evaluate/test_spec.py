@@ -3,7 +3,7 @@
 import torch
 
 from polyglossa.artifact import Artifact
-from polyglossa.engine.state_sources import EncoderSource
+from polyglossa.embedding.state_sources import EncoderSource
 from polyglossa.evaluate.models.sources import open_source
 from polyglossa.evaluate.models.spec import ModelSpec, model_of
 from polyglossa.recipe.sections.evaluate import EvaluateConfig

@@ -3,7 +3,8 @@
 import sys
 
 from polyglossa.artifact import ArtifactKey, open_artifact, produce
-from polyglossa.mine import embed, prepare
+from polyglossa.embedding import actors, text_chunks
+from polyglossa.mine import prepare
 from polyglossa.mine import run as stage
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.sections.mine import MineConfig
@@ -11,8 +12,8 @@ from polyglossa.runtime.session import local_ray
 
 
 def main(root: str, corpus_uri: str, model: str) -> None:
-    embed.CHUNK_BYTES = 512
-    stage._LITTLE_BYTES = 0
+    text_chunks.CHUNK_BYTES = 512
+    actors.LITTLE_BYTES = 0
     prepare._ROWS_PER_TASK = 16
     corpus = open_artifact(corpus_uri)
     config = MineConfig(model=model, pool="language", top_k=20, negatives=3, relative_margin=1.0)

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from polyglossa.artifact import ArtifactKey, produce
+from polyglossa.embedding import actors
 from polyglossa.mine import run as stage
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.sections.mine import MineConfig
@@ -90,7 +91,7 @@ def ours(rows: list[dict], model: str, root: Path, corpus, **settings) -> dict[s
 def test_chosen_negatives_equal_theirs(
     real_pairs, tiny_model, tiny_corpus, tmp_path, monkeypatch, their_settings, our_settings, their_bar
 ):
-    monkeypatch.setattr(stage, "_LITTLE_BYTES", 1 << 24)  # no actors for 300 texts
+    monkeypatch.setattr(actors, "LITTLE_BYTES", 1 << 24)  # no actors for 300 texts
     model = tiny_model(3, max_tokens=256)  # texts that differ only beyond the limit would tie
     tiny_corpus.pairs.clear()
     tiny_corpus.documents.clear()

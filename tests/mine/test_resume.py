@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import pytest
 
-from polyglossa.mine import embed
-from polyglossa.mine.embed import distinct, plan_chunks
+from polyglossa.embedding import text_chunks
+from polyglossa.embedding.text_chunks import distinct, plan_chunks
 from polyglossa.records import MINED_PAIR
 
 SCRIPT = Path(__file__).with_name("interrupted_mining.py")
@@ -35,7 +35,7 @@ def members(chunks: list[pa.Table]) -> list[tuple]:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_what_is_left_is_cut_as_before(monkeypatch, seed):
-    monkeypatch.setattr(embed, "CHUNK_BYTES", 1 << 12)
+    monkeypatch.setattr(text_chunks, "CHUNK_BYTES", 1 << 12)
     table = texts(700)
     whole = members(plan_chunks(table, np.zeros(700, bool)))
     done = np.random.default_rng(seed).random(len(whole)) < 0.5
@@ -45,7 +45,7 @@ def test_what_is_left_is_cut_as_before(monkeypatch, seed):
 
 
 def test_every_missing_text_is_in_one_chunk_and_like_lengths_are_together(monkeypatch):
-    monkeypatch.setattr(embed, "CHUNK_BYTES", 1 << 12)
+    monkeypatch.setattr(text_chunks, "CHUNK_BYTES", 1 << 12)
     table = texts(500)
     chunks = plan_chunks(table, np.zeros(500, bool))
     assert sorted(key for chunk in members(chunks) for key in chunk) == sorted(table.column("text_id").to_pylist())

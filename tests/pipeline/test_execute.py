@@ -1,16 +1,17 @@
 """Protects promise 6 for whole runs: the graph is right, a rerun makes nothing, an interrupted run goes on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from pipeline.toy_stages import name_of, toy_stages
 from polyglossa.artifact import Artifact, Draft
 from polyglossa.errors import RecipeError
 from polyglossa.pipeline.build import build
 from polyglossa.pipeline.execute import execute, worker_groups
 from polyglossa.pipeline.graph import Node
-from polyglossa.recipe import load_recipe
+from polyglossa.recipe import Profile, load_recipe
 
 QUICKSTART = Path(__file__).parents[2] / "jobs/recipes/quickstart.yaml"
 
@@ -22,14 +23,16 @@ class Stages:
         self.ran: list[str] = []
         self.breaks_at = breaks_at
 
-    def __call__(
-        self, nodes: Sequence[Node], inputs: Sequence[Mapping[str, Artifact]], drafts: Sequence[Draft]
-    ) -> None:
-        for node, draft in zip(nodes, drafts, strict=True):
-            if node.name == self.breaks_at:
-                raise KeyboardInterrupt
-            self.ran.append(node.name)
-            draft.write_json({}, "data.json")
+    def __call__(self, stage: str, config: object, inputs: Mapping[str, Artifact], draft: Draft) -> None:
+        name = name_of(draft)
+        if name == self.breaks_at:
+            raise KeyboardInterrupt
+        self.ran.append(name)
+        draft.write_json({}, "data.json")
+
+
+def run(everything: list[Node], root: Path, work: Stages) -> None:
+    execute(everything, str(root), Profile(), stages=toy_stages(work))
 
 
 def nodes(*overrides: str) -> list[Node]:
@@ -53,18 +56,18 @@ def test_a_rerun_makes_nothing_and_an_interrupted_run_goes_on_where_it_stopped(t
     everything = nodes()
     broken = Stages(breaks_at="mine")
     with pytest.raises(KeyboardInterrupt):
-        execute(everything, str(tmp_path), broken)
+        run(everything, tmp_path, broken)
     resumed, again = Stages(), Stages()
-    execute(everything, str(tmp_path), resumed)
-    execute(everything, str(tmp_path), again)
+    run(everything, tmp_path, resumed)
+    run(everything, tmp_path, again)
     assert broken.ran + resumed.ran == [node.name for node in everything]
     assert again.ran == []
 
 
 def test_a_changed_value_remakes_only_what_depends_on_it(tmp_path: Path) -> None:
-    execute(nodes(), str(tmp_path), Stages())
+    run(nodes(), tmp_path, Stages())
     changed = Stages()
-    execute(nodes("members.small.prune.layers=1"), str(tmp_path), changed)
+    run(nodes("members.small.prune.layers=1"), tmp_path, changed)
     assert changed.ran[:3] == ["prune.small", "train.small.stage2", "train.small.stage2.without"]
     assert not {"corpus", "mine", "train.base.stage1", "train.base.stage2", "evaluate.base"} & set(changed.ran)
 

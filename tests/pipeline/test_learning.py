@@ -4,7 +4,6 @@ The figure is nDCG@10 of held-out docstrings asking for their functions. Trainin
 the standard library that the slice is made of, and the order of sums on another CPU.
 """
 
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from polyglossa.evaluate.scoring.retrieval import heldout_score
 from polyglossa.evaluate.tasks.heldout import read_heldout
 from polyglossa.model.encoder import Encoder
 from polyglossa.pipeline.build import build
-from polyglossa.pipeline.execute import execute, run_group
+from polyglossa.pipeline.execute import execute
 from polyglossa.recipe import Profile, load_recipe
 from polyglossa.recipe.placement import StagePlacement, TrainPlacement
 
@@ -41,7 +40,7 @@ UNTRAINED, STAGE_1, STAGE_2, TOLERANCE = 0.021, 0.123, 0.134, 0.02
 @pytest.mark.usefixtures("ray_local")
 def test_two_stages_reach_their_figures_on_texts_that_neither_has_seen(tmp_path: Path) -> None:
     nodes = build(load_recipe(QUICKSTART, SLICE)).needed_for(["train.base.stage2"])
-    made = execute(nodes, str(tmp_path), partial(run_group, profile=HERE))
+    made = execute(nodes, str(tmp_path), HERE)
     untrained, first, second = (
         score(made, name, instructed=name.endswith("stage2"))
         for name in ("backbone.base", "train.base.stage1", "train.base.stage2")

@@ -1,15 +1,18 @@
 """An alias moves only where the gate holds, and the endpoint serves what the alias was moved to."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from pipeline.toy_stages import toy_stages
+from polyglossa.artifact import Artifact, Draft
 from polyglossa.errors import ArtifactError, RecipeError
 from polyglossa.pipeline.build import build
 from polyglossa.pipeline.execute import execute
 from polyglossa.pipeline.find_artifacts import served_models
 from polyglossa.pipeline.promotion import promote, read_promotions, with_promotions
-from polyglossa.recipe import Recipe, load_recipe
+from polyglossa.recipe import Profile, Recipe, load_recipe
 
 QUICKSTART = Path(__file__).parents[2] / "jobs/recipes/quickstart.yaml"
 GATE = "evaluate.gate={mean: 0.5, largest_loss: 0.05}"
@@ -19,13 +22,12 @@ def family(root: Path, mean: float, *overrides: str, seed: int = 0) -> Recipe:
     """A recipe all of whose artifacts are there: evaluations say `mean`."""
     recipe = load_recipe(QUICKSTART, [f"storage={root}", GATE, f"training.stage2.seed={seed}", *overrides])
 
-    def made(nodes, inputs, drafts) -> None:  # type: ignore[no-untyped-def]
-        for node, draft in zip(nodes, drafts, strict=True):
-            if node.stage == "evaluate":
-                tasks = {"cldr": {"mean": mean, "by_language": {"deu": mean}, "widths": {}}}
-                draft.write_json({"tasks": tasks, "failed": {}, "dim": 8, "mean": mean}, "summary.json")
+    def work(stage: str, config: object, inputs: Mapping[str, Artifact], draft: Draft) -> None:
+        if stage == "evaluate":
+            tasks = {"cldr": {"mean": mean, "by_language": {"deu": mean}, "widths": {}}}
+            draft.write_json({"tasks": tasks, "failed": {}, "dim": 8, "mean": mean}, "summary.json")
 
-    execute(list(build(recipe).nodes.values()), recipe.root, made)
+    execute(list(build(recipe).nodes.values()), recipe.root, Profile(), stages=toy_stages(work))
     return recipe
 
 

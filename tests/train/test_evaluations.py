@@ -31,7 +31,7 @@ from polyglossa.recipe.placement import StagePlacement, TrackingConfig, TrainPla
 from polyglossa.recipe.sections.evaluate import EvaluateConfig
 from polyglossa.recipe.sections.train import EvaluationBeside, TrainConfig
 from polyglossa.train.online_evaluation_ray import start_evaluations
-from polyglossa.train.run import plan_run
+from polyglossa.train.plan import plan_run
 from train.toys import make_corpus, make_model, make_pack, stage
 
 SECONDS = 120

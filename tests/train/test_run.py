@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from polyglossa.artifact import Artifact, ArtifactKey, produce_together
+from polyglossa.artifact import Artifact, ArtifactKey, open_artifact, open_drafts, produce
 from polyglossa.distill import run as distill
 from polyglossa.model.directory import load_model
 from polyglossa.model.encoder import Encoder
@@ -28,9 +28,7 @@ def test_two_runs_share_workers_and_one_learns_from_a_teacher(tmp_path: Path) ->
     roles = {"model": teacher, "pack": pack}
     key = ArtifactKey("distill", "toy", distill.REVISION, {}, roles)
     placement = StagePlacement(workers=1)
-    store = produce_together(
-        root, [key], lambda drafts: distill.run(TeacherConfig(width=40), roles, drafts[0], placement)
-    )[0]
+    store = produce(root, key, lambda draft: distill.run(TeacherConfig(width=40), roles, draft, placement))
     assert store.counts["width"] == 40
 
     beside = EvaluationBeside(every=2, judged_by=EvaluateConfig(heldout=("words",)))
@@ -45,9 +43,9 @@ def test_two_runs_share_workers_and_one_learns_from_a_teacher(tmp_path: Path) ->
         ArtifactKey("train", f"train.small.{number}", train.REVISION, config.model_dump(mode="json"), roles)
         for number, (config, roles) in enumerate(zip(configs, inputs, strict=True))
     ]
-    made = produce_together(
-        root, keys, lambda drafts: train.run_many(list(zip(configs, inputs, drafts, strict=True)), PLACEMENT, weighed)
-    )
+    with open_drafts(root, keys) as drafts:
+        train.run_many(list(zip(configs, inputs, drafts, strict=True)), PLACEMENT, weighed)
+    made = [open_artifact(draft.uri) for draft in drafts]
     assert [artifact.counts["steps"] for artifact in made] == [6, 5]
     assert [set(record["terms"]) >= {"hard"} for record in metrics(made[0])] == [True] * 6
     assert all("distillation" in record["terms"] for record in metrics(made[0]))

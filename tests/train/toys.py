@@ -101,6 +101,8 @@ def _write_source(draft: Draft, source: Source, bundle_rows: int, rng: Any) -> d
         "in_batch": source.task in ("retrieval", "bitext"),
         "examples": source.rows,
         "negatives": 3 * source.rows,
+        "instructions": {},
+        "document_instructions": {},
         "files": [{"path": path, "bundles": len(sizes)}],
         "bundles": sizes,
         "validation_files": [],

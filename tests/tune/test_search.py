@@ -9,7 +9,7 @@ import pytest
 from polyglossa.artifact import Artifact, open_artifact
 from polyglossa.model.encoder import Encoder
 from polyglossa.pipeline.build import build
-from polyglossa.pipeline.execute import execute, run_group
+from polyglossa.pipeline.execute import execute
 from polyglossa.recipe import Profile, Recipe, load_recipe
 from polyglossa.recipe.load import validate
 from polyglossa.recipe.sections.tune import JudgeConfig
@@ -34,7 +34,7 @@ def _walked(recipe: Recipe, name: str) -> Artifact:
     """Make an artifact of a recipe, and what it needs."""
     profile = validate(Profile, PROFILE, "profile")
     nodes = search_nodes(recipe) if name == "tune" else build(recipe).needed_for([name])
-    return execute(nodes, str(Path(recipe.root).absolute()), lambda *group: run_group(*group, profile=profile))[name]
+    return execute(nodes, str(Path(recipe.root).absolute()), profile)[name]
 
 
 def test_a_search_ends_with_a_table_a_page_and_a_journal(searched: tuple[Recipe, Artifact]) -> None:

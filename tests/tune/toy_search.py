@@ -1,7 +1,7 @@
 """A recipe with a search whose shared artifacts are toys: real students, real Ray Tune, nothing slow before them."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,9 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from data.toy_packs import write_teacher
+from pipeline.toy_stages import toy_stages
 from polyglossa.artifact import Artifact, Draft
 from polyglossa.pipeline.execute import execute
-from polyglossa.pipeline.graph import Node
 from polyglossa.pipeline.run import make
 from polyglossa.recipe import Profile, Recipe
 from polyglossa.recipe.load import dump_yaml, load_recipe
@@ -76,22 +76,20 @@ def write_recipe(folder: Path, **tune: Any) -> Path:
 def make_shared(recipe: Recipe) -> dict[str, Artifact]:
     """Make what trials share as toys, under the keys that a run looks for; a shared cut is left to the run."""
     nodes = [node for node in search_nodes(recipe) if node.stage in ("corpus", "backbone", "pack", "train", "distill")]
-    return execute(nodes, str(Path(recipe.root).absolute()), _make_toys)
+    return execute(nodes, str(Path(recipe.root).absolute()), Profile(), stages=toy_stages(_make_toy))
 
 
-def _make_toys(nodes: Sequence[Node], inputs: Sequence[Mapping[str, Artifact]], drafts: Sequence[Draft]) -> None:
-    for node, given, draft in zip(nodes, inputs, drafts, strict=True):
-        root = f"{draft.uri.rpartition('/artifacts/')[0]}/toys"
-        if node.stage == "corpus":
-            _write_heldout(draft)
-        elif node.stage in ("backbone", "train"):
-            _copy(make_model(root).at("model"), draft.at("model", "x").removesuffix("/x"))
-        elif node.stage == "pack":
-            _copy(make_pack(root).uri, draft.at("x").removesuffix("/x"))
-        else:
-            width: int = node.config.width  # type: ignore[attr-defined]  # of a teacher's config
-            write_teacher(Path(draft.uri), given["pack"].uri, SOURCES, width)
-            draft.count(width=width)
+def _make_toy(stage: str, config: Any, inputs: Mapping[str, Artifact], draft: Draft) -> None:
+    root = f"{draft.uri.rpartition('/artifacts/')[0]}/toys"
+    if stage == "corpus":
+        _write_heldout(draft)
+    elif stage in ("backbone", "train"):
+        _copy(make_model(root).at("model"), draft.at("model", "x").removesuffix("/x"))
+    elif stage == "pack":
+        _copy(make_pack(root).uri, draft.at("x").removesuffix("/x"))
+    else:
+        write_teacher(Path(draft.uri), inputs["pack"].uri, SOURCES, config.width)
+        draft.count(width=config.width)
 
 
 def _write_heldout(draft: Draft) -> None:

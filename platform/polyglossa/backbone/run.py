@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from polyglossa.artifact import Artifact, Draft, open_storage
 from polyglossa.backbone.texts import training_texts
-from polyglossa.engine.parity import check_parity
+from polyglossa.embedding.parity import check_parity
 from polyglossa.engine.tokenizers import load_stored_tokenizer
 from polyglossa.errors import DataError
 from polyglossa.model.description import describe_backbone, set_attention

@@ -9,7 +9,7 @@ from polyglossa.capacity.fit import Misfit, fits, least_needed, nearest, trainin
 from polyglossa.capacity.host_memory import machine_gib
 from polyglossa.capacity.memory import Footprint, StepLoad, embedding_footprint, training_footprint
 from polyglossa.capacity.node_groups import MACHINE, Taken, nodes_of
-from polyglossa.capacity.work import NodeWork, Workload
+from polyglossa.capacity.work import NodeWork, Workload, outside_model
 from polyglossa.cluster.spec import Group
 from polyglossa.pipeline.build import build
 from polyglossa.pipeline.graph import Graph, Node
@@ -163,6 +163,11 @@ class _Planner:
         taken = nodes_of(placement, self.groups) if stage.placement else Taken("driver", 0)
         if taken.over:
             self.warnings.append(f"{node.stage}: {taken.over}.")
+        if (outside := outside_model(node)) is not None:
+            self.warnings.append(
+                f"{node.name}: the time and memory that {outside} takes are not counted: no recipe tells the size of a "
+                "model from outside."
+            )
         work = _computed_on(device, work)
         footprint = self._footprint(node, work, placement)
         if footprint is not None and not fits(footprint, device.memory_gib):

@@ -14,6 +14,7 @@ from polyglossa.pipeline.graph import Graph, Node
 from polyglossa.recipe import Recipe
 from polyglossa.recipe.sections.backbone import Shape
 from polyglossa.recipe.sections.merge import MergeConfig
+from polyglossa.recipe.sections.mine import MineConfig
 from polyglossa.recipe.sections.teacher import TeacherConfig
 from polyglossa.recipe.sections.train import TrainConfig
 
@@ -43,6 +44,15 @@ class NodeWork:
     teacher_width: int = 0
     low_precision: bool = True
     details: Mapping[str, float] = field(default_factory=dict)
+
+
+def outside_model(node: Node) -> str | None:
+    """Name the model from outside the recipe that a node embeds with, if one does."""
+    if isinstance(node.config, TeacherConfig) and node.config.outside is not None:
+        return node.config.outside.label
+    if isinstance(node.config, MineConfig) and "model" not in node.inputs:
+        return node.config.model if isinstance(node.config.model, str) else node.config.model.label
+    return None
 
 
 class Workload:
@@ -196,10 +206,13 @@ class Workload:
     def _distill(self, node: Node) -> NodeWork:
         assert isinstance(node.config, TeacherConfig)
         counts = self.packs[node.inputs["pack"]]
+        tokens = counts.stored_tokens * counts.distinct_share
+        if node.config.outside is not None:
+            stored = counts.stored_texts * (2 * (node.config.width or 0) + 16)
+            return NodeWork(rows=counts.stored_texts, tokens=tokens, stored_bytes=stored)
         member = self._owner(node.inputs["model"])
         shape = self.shape_of(member)
         width = node.config.width or shape.hidden
-        tokens = counts.stored_tokens * counts.distinct_share
         return NodeWork(
             rows=counts.stored_texts,
             tokens=tokens,

@@ -1,29 +1,14 @@
-"""What all commands share, also those of `jobs/`: errors in one line, how to go on after Ctrl-C, running a recipe.
+"""What all commands share, also those of `jobs/`: errors in one line, how to go on after Ctrl-C.
 
 Imports nothing but the standard library until a command runs, so that a missing extra is one line too.
 """
 
-import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from polyglossa.errors import Interrupted, PolyglossaError
 from polyglossa.extras import naming_extras
-
-
-def run_recipe(recipe: Path, *, until: str | None, overrides: Sequence[str], profile: Path | None) -> None:
-    """Load and run; everything that can be wrong in the input is found before anything starts.
-
-    Raises:
-        UserError: the recipe or the profile is wrong.
-        Interrupted: Ctrl-C or SIGTERM.
-    """
-    from polyglossa.library import run
-
-    with taken_up_again():
-        run(recipe, profile, overrides=overrides, until=until)
 
 
 @contextmanager
@@ -48,14 +33,3 @@ def errors_in_one_line(program: str) -> Iterator[None]:
     except PolyglossaError as error:
         sys.stderr.write(f"{program}: {error}\n")
         sys.exit(error.exit_code)
-
-
-def job(doc: str, *, until: str | None) -> None:
-    """Run one of `jobs/`: the recipe up to a stage, with the exit codes of the `polyglossa` command."""
-    parser = argparse.ArgumentParser(description=doc)
-    parser.add_argument("recipe", type=Path, help="recipe file (YAML)")
-    parser.add_argument("--set", action="append", default=[], metavar="A.B.C=VALUE", help="override one value")
-    parser.add_argument("--profile", type=Path, help="placement profile (YAML); default: local")
-    given = parser.parse_args()
-    with errors_in_one_line(Path(sys.argv[0]).name):
-        run_recipe(given.recipe, until=until, overrides=given.set, profile=given.profile)

@@ -1,11 +1,14 @@
 """`polyglossa run`: make what a recipe describes."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from polyglossa.cli.command import run_recipe
+from polyglossa.cli.command import taken_up_again
 from polyglossa.cli.options import Overrides, ProfileFile, RecipeFile
+from polyglossa.recipe import load_profile, load_recipe
 
 
 def run(
@@ -16,3 +19,22 @@ def run(
 ) -> None:
     """Run a recipe; what is already there is not made again."""
     run_recipe(recipe, until=until, overrides=overrides or (), profile=profile)
+
+
+def run_recipe(recipe: Path, *, until: str | None, overrides: Sequence[str], profile: Path | None) -> None:
+    """Load and run; everything that can be wrong in the input is found before anything starts.
+
+    Raises:
+        UserError: the recipe or the profile is wrong.
+        Interrupted: Ctrl-C or SIGTERM.
+    """
+    loaded, placement = load_recipe(recipe, overrides), load_profile(profile)
+    from polyglossa.pipeline.run import make, run
+
+    with taken_up_again():
+        if until == "tune":
+            from polyglossa.tune.plan import search_nodes
+
+            make(loaded, placement, search_nodes(loaded))
+        else:
+            run(loaded, placement, until=until)

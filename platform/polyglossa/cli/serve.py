@@ -67,7 +67,7 @@ def _find_served(
 
 def _directories(given: Sequence[str]) -> dict[str, str]:
     """Model directories by the names they are served under, each checked before anything starts."""
-    from polyglossa.engine.parity import check_parity
+    from polyglossa.embedding.parity import check_parity
     from polyglossa.serving.model_folder import check_model_folder
 
     models: dict[str, str] = {}

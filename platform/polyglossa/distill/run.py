@@ -1,7 +1,8 @@
 """Stage `distill`: a frozen teacher embeds every text of a pack once; students read the vectors instead of running it.
 
-Inputs `model` (the teacher) and `pack`. One store serves every student and every trial of that teacher. Files and row
-groups are the pack's; text ids travel along and are checked by whoever reads them.
+Inputs `model` (the teacher) and `pack`; of a teacher from outside, a pack of texts alone (see `outside.py`). One store
+serves every student and every trial of that teacher. Files and row groups are the pack's; text ids travel along and are
+checked by whoever reads them.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +33,11 @@ _REMEMBERED_BYTES = 256 << 20
 
 def run(config: TeacherConfig, inputs: Mapping[str, Artifact], draft: Draft, placement: StagePlacement) -> None:
     """Write the teacher store of a pack."""
+    if config.outside is not None:
+        from polyglossa.distill.outside import write_outside_store
+
+        write_outside_store(config, config.outside, inputs["pack"], draft, placement)
+        return
     pack = inputs["pack"]
     files = [file["path"] for source in pack.read_json(INDEX)["sources"] for file in source["files"]]
     texts = sum(row["texts"] for source in pack.read_json(INDEX)["sources"] for row in source["bundles"])

@@ -85,7 +85,7 @@ def _finish(window: Sequence[pa.Table], embed: Embed, remembered: Remembered) ->
         for text_id, state in zip(missing, states, strict=True):
             remembered.put(text_id, state)
     for bundle in window:
-        yield _teacher_bundle(bundle, np.stack([remembered.get(text_id) for text_id in _ids(bundle)]))
+        yield teacher_bundle(bundle, np.stack([remembered.get(text_id) for text_id in _ids(bundle)]))
     remembered.trim()
 
 
@@ -93,7 +93,8 @@ def _ids(bundle: pa.Table) -> list[bytes]:
     return bundle.column("text_ids").chunk(0).flatten().to_pylist()
 
 
-def _teacher_bundle(bundle: pa.Table, states: States) -> pa.Table:
+def teacher_bundle(bundle: pa.Table, states: States) -> pa.Table:
+    """Write the states [texts, width] of a bundle as one TEACHER_BUNDLE row."""
     count, width = states.shape
     rows = pa.ListArray.from_arrays(np.arange(0, count * width + 1, width, dtype=np.int32), states.reshape(-1))
     columns = [

@@ -25,11 +25,11 @@ from polyglossa.endpoint.batching import RequestLimits
 from polyglossa.endpoint.errors import Busy, GivenUp, TimedOut, TooLarge
 from polyglossa.endpoint.panel import SHORT, Panel, ask_panel, fingerprint_of
 from polyglossa.errors import EndpointError, RequestRefused, UserError
+from polyglossa.recipe.outside import check_address
 
 # A mistyped address, a field that crashes the server, or one that was waited for in vain already: no load to wait for.
 _IMPATIENCE_SECONDS = 5.0
 _FORMATS = ("base64", "float", None)
-_SECRETS = ("key", "token", "secret", "sig", "password")
 
 
 class EndpointClient:
@@ -284,8 +284,8 @@ def embeddings_url(url: str) -> httpx.URL:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
         raise UserError(f"{url}: is no address ({error}); write http://host:port/v1.") from None
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise UserError(f"{url}: is no address of an endpoint; write http://host:port/v1.")
-    if parsed.userinfo or any(part in name.lower() for name in parsed.params for part in _SECRETS):
-        raise UserError(f"{parsed.host}: the address holds a key; name the environment variable that holds it instead.")
+    try:
+        check_address(url)
+    except ValueError as error:
+        raise UserError(str(error)) from None
     return parsed.copy_with(path=parsed.path.rstrip("/") + "/embeddings")

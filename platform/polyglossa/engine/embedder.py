@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from polyglossa.data.batch import Chunk
-from polyglossa.engine.norms import use_own_norms
 from polyglossa.model.forward import TextModel, fill_up
+from polyglossa.model.variants.norms import use_own_norms
 
 PROJECTIONS = "projections."
 """What the names of learned maps into teachers' spaces begin with."""

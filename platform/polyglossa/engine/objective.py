@@ -42,30 +42,69 @@ def build_objective(
         distillation_weight: weight of a teacher's MSE term, where a batch brings teacher states (validation has none).
         teachers: whose states lie side by side in a batch, in order; none means one teacher, all of its states.
     """
-    widths_ = (width,) if settings["matryoshka"] == "none" else widths(width)
-    options = {name: settings[name] for name in _PASSED_ON}
-    learned = settings["learned_temperature"]
-    weights_ = weights(widths_, "uniform" if settings["matryoshka"] == "none" else settings["matryoshka"])
+    matryoshka = settings["matryoshka"]
+    widths_ = (width,) if matryoshka == "none" else widths(width)
+    objective = StageObjective(
+        width=width,
+        widths=widths_,
+        weights=tuple(weights(widths_, "uniform" if matryoshka == "none" else matryoshka)),
+        temperature=None if settings["learned_temperature"] else settings["temperature"],
+        options={name: settings[name] for name in _PASSED_ON},
+        further=settings["teacher_terms"],
+        distillation_weight=distillation_weight,
+        teachers=tuple(teachers),
+    )
+    return MeanOverExits(objective) if settings["layer_exits"] else objective
 
-    def objective(table_TF: Tensor, batch: RankBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        state_TD, examples = table_TF[:, :width], examples_of(batch)
-        temperature = _learned_temperature(table_TF, width) if learned else settings["temperature"]
+
+@dataclass(frozen=True)
+class StageObjective:
+    """The loss of a stage's batches; called with a text table [T, F] and its batch."""
+
+    width: int
+    """The model's width D; further columns of the table hold projections and the temperature."""
+    widths: tuple[int, ...]
+    """Matryoshka widths."""
+    weights: tuple[float, ...]
+    """One for each width."""
+    temperature: float | None
+    """None reads the learned one from the table."""
+    options: Mapping[str, Any]
+    """Keyword arguments of `embedding_loss`."""
+    further: Any
+    """Weights of further terms with a teacher, by name."""
+    distillation_weight: float
+    teachers: tuple[TeacherTerm, ...]
+
+    def __call__(self, table_TF: Tensor, batch: RankBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of the global batch, and its terms by name."""
+        state_TD, examples = table_TF[:, : self.width], examples_of(batch)
+        learned = self.temperature is None
+        temperature = _learned_temperature(table_TF, self.width) if self.temperature is None else self.temperature
         loss, terms = embedding_loss(
-            state_TD, examples, temperature=temperature, widths=widths_, weights=weights_, **options
+            state_TD, examples, temperature=temperature, widths=self.widths, weights=self.weights, **self.options
         )
-        if learned:
+        if isinstance(temperature, Tensor):
             terms["temperature"] = temperature.detach()
-        projected_TF = table_TF[:, width : -1 if learned else None]
-        for share, teacher_TE, projected_TE in _split(projected_TF, batch.teacher_TE, teachers):
-            inputs = TermInputs(state_TD, examples, teacher_TE, temperature, widths_, tuple(weights_), projected_TE)
-            taught, found = teacher_loss(
-                inputs, distillation_weight=distillation_weight, further=settings["teacher_terms"]
-            )
+        projected_TF = table_TF[:, self.width : -1 if learned else None]
+        for share, teacher_TE, projected_TE in _split(projected_TF, batch.teacher_TE, self.teachers):
+            inputs = TermInputs(state_TD, examples, teacher_TE, temperature, self.widths, self.weights, projected_TE)
+            taught, found = teacher_loss(inputs, distillation_weight=self.distillation_weight, further=self.further)
             loss = loss + share * taught
             terms |= {name: terms.get(name, 0.0) + share * term for name, term in found.items()}
         return loss, terms
 
-    return _over_exits(objective, width) if settings["layer_exits"] else objective
+
+@dataclass(frozen=True)
+class MeanOverExits:
+    """The mean of an objective over layer exits, whose states lie side by side in the table: [T, X · D]."""
+
+    objective: StageObjective
+
+    def __call__(self, state_TXD: Tensor, batch: RankBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the mean loss, and the terms by name."""
+        state_XTD = state_TXD.unflatten(1, (-1, self.objective.width)).transpose(0, 1)
+        return mean_over_exits(lambda state_TD: self.objective(state_TD, batch), state_XTD)
 
 
 def _learned_temperature(table_TF: Tensor, width: int) -> Tensor:
@@ -89,16 +128,6 @@ def _split(
         (one.share, state_TE, next(projections) if one.projected else None)
         for one, state_TE in zip(teachers, states, strict=True)
     ]
-
-
-def _over_exits(objective: Objective, width: int) -> Objective:
-    """Average the loss over the exits, whose states lie side by side in the table: [T, X · D]."""
-
-    def mean(state_TXD: Tensor, batch: RankBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        state_XTD = state_TXD.unflatten(1, (-1, width)).transpose(0, 1)
-        return mean_over_exits(lambda state_TD: objective(state_TD, batch), state_XTD)
-
-    return mean
 
 
 def examples_of(batch: RankBatch) -> Examples:

@@ -13,7 +13,7 @@ from polyglossa.artifact import Artifact, Draft
 from polyglossa.errors import PolyglossaError
 from polyglossa.evaluate.models.spec import ModelSpec
 from polyglossa.evaluate.models.states import Floats
-from polyglossa.evaluate.plan import PlannedTask, Share, in_order, plan_heldout, plan_local
+from polyglossa.evaluate.plan import PlannedTask, in_order, plan_heldout, plan_local
 from polyglossa.evaluate.result_cache import ResultCache
 from polyglossa.evaluate.result_keys import first_subset, known_result, language_codes, task_key, task_prompts
 from polyglossa.evaluate.scoring.outcome import write_outcome
@@ -24,6 +24,10 @@ from polyglossa.runtime.console import Bar, track
 _SHARES_PER_WORKER = 3  # small enough to even out, large enough that a call's own cost does not show
 
 
+Call = tuple[Any, ...]
+"""A worker's method, and its arguments."""
+
+
 class Pool(Protocol):
     """Workers (`worker.Worker`) that have one model open."""
 
@@ -32,8 +36,11 @@ class Pool(Protocol):
     def first(self, method: str, *arguments: Any) -> Any:
         """Ask one worker."""
 
-    def each(self, items: Sequence[Any], method: str, arguments: Any) -> Iterator[tuple[int, Any]]:
-        """Call a method for every item on whichever worker is free; yield (index, answer or error) as they come."""
+    def each(self, calls: Sequence[Call]) -> Iterator[tuple[int, Any]]:
+        """Make every call on whichever worker is free; yield (index, answer or error) as they come.
+
+        Workers for whom no call is left help those that still embed.
+        """
 
     def share(self, value: Any) -> Any:
         """Put a value where all workers reach it; what comes back is passed in its place."""
@@ -65,7 +72,7 @@ def evaluate(
     keys = {task.name: task_key(task, config, prompts[task.name], widths) for task in planned}
     verdicts = {task.name: known_result(task, cache, keys[task.name]) for task in planned}
     missing = [task for task in planned if verdicts[task.name] is None]
-    embedded, fresh = _evaluate_tasks(pool, missing, prompts, widths, instructed=instructed)
+    embedded, fresh = _evaluate_tasks(pool, missing, prompts, widths, instructed=instructed, foreign=spec.foreign)
     for name, found in fresh.items():
         cache.put(keys[name], found)
     verdicts |= fresh
@@ -86,8 +93,12 @@ def _evaluate_tasks(
     widths: Sequence[int],
     *,
     instructed: bool,
+    foreign: bool,
 ) -> tuple[int, dict[str, TaskResult]]:
-    """Judge tasks; the number of held-out texts that were embedded for it, and a verdict per task."""
+    """Judge tasks; the number of held-out texts that were embedded for it, and a verdict per task.
+
+    A model from outside is held to sentence-transformers by one worker while the others begin.
+    """
     shares = in_order(tasks)
     searches = [share.heldout for share in shares if share.heldout is not None]
     texts = list(dict.fromkeys(text for heldout in searches for text in heldout.texts(instructed=instructed)))
@@ -95,11 +106,15 @@ def _evaluate_tasks(
     with track("evaluate", total=len(texts) + sum(share.rows for share in shares), unit="texts") as bar:
         known = pool.share(texts), pool.share(_embed(pool, texts, bar)) if texts else None
 
-        def arguments(share: Share) -> tuple[Any, ...]:
-            return (share, prompts[share.task], widths, *(known if share.heldout is not None else ()))
-
-        for index, answer in pool.each(shares, "judge_share", arguments):
-            share = shares[index]
+        calls: list[Call] = [("check",)] if foreign else []
+        for share in shares:
+            states = known if share.heldout is not None else ()
+            calls.append(("judge_share", share, prompts[share.task], widths, *states))
+        for index, answer in pool.each(calls):
+            if foreign and index == 0:
+                _raise_if_error(answer)
+                continue
+            share = shares[index - int(foreign)]
             if isinstance(answer, Exception):
                 answer = TaskResult(
                     share.task, share.rows, reason=f"its worker failed: {' '.join(str(answer).split())[:300]}"
@@ -110,13 +125,18 @@ def _evaluate_tasks(
     return len(texts), {name: join(sorted(found, key=first_subset)) for name, found in parts.items()}
 
 
+def _raise_if_error(answer: Any) -> None:
+    if isinstance(answer, Exception):
+        raise answer
+
+
 def _embed(pool: Pool, texts: list[str], bar: Bar) -> Floats:
     """Embed texts on all actors: similar lengths together, so that a chunk pads little; result in their order."""
     order = sorted(range(len(texts)), key=lambda row: -len(texts[row]))
     step = max(1, min(2048, -(-len(texts) // (pool.workers * _SHARES_PER_WORKER))))
     parts = [order[start : start + step] for start in range(0, len(order), step)]
     state_ND: Floats | None = None
-    for index, states in pool.each(parts, "embed", lambda part: ([texts[row] for row in part],)):
+    for index, states in pool.each([("embed", [texts[row] for row in part]) for part in parts]):
         if isinstance(states, Exception):
             raise PolyglossaError(f"evaluate: the model cannot embed the held-out texts. {states}")
         if state_ND is None:

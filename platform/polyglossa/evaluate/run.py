@@ -7,16 +7,17 @@ Inputs: `corpus` (its held-out sets) and `model` (its `model/`). The artifact ho
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from queue import SimpleQueue
+from threading import Event, Lock, Thread
 from typing import Any
 
 import ray
 
 from polyglossa.artifact import Artifact, Draft, read_json
 from polyglossa.errors import PolyglossaError
-from polyglossa.evaluate.evaluation import evaluate
+from polyglossa.evaluate.evaluation import Call, evaluate
+from polyglossa.evaluate.exchange import Exchange
 from polyglossa.evaluate.models.spec import ModelSpec, model_of
 from polyglossa.evaluate.plan import files_fingerprint
 from polyglossa.evaluate.scoring.retrieval import shared_index_scores
@@ -28,6 +29,7 @@ STAGE = "evaluate"
 REVISION = 3
 
 _RESTARTS = 3
+_HELP_AGAIN_SECONDS = 0.1
 
 Job = tuple[EvaluateConfig, Mapping[str, Artifact], Draft]
 
@@ -106,6 +108,34 @@ def _score_shared_index(
     draft.write_json({**summary, "teacher_documents": found}, "summary.json")
 
 
+class _RemoteExchange:
+    """The exchange of a pool, reached from a worker; a lost one costs the help alone."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    def post(self, *arguments: Any) -> Any:
+        return self._ask("post", arguments, (None, {}))
+
+    def next(self, *arguments: Any) -> Any:
+        return self._ask("next", arguments, (None, {}))
+
+    def take(self) -> Any:
+        return self._ask("take", (), None)
+
+    def give(self, *arguments: Any) -> None:
+        self._ask("give", arguments, None)
+
+    def close(self, *arguments: Any) -> None:
+        self._ask("close", arguments, None)
+
+    def _ask(self, method: str, arguments: Sequence[Any], nobody: Any) -> Any:
+        try:
+            return ray.get(getattr(self._actor, method).remote(*arguments))
+        except ray.exceptions.RayActorError:
+            return nobody
+
+
 class _Evaluator:
     """An actor: keeps mteb loaded and one model at a time. A restarted one opens its model again by itself."""
 
@@ -116,10 +146,11 @@ class _Evaluator:
         self._make, self._threads = Worker, threads
         self._opened: Any = None
 
-    def call(self, spec: ModelSpec, root: str | None, method: str, *arguments: Any) -> Any:
-        if self._opened != (spec, root):
-            self._worker = self._make(spec, threads=self._threads, root=root)
-            self._opened = (spec, root)
+    def call(self, spec: ModelSpec, root: str | None, exchange: Any, method: str, *arguments: Any) -> Any:
+        if self._opened != (spec, root, exchange):
+            shared = _RemoteExchange(exchange) if exchange is not None else None
+            self._worker = self._make(spec, threads=self._threads, root=root, exchange=shared)
+            self._opened = (spec, root, exchange)
         return getattr(self._worker, method)(*arguments)
 
 
@@ -129,50 +160,56 @@ class _Pool:
     def __init__(self, actors: list[Any], spec: ModelSpec, root: str | None) -> None:
         self.actors, self._spec, self._root = actors, spec, root
         self.workers = len(actors)
+        # Handed over with each call: what an actor's constructor was given may be gone when it is started again.
+        self._exchange = ray.remote(Exchange).options(num_cpus=0).remote() if self.workers > 1 else None
 
     def first(self, method: str, *arguments: Any) -> Any:
         """Ask one actor; an error made on purpose is raised as it was there."""
-        try:
-            return ray.get(self.actors[0].call.remote(self._spec, self._root, method, *arguments))
-        except ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, PolyglossaError):
-                raise error.cause from None
-            raise
+        answer = self._ask(self.actors[0], method, *arguments)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def share(self, value: Any) -> Any:
         """Put a value into the object store, where all actors reach it."""
         return ray.put(value)
 
-    def each(self, items: Sequence[Any], method: str, arguments: Any) -> Iterator[tuple[int, Any]]:
-        """Call a method for every item on whichever actor is free; yield (index, answer) as they come.
+    def each(self, calls: Sequence[Call]) -> Iterator[tuple[int, Any]]:
+        """Make every call on whichever actor is free; yield (index, answer) as they come.
 
         An actor that dies is started again by Ray and its call repeated; the answer of a call that still fails is
-        the error.
+        the error. Actors for which no call is left help the others. Who stops listening does not wait for calls that
+        are under way.
         """
-        free: SimpleQueue[Any] = SimpleQueue()
-        for actor in self.actors:
-            free.put(actor)
+        waiting, answers, finished = iter(range(len(calls))), SimpleQueue[tuple[int, Any]](), Event()
+        turn = Lock()
 
-        def one(index: int) -> tuple[int, Any]:
-            actor = free.get()
-            try:
-                call = actor.call.remote(self._spec, self._root, method, *arguments(items[index]))
-                return index, ray.get(call)
-            except ray.exceptions.RayError as error:
-                return index, error
-            finally:
-                free.put(actor)
+        def serve(actor: Any) -> None:
+            while not finished.is_set():
+                with turn:
+                    index = next(waiting, None)
+                if index is not None:
+                    answers.put((index, self._ask(actor, *calls[index])))
+                elif self._ask(actor, "help") is not True:
+                    finished.wait(_HELP_AGAIN_SECONDS)
 
-        with ThreadPoolExecutor(len(self.actors)) as threads:
-            yield from _as_they_come(threads, one, len(items))
+        threads = [Thread(target=serve, args=(actor,), daemon=True) for actor in self.actors]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in calls:
+                yield answers.get()
+        finally:
+            finished.set()
 
-
-def _as_they_come(threads: ThreadPoolExecutor, one: Any, count: int) -> Iterator[tuple[int, Any]]:
-    done: SimpleQueue[Any] = SimpleQueue()
-    for index in range(count):
-        threads.submit(one, index).add_done_callback(done.put)
-    for _ in range(count):
-        yield done.get().result()
+    def _ask(self, actor: Any, method: str, *arguments: Any) -> Any:
+        """Return an actor's answer, or the error; one made on purpose as it was there."""
+        try:
+            return ray.get(actor.call.remote(self._spec, self._root, self._exchange, method, *arguments))
+        except ray.exceptions.RayTaskError as error:
+            return error.cause if isinstance(error.cause, PolyglossaError) else error
+        except ray.exceptions.RayError as error:
+            return error
 
 
 def evaluate_model(

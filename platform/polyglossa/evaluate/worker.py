@@ -15,8 +15,8 @@ import torch
 from mteb.languages import ISO_TO_LANGUAGE
 from mteb.models.model_meta import ModelMeta, ScoringFunction
 
-from polyglossa.engine.parity import check_parity
-from polyglossa.engine.state_sources import StateSource
+from polyglossa.embedding.parity import check_parity
+from polyglossa.embedding.state_sources import StateSource
 from polyglossa.errors import DataError, PolyglossaError
 from polyglossa.evaluate.models.protocol import MtebEncoder, MtebSearcher
 from polyglossa.evaluate.models.sources import open_source
@@ -25,6 +25,7 @@ from polyglossa.evaluate.models.states import CountedEmbed, Floats, StateTable, 
 from polyglossa.evaluate.plan import PlannedTask, Share
 from polyglossa.evaluate.scoring.per_query_scores import Recorder
 from polyglossa.evaluate.scoring.task_result import TaskResult
+from polyglossa.evaluate.shared_embed import Exchanged, SharedEmbed
 from polyglossa.evaluate.tasks.named import build_task, plan_named_tasks
 from polyglossa.evaluate.tasks.prompts import prompts_for
 from polyglossa.evaluate.tasks.search_task import SearchTask
@@ -59,13 +60,15 @@ class ModelFacts:
 class Worker:
     """One model on one device."""
 
-    def __init__(self, spec: ModelSpec, *, threads: int, root: str | None) -> None:
+    def __init__(self, spec: ModelSpec, *, threads: int, root: str | None, exchange: Exchanged | None = None) -> None:
         """Open a model.
 
         Args:
             spec: which.
             threads: torch threads.
             root: storage root whose vector store is read and added to; None keeps vectors in memory alone.
+            exchange: where workers with the same model take parts of each other's calls; not of an endpoint's, whose
+                parts would be paid for twice.
         """
         torch.set_num_threads(threads)
         logging.getLogger("mteb").setLevel(logging.WARNING)
@@ -73,15 +76,10 @@ class Worker:
         self.source = open_source(spec)
         self.meta = model_meta(self.source, spec)
         self._store = VectorStore(root, self.source.fingerprint) if root else None
+        self._shared = SharedEmbed(self.source.embed, exchange if spec.endpoint is None else None)
 
     def facts(self) -> ModelFacts:
-        """Describe the model; one from outside is held to sentence-transformers first.
-
-        Raises:
-            DataError: its vectors are not those of sentence-transformers.
-        """
-        if self._spec.foreign and self._spec.path is not None:
-            check_parity(self._spec.path, root=self._root)
+        """Describe the model."""
         return ModelFacts(
             parameters=self.source.parameters,
             dim=self.source.width,
@@ -90,6 +88,19 @@ class Worker:
             fingerprint=self.source.fingerprint,
             meta=json.loads(json.dumps(self.meta.to_dict(), default=str)),
         )
+
+    def check(self) -> None:
+        """Hold a model from outside to sentence-transformers.
+
+        Raises:
+            DataError: its vectors are not those of sentence-transformers.
+        """
+        if self._spec.foreign and self._spec.path is not None:
+            check_parity(self._spec.path, root=self._root)
+
+    def help(self) -> bool:
+        """Embed parts of what other workers are embedding, until none is left; whether there were any."""
+        return self._shared.help()
 
     def speed(self) -> dict[str, float | int | None]:
         """Time one text at a time, as a query comes; a model that does not answer has no time."""
@@ -145,7 +156,7 @@ class Worker:
         return replace(verdict, widths=swept)
 
     def _judge_any(self, share: Share, prompts: dict[str, str], widths: Sequence[int]) -> TaskResult:
-        counted = CountedEmbed(self.source.embed)
+        counted = CountedEmbed(self._shared)
         states = StateTable(counted if self._store is None else StoredEmbed(counted, self._store))
         task = build_task(share)
         task.load_data()

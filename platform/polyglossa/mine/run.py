@@ -18,9 +18,8 @@ import ray
 import torch
 
 from polyglossa.artifact import Artifact, Draft, clear, exists
-from polyglossa.engine.parity import check_parity
-from polyglossa.engine.state_sources import open_model
-from polyglossa.mine.embed import Embedder, plan_chunks
+from polyglossa.embedding.actors import SourceSpec, embed_missing
+from polyglossa.embedding.parity import check_parity
 from polyglossa.mine.pools import Rows, Unit, rows_to_mine, sort_documents, units
 from polyglossa.mine.prepare import Prepared, batch_units
 from polyglossa.mine.tables import read_folder, read_found, read_pairs, write_table
@@ -39,7 +38,6 @@ REVISION = 3
 
 Ints = npt.NDArray[np.int64]
 
-_LITTLE_BYTES = 1 << 16  # of text: a second of work
 _TASKS_IN_FLIGHT_PER_WORKER = 2
 
 
@@ -61,14 +59,18 @@ def run(config: MineConfig, inputs: Mapping[str, Artifact], draft: Draft, placem
     plan = list(units(rows, mined, documents, config))
     root = draft.uri.rpartition("/artifacts/")[0]
     model = inputs["model"].at("model") if "model" in inputs else config.model
-    if "model" not in inputs:
-        check_parity(model, root=root)
-    encoder = open_model(model, dtype=precision.dtype, device="cpu", max_tokens=config.max_tokens)
-    texts = collect(rows, mined, plan, documents, config, encoder.prompts)
+    device = "cuda" if placement.gpus else "cpu"
+    spec = SourceSpec(model, precision.dtype, device, config.max_tokens, placement.threads, root)
+    if "model" not in inputs and not spec.asked:
+        check_parity(model if isinstance(model, str) else model.model, root=root)
+    source = spec.open("cpu")
+    texts = collect(rows, mined, plan, documents, config, source.prompts)
     name = posixpath.basename(draft.uri)
-    job = _Job(config, placement, root, encoder.fingerprint, model, name)
-    store = VectorStore(root, encoder.fingerprint)
-    figures = _embed(job, texts.wanted(), store)
+    job = _Job(config, placement, root, source.fingerprint, name)
+    wanted = texts.wanted()
+    missing, refused = embed_missing(wanted, spec, source, placement, what="mine: embed")
+    figures = {"texts": len(wanted), "texts_embedded": missing - refused, "texts_refused": refused}
+    store = VectorStore(root, source.fingerprint)
     spoilt = unusable_documents(texts, store)
     reasons = {
         int(row): reason
@@ -89,7 +91,6 @@ class _Job:
     placement: StagePlacement
     root: str
     fingerprint: str
-    model: str
     run: str
     """Name of the draft: tells one run from the next in a worker that outlives both."""
 
@@ -98,62 +99,9 @@ class _Job:
         return "cuda" if self.placement.gpus else "cpu"
 
     @property
-    def embedder(self) -> tuple[Any, ...]:
-        """Arguments of `Embedder`."""
-        config, threads = self.config, self.placement.threads
-        return self.model, config.dtype, self.device, config.max_tokens, threads, self.root, self.fingerprint
-
-    @property
     def resources(self) -> dict[str, Any]:
         labels = {"label_selector": self.placement.labels} if self.placement.labels else {}
         return {"num_cpus": self.placement.cpus, "num_gpus": self.placement.gpus, **labels}
-
-
-def _embed(job: _Job, wanted: pa.Table, store: VectorStore) -> dict[str, int]:
-    """Embed what the store does not hold yet."""
-    chunks = plan_chunks(wanted, store.holds(wanted.column("text_id")))
-    missing, refused = sum(len(chunk) for chunk in chunks), 0
-    little = sum(chunk.nbytes for chunk in chunks) <= _LITTLE_BYTES and not job.placement.gpus
-    with track("mine: embed", total=missing, unit="texts") as bar:
-        for texts, bad in _embed_here(job, chunks) if little else _embed_on_actors(job, chunks):
-            bar.advance(texts)
-            refused += bad
-    store.refresh()
-    return {"texts": len(wanted), "texts_embedded": missing - refused, "texts_refused": refused}
-
-
-def _embed_here(job: _Job, chunks: Sequence[pa.Table]) -> Iterator[tuple[int, int]]:
-    """Embed on the driver what would take less time than starting an actor (about 5 s)."""
-    embedder = Embedder(*job.embedder) if chunks else None
-    for chunk in chunks:
-        assert embedder is not None
-        yield embedder(chunk)
-
-
-def _embed_on_actors(job: _Job, chunks: Sequence[pa.Table]) -> Iterator[tuple[int, int]]:
-    # Items are blocks already: a read task would wait for a CPU that the pool's actors hold (two-CPU machines).
-    numbers = ray.data.from_items([{"chunk": number} for number in range(len(chunks))], override_num_blocks=len(chunks))
-    done = numbers.map_batches(
-        _EmbedChunks,
-        fn_constructor_args=([ray.put(chunk) for chunk in chunks], *job.embedder),
-        batch_size=1,
-        compute=ray.data.ActorPoolStrategy(size=min(job.placement.workers, len(chunks))),
-        **job.resources,
-    )
-    for row in done.iter_rows():
-        yield row["texts"], row["refused"]
-
-
-class _EmbedChunks:
-    """An actor of the pool: takes the chunks of the numbers that it is handed out of the object store."""
-
-    def __init__(self, chunks: Sequence[Any], *arguments: Any) -> None:
-        self._chunks = chunks
-        self._embedder = Embedder(*arguments)
-
-    def __call__(self, batch: dict[str, Ints]) -> dict[str, Ints]:
-        done = [self._embedder(ray.get(self._chunks[number])) for number in batch["chunk"].tolist()]
-        return {"texts": np.array([texts for texts, _ in done]), "refused": np.array([refused for _, refused in done])}
 
 
 def _mine(job: _Job, prepared: Prepared, plan: Sequence[Unit], progress: str) -> pa.Table:

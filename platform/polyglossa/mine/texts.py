@@ -12,13 +12,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from polyglossa.mine.embed import distinct, ids_of
+from polyglossa.embedding.rendering import blank, render_documents, render_queries
+from polyglossa.embedding.text_chunks import distinct, ids_of
 from polyglossa.mine.pools import Rows, Unit
-from polyglossa.model.encoder import render
 from polyglossa.recipe.sections.mine import MineConfig
 from polyglossa.records import text_id
-from polyglossa.vectors import Flags, VectorStore
-from polyglossa.whitespace import WHITESPACE
+from polyglossa.vectors import VectorStore
 
 Ints = npt.NDArray[np.int64]
 
@@ -81,32 +80,6 @@ def collect(
     )
 
 
-def render_queries(
-    texts: pa.ChunkedArray, instructions: pa.ChunkedArray, config: MineConfig, prompts: Mapping[str, str]
-) -> pa.Array:
-    """Render queries by the recipe's `query_prompt`, else as `prompts` says; an empty query stays empty."""
-    prompt = config.query_prompt
-    if prompt is None and config.prompts == "model":
-        prompt = prompts.get("query", "")
-    if prompt is None and config.prompts == "instruction":
-        pairs = zip(texts.to_pylist(), instructions.to_pylist(), strict=True)
-        return pa.array([render(text, instruction) if text.strip() else "" for text, instruction in pairs], pa.string())
-    return _prefix(texts, prompt or "")
-
-
-def render_documents(texts: pa.ChunkedArray, config: MineConfig, prompts: Mapping[str, str]) -> pa.Array:
-    """Render documents: bare, but for the recipe's `document_prompt` or the model's own prompt."""
-    prompt = config.document_prompt
-    if prompt is None and config.prompts == "model":
-        prompt = next((prompts[name] for name in ("document", "passage", "corpus") if name in prompts), "")
-    return _prefix(texts, prompt or "")
-
-
-def blank(texts: pa.Array | pa.ChunkedArray) -> Flags:
-    """Tell which texts hold nothing but white space."""
-    return pc.match_substring_regex(texts, f"^[{WHITESPACE}]*$").to_numpy(zero_copy_only=False)
-
-
 def unusable_documents(texts: Texts, store: VectorStore) -> npt.NDArray[np.object_]:
     """Document number → why it is no candidate (`empty_document`, `document_vector_not_finite`), None where it may be.
 
@@ -142,12 +115,6 @@ def unusable_rows(
     reason[~store.holds(texts.query_ids)] = "query_vector_not_finite"
     reason[blank(texts.queries)] = "empty_query"
     return reason
-
-
-def _prefix(texts: pa.ChunkedArray, prompt: str) -> pa.Array:
-    joined = pc.binary_join_element_wise(prompt, texts, "") if prompt else texts
-    plain = pc.if_else(pa.array(blank(texts)), "", joined)
-    return plain.combine_chunks() if isinstance(plain, pa.ChunkedArray) else plain
 
 
 def _same_words(queries: pa.ChunkedArray, documents: pa.Table) -> Ints:

@@ -4,11 +4,11 @@
 
 Layout: `bundles/<source>.parquet` and `validation/<source>.parquet`, one row group per bundle (a source of more than
 half a million pairs goes on in `<source>.00001.parquet` …), and `index.json` with every bundle's size, so that a plan
-is made without reading data.
+is made without reading data. A pack of texts, for teachers from outside, is the same without a tokenizer.
 """
 
 import fnmatch
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +22,9 @@ from polyglossa.artifact import Artifact, Draft, open_storage
 from polyglossa.engine.tokenizers import load_stored_tokenizer
 from polyglossa.errors import DataError
 from polyglossa.model.encoder import tokenizer_fingerprint
-from polyglossa.pack.bundling import Packed, pack_bundles
+from polyglossa.pack.bundling import Packed, pack_bundles, pack_texts
 from polyglossa.pack.documents import Documents
-from polyglossa.pack.examples import shuffle_examples
+from polyglossa.pack.examples import Examples, shuffle_examples
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.sections.pack import PackConfig
 from polyglossa.runtime.console import track
@@ -61,7 +61,8 @@ def run(config: PackConfig, inputs: Mapping[str, Artifact], draft: Draft, placem
 
     Args:
         config: which rows, how they are rendered and cut.
-        inputs: `corpus` (documents, pairs), `backbone` (tokenizer) and, for mined negatives, `mine` (pairs).
+        inputs: `corpus` (documents, pairs), `backbone` (tokenizer; not for texts) and, for mined negatives, `mine`
+            (pairs).
         draft: where it is written.
         placement: CPUs of a task.
     """
@@ -69,7 +70,7 @@ def run(config: PackConfig, inputs: Mapping[str, Artifact], draft: Draft, placem
     for job in jobs:
         draft.at(job.path)
     documents = ray.put(read_documents(inputs["corpus"]))
-    model_uri = inputs["backbone"].at("model")
+    model_uri = None if config.texts else inputs["backbone"].at("model")
     task = ray.remote(num_cpus=placement.cpus)(pack_file)
     pending = [task.remote(job, config, documents, model_uri, draft.at(job.path)) for job in jobs]
     number = {reference: i for i, reference in enumerate(pending)}
@@ -82,7 +83,7 @@ def run(config: PackConfig, inputs: Mapping[str, Artifact], draft: Draft, placem
     _write_index(config, jobs, results, model_uri, draft)
 
 
-def pack_file(job: Job, config: PackConfig, documents: pa.Table, model_uri: str, uri: str) -> dict[str, Any]:
+def pack_file(job: Job, config: PackConfig, documents: pa.Table, model_uri: str | None, uri: str) -> dict[str, Any]:
     """Pack one shard of one source into one file; returns its figures for the index."""
     pairs = _read(job.pairs_uri, _PARTS[job.part])
     examples = shuffle_examples(
@@ -96,15 +97,8 @@ def pack_file(job: Job, config: PackConfig, documents: pa.Table, model_uri: str,
     examples = examples.slice(0, _most(config, job.part) or len(examples))
     bundles = -(-len(examples) // config.bundle_rows)
     first, last = (bundles * (job.shard + i) // job.shards for i in (0, 1))
-    packed = pack_bundles(
-        examples.slice(first * config.bundle_rows, last * config.bundle_rows),
-        Documents(documents),
-        load_stored_tokenizer(model_uri).backend_tokenizer,
-        source=job.source,
-        task=job.task,
-        max_tokens=config.max_tokens,
-        bundle_rows=config.bundle_rows,
-        first_bundle=first,
+    packed = _packed(
+        job, config, examples.slice(first * config.bundle_rows, last * config.bundle_rows), documents, model_uri, first
     )
     without_positive = int(np.sum(np.diff(pairs["positive_ids"].combine_chunks().offsets) == 0)) if len(pairs) else 0
     said = {
@@ -112,6 +106,19 @@ def pack_file(job: Job, config: PackConfig, documents: pa.Table, model_uri: str,
         "document_instructions": _count(examples.document_instruction),
     }
     return _write_bundles(packed, uri) | said | {"pairs": len(pairs), "pairs_without_positive": without_positive}
+
+
+def _packed(
+    job: Job, config: PackConfig, examples: Examples, documents: pa.Table, model_uri: str | None, first: int
+) -> Iterator[Packed]:
+    """Bundle a shard's examples: as tokens, or as texts where no tokenizer is given."""
+    bundling: dict[str, Any] = {"source": job.source, "bundle_rows": config.bundle_rows, "first_bundle": first}
+    if model_uri is None:
+        return pack_texts(examples, Documents(documents), **bundling)
+    tokenizer = load_stored_tokenizer(model_uri).backend_tokenizer
+    return pack_bundles(
+        examples, Documents(documents), tokenizer, task=job.task, max_tokens=config.max_tokens, **bundling
+    )
 
 
 def _count(instructions: pa.Array) -> dict[str, int]:
@@ -184,7 +191,7 @@ def _select(names: Sequence[str] | None, described: Mapping[str, Any]) -> list[s
 
 
 def _write_index(
-    config: PackConfig, jobs: Sequence[Job], results: Sequence[Mapping[str, Any]], model_uri: str, draft: Draft
+    config: PackConfig, jobs: Sequence[Job], results: Sequence[Mapping[str, Any]], model_uri: str | None, draft: Draft
 ) -> None:
     sources: dict[str, dict[str, Any]] = {}
     for job, result in zip(jobs, results, strict=True):
@@ -204,7 +211,7 @@ def _write_index(
     index = {
         "sources": list(sources.values()),
         "max_tokens": config.max_tokens,
-        "tokenizer": tokenizer_fingerprint(load_stored_tokenizer(model_uri)),
+        "tokenizer": None if model_uri is None else tokenizer_fingerprint(load_stored_tokenizer(model_uri)),
         "truncated_share": share,
     }
     draft.write_json(index, "index.json")

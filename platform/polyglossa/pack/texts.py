@@ -1,4 +1,4 @@
-"""The texts of examples: rendered, each distinct one tokenised once.
+"""The texts of examples: rendered, each distinct one once, and their tokens.
 
 Legend: Q examples, T distinct texts.
 """
@@ -23,54 +23,79 @@ class Texts:
     """The distinct rendered texts of a group of examples, and which of them each example uses."""
 
     ids_T: NDArray[np.bytes_]
-    tokens: NDArray[np.uint32]
-    offsets: Ints
-    """[T + 1]."""
-    full_length_T: Ints
-    """Tokens before the cut."""
+    """Hashes of the rendered texts, ascending."""
+    rendered_T: list[str]
+    bare_T: list[str]
+    """Without instruction."""
+    instruction_T: list[str | None]
+    asks_T: list[bool]
+    """Whether it is a query of any example; else it is a document."""
     query_Q: Ints
     positive_Q: Ints
     negatives: Ints
     """Flat, as Examples.negative_ids."""
 
     @classmethod
-    def of(cls, examples: Examples, documents: Documents, tokenizer: Tokenizer, max_tokens: int) -> "Texts":
-        """Render and tokenise what examples use.
+    def of(cls, examples: Examples, documents: Documents) -> "Texts":
+        """Render what examples use.
 
         Args:
             examples: whose texts.
             documents: texts of positives and negatives.
-            tokenizer: appends EOS itself and does not pad.
-            max_tokens: longest text, EOS included.
         """
-        queries, query_Q = _render_queries(examples)
-        rendered, document = _render_documents(examples, documents)
-        texts = queries + rendered
-        ids = np.array([text_id(text) for text in texts], dtype="S16")
+        queries, query_Q = _queries(examples)
+        used, document = _documents(examples, documents)
+        parts = [*queries, *used]
+        rendered = [render(text, instruction) for text, instruction in parts]
+        ids = np.array([text_id(text) for text in rendered], dtype="S16")
+        # Queries come first, so of a text that is both the first one asks.
         ids_T, first_T, number = np.unique(ids, return_index=True, return_inverse=True)
-        tokens, lengths, full = _tokenise(tokenizer, [texts[i] for i in first_T], max_tokens)
         document = number[len(queries) + document]
         return cls(
             ids_T=ids_T,
-            tokens=tokens,
-            offsets=np.concatenate([[0], np.cumsum(lengths)]),
-            full_length_T=full,
+            rendered_T=[rendered[i] for i in first_T],
+            bare_T=[parts[i][0] for i in first_T],
+            instruction_T=[parts[i][1] or None for i in first_T],
+            asks_T=(first_T < len(queries)).tolist(),
             query_Q=number[query_Q],
             positive_Q=document[: len(examples)],
             negatives=document[len(examples) :],
         )
 
 
-def _render_queries(examples: Examples) -> tuple[list[str], Ints]:
-    """Distinct rendered queries, and which one each example has."""
+@dataclass(frozen=True)
+class Tokens:
+    """Token ids of texts, one text after another."""
+
+    ids: NDArray[np.uint32]
+    offsets: Ints
+    """[T + 1]."""
+    full_length_T: Ints
+    """Tokens before the cut."""
+
+    @classmethod
+    def of(cls, texts: Sequence[str], tokenizer: Tokenizer, max_tokens: int) -> "Tokens":
+        """Tokenise rendered texts.
+
+        Args:
+            texts: what is tokenised.
+            tokenizer: appends EOS itself and does not pad.
+            max_tokens: longest text, EOS included.
+        """
+        ids, lengths, full = _tokenise(tokenizer, texts, max_tokens)
+        return cls(ids, np.concatenate([[0], np.cumsum(lengths)]), full)
+
+
+def _queries(examples: Examples) -> tuple[list[tuple[str, str | None]], Ints]:
+    """Distinct queries with their instructions, and which one each example has."""
     query, instruction = examples.query.dictionary_encode(), examples.instruction.dictionary_encode()
     distinct, number = _distinct_pairs(dictionary_codes(query), dictionary_codes(instruction))
     texts, prefixes = query.dictionary.to_pylist(), [*instruction.dictionary.to_pylist(), None]
-    return [render(texts[text], prefixes[prefix]) for text, prefix in distinct.tolist()], number
+    return [(texts[text], prefixes[prefix]) for text, prefix in distinct.tolist()], number
 
 
-def _render_documents(examples: Examples, documents: Documents) -> tuple[list[str], Ints]:
-    """Distinct rendered documents, and which one each positive, then each negative, is."""
+def _documents(examples: Examples, documents: Documents) -> tuple[list[tuple[str, str | None]], Ints]:
+    """Distinct documents with their instructions, and which one each positive, then each negative, is."""
     row = documents.rows(np.concatenate([examples.positive_ids, examples.negative_ids]))
     instruction = examples.document_instruction.dictionary_encode()
     code = dictionary_codes(instruction)
@@ -78,7 +103,7 @@ def _render_documents(examples: Examples, documents: Documents) -> tuple[list[st
     distinct, number = _distinct_pairs(row, code)
     prefixes = [*instruction.dictionary.to_pylist(), None]
     texts = documents.texts(distinct[:, 0])
-    return [render(text, prefixes[code]) for text, code in zip(texts, distinct[:, 1].tolist(), strict=True)], number
+    return [(text, prefixes[code]) for text, code in zip(texts, distinct[:, 1].tolist(), strict=True)], number
 
 
 def _distinct_pairs(first: Ints, second: Ints) -> tuple[Ints, Ints]:

@@ -15,7 +15,7 @@ def describe_backbones(recipe: Recipe) -> list[str]:
     found = [(f"{one.name}: backbone", one.backbone) for one in recipe.members if one.backbone is not None]
     lines = [f"{label} {_describe(backbone)}" for label, backbone in found]
     outside = recipe.mine.model if recipe.mine is not None else None
-    if outside is not None and Path(outside).is_dir():
+    if isinstance(outside, str) and Path(outside).is_dir():
         lines.append(f"mine: {_describe(BackboneConfig(model=outside))}")
     return lines
 

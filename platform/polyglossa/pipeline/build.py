@@ -3,11 +3,15 @@
 corpus → backbone → pack → train ┬→ mine → pack → train ─┬→ evaluate → report → serve
 └→ prune → (distill) → train ┘
 train → merge, where a member averages models
+corpus → pack of texts → distill, where a teacher is from outside
 """
+
+from collections.abc import Sequence
 
 from polyglossa.errors import RecipeError
 from polyglossa.pipeline.graph import Graph, Node
 from polyglossa.recipe.models import Recipe
+from polyglossa.recipe.outside import OutsideTeacher, is_own
 from polyglossa.recipe.sections.evaluate import EvaluationTextsConfig
 from polyglossa.recipe.sections.members import Member
 from polyglossa.recipe.sections.pack import PackConfig
@@ -116,13 +120,13 @@ class _Builder:
         settled = self.recipe.mine.for_stage(stage)
         reference = settled.model
         inputs = {"corpus": "corpus"}
-        if "@" in reference:
+        if is_own(reference):
             if reference not in self.models:
                 raise RecipeError(
                     f"mine.model: {reference!r} is trained after a stage that reads its negatives; "
                     f"name an earlier model: {', '.join(self.models) or 'none yet'}."
                 )
-            inputs["model"] = self.models[reference]
+            inputs["model"] = self.models[str(reference)]
         name = f"mine.{stage}" if stage in self.recipe.mine.refresh else "mine"
         return self.graph.add(Node(name, "mine", settled, inputs))
 
@@ -131,6 +135,8 @@ class _Builder:
         for index, teacher in enumerate(member.teachers if taught else ()):
             role = f"teacher:{index}" if index else "teacher"
             inputs[role] = self._final(teacher) if live else self._teacher_store(teacher, stage)
+        if taught and member.outside is not None:
+            inputs["teacher"] = self._outside_store(member, member.outside, stage)
         evaluation = EvaluationBeside.of(self.recipe.training[stage], self.recipe.evaluate)
         if evaluation is not None:
             inputs["corpus"] = "corpus"
@@ -151,21 +157,39 @@ class _Builder:
     def _teacher_store(self, teacher: str, stage: str) -> str:
         """Made from the stage's texts in the teacher's own tokens; texts keep their places whatever the tokenizer."""
         pack = self._pack(self.recipe.member(teacher), stage)
-        precise = self.recipe.training[stage].dtype != "bfloat16"
-        config = TeacherConfig(
-            width=self._widest_student(teacher),
-            dtype="float32" if precise else "bfloat16",
-            stored="float32" if precise else "float16",
-        )
+        students = [member for member in self.recipe.members if teacher in member.teachers]
+        config = self._teacher_config(stage, self._widest(students), None)
         name = f"distill.{teacher}.{pack.partition('.')[2]}"
         return self.graph.add(Node(name, "distill", config, {"model": self._final(teacher), "pack": pack}))
 
-    def _widest_student(self, teacher: str) -> int | None:
+    def _outside_store(self, student: Member, teacher: OutsideTeacher, stage: str) -> str:
+        """Made from the stage's texts as they are; no member's name begins with the underscore of its node's."""
+        students = [member for member in self.recipe.members if member.outside == teacher]
+        whole = any(member.projection for member in students)
+        config = self._teacher_config(stage, None if whole else self._widest(students), teacher)
+        inputs = {"pack": self._text_pack(stage)}
+        return self.graph.add(Node(f"distill._outside.{student.name}.{stage}", "distill", config, inputs))
+
+    def _text_pack(self, stage: str) -> str:
+        config = PackConfig.of_texts(self.recipe.training[stage])
+        inputs = {"corpus": "corpus", **({"mine": self._mine(stage)} if config.hard_negatives else {})}
+        return self.graph.add(Node(f"pack._texts.{stage}", "pack", config, inputs))
+
+    def _teacher_config(self, stage: str, width: int | None, outside: OutsideTeacher | None) -> TeacherConfig:
+        precise = self.recipe.training[stage].dtype != "bfloat16"
+        return TeacherConfig(
+            width=width,
+            dtype="float32" if precise else "bfloat16",
+            stored="float32" if precise else "float16",
+            outside=outside,
+        )
+
+    def _widest(self, students: Sequence[Member]) -> int | None:
         """One store serves all students of a teacher: the widest decides. None keeps the teacher's full width."""
-        shapes = self.recipe.shapes()
-        students = [shapes[member.name] for member in self.recipe.members if teacher in member.teachers]
-        known = [shape.hidden for shape in students if shape is not None]
-        return max(known) if len(known) == len(students) else None
+        every = self.recipe.shapes()
+        shapes = [every[member.name] for member in students]
+        known = [shape.hidden for shape in shapes if shape is not None]
+        return max(known) if len(known) == len(shapes) else None
 
     def _judge(self) -> None:
         labels: dict[str, str] = {}
@@ -187,7 +211,7 @@ class _Builder:
                     untrained=f"{member.name}.untrained" if member.backbone is not None else None,
                     without_distillation=f"{member.name}.without_distillation" if without else None,
                     unmerged=unmerged,
-                    teacher=" + ".join(member.teachers) or None,
+                    teacher=member.taught_by,
                 )
             )
         inputs = {"corpus": "corpus"}

@@ -1,6 +1,6 @@
 """Execute a graph: make the artifact of every node in order, skip what is there, print one line for each.
 
-`execute` takes what runs a group of nodes as an argument, so tests execute a graph without training.
+`execute` runs the stages of the registry; a test hands in a registry of toys and executes a graph without training.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,54 +10,55 @@ from polyglossa import artifact
 from polyglossa.artifact import Artifact, ArtifactKey, Draft
 from polyglossa.pipeline.graph import Node
 from polyglossa.pipeline.model_card import describe_model
-from polyglossa.pipeline.stages import find_stage
+from polyglossa.pipeline.stages import STAGES, Stage, find_stage
 from polyglossa.recipe import Profile
 from polyglossa.runtime import console
 
 _SAID_FIGURES = 4
 
-RunNodes = Callable[[Sequence[Node], Sequence[Mapping[str, Artifact]], Sequence[Draft]], None]
-
 
 def execute(
-    nodes: Sequence[Node], root: str, run_nodes: RunNodes, *, made: list[str] | None = None
+    nodes: Sequence[Node],
+    root: str,
+    profile: Profile,
+    *,
+    stages: Mapping[str, Stage] = STAGES,
+    started: Callable[[Node], None] = lambda node: None,
+    made: list[str] | None = None,
 ) -> dict[str, Artifact]:
     """Produce the nodes' artifacts in order; consecutive training nodes that do not need each other go together.
 
     Args:
         nodes: in an order in which they can run.
         root: storage root.
-        run_nodes: runs one group of nodes of a stage into their drafts.
+        profile: placement of the stages; Ray is initialised where they use it.
+        stages: the registry that the nodes' stages are looked up in.
+        started: gets the first node of each group that is about to run.
         made: collects the names of the nodes that were not there before.
     """
     artifacts: dict[str, Artifact] = {}
-    for group in worker_groups(nodes):
+    for group in worker_groups(nodes, stages):
         inputs = [{role: artifacts[name] for role, name in node.inputs.items()} for node in group]
         keys = [key_of(node, roles) for node, roles in zip(group, inputs, strict=True)]
         missing = [index for index, key in enumerate(keys) if artifact.find(root, key) is None]
-
-        def make(
-            drafts: Sequence[Draft],
-            group: Sequence[Node] = group,
-            inputs: Sequence[Mapping[str, Artifact]] = inputs,
-            missing: Sequence[int] = missing,
-        ) -> None:
-            run_nodes([group[i] for i in missing], [inputs[i] for i in missing], drafts)
-
-        for index, done in enumerate(artifact.produce_together(root, keys, make)):
-            artifacts[group[index].name] = done
-            _say_done(group[index].name, done, reused=index not in missing)
+        if missing:
+            started(group[missing[0]])
+            with artifact.open_drafts(root, [keys[index] for index in missing]) as drafts:
+                run_group([group[i] for i in missing], [inputs[i] for i in missing], drafts, profile, stages)
+        for index, (node, key) in enumerate(zip(group, keys, strict=True)):
+            artifacts[node.name] = artifact.open_artifact(key.uri(root))
+            _say_done(node.name, artifacts[node.name], reused=index not in missing)
         if made is not None:
             made += [group[index].name for index in missing]
     return artifacts
 
 
-def worker_groups(nodes: Sequence[Node]) -> Iterator[list[Node]]:
+def worker_groups(nodes: Sequence[Node], stages: Mapping[str, Stage] = STAGES) -> Iterator[list[Node]]:
     """Cut the order into groups; consecutive independent nodes of a stage that shares workers go together."""
     group: list[Node] = []
     for node in nodes:
         names = {member.name for member in group}
-        same = group and node.stage == group[0].stage and find_stage(node.stage).shares_workers
+        same = group and node.stage == group[0].stage and find_stage(node.stage, stages).shares_workers
         joins = same and not names & set(node.inputs.values())
         if group and not joins:
             yield group
@@ -71,11 +72,11 @@ def run_group(
     nodes: Sequence[Node],
     inputs: Sequence[Mapping[str, Artifact]],
     drafts: Sequence[Draft],
-    *,
     profile: Profile,
+    stages: Mapping[str, Stage] = STAGES,
 ) -> None:
-    """Run a group of nodes of one stage, as `execute` wants it; Ray is initialised."""
-    stage = find_stage(nodes[0].stage)
+    """Run a group of nodes of one stage into their drafts."""
+    stage = find_stage(nodes[0].stage, stages)
     module, placement = stage.load(), profile if stage.takes_profile else stage.placement_in(profile)
     if len(nodes) == 1:
         module.run(nodes[0].config, inputs[0], drafts[0], placement)

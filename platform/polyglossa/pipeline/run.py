@@ -3,13 +3,12 @@
 import time
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from polyglossa import artifact
 from polyglossa.artifact import Artifact
 from polyglossa.extras import require_extras
 from polyglossa.pipeline.build import build
-from polyglossa.pipeline.execute import execute, run_group
+from polyglossa.pipeline.execute import execute
 from polyglossa.pipeline.graph import Node
 from polyglossa.pipeline.stages import find_stage
 from polyglossa.recipe import Profile, Recipe
@@ -50,12 +49,7 @@ def make(recipe: Recipe, profile: Profile, nodes: Sequence[Node]) -> dict[str, A
         console.say(f"{recipe.name}: {len(nodes)} artifacts under {root}; details in {log}")
         with ray_session(profile):
             made: list[str] = []
-
-            def watched(group: Sequence[Node], *rest: Any) -> None:
-                peak.stretch = group[0].name
-                run_group(group, *rest, profile=profile)
-
-            artifacts = execute(nodes, root, watched, made=made)
+            artifacts = execute(nodes, root, profile, started=lambda node: peak.enter(node.name), made=made)
         if made:
             _record(root, time.monotonic() - started, peak, made)
         if "report" in artifacts:

@@ -88,12 +88,12 @@ STAGES: Mapping[str, Stage] = {
 }  # fmt: skip
 
 
-def find_stage(name: str) -> Stage:
-    """Look a stage up.
+def find_stage(name: str, stages: Mapping[str, Stage] = STAGES) -> Stage:
+    """Look a stage up in the registry, or in another one.
 
     Raises:
         RecipeError: it is not declared.
     """
-    if name not in STAGES:
-        raise RecipeError(f"stage {name}: not declared in pipeline/stages.py; there are {', '.join(STAGES)}.")
-    return STAGES[name]
+    if name not in stages:
+        raise RecipeError(f"stage {name}: not declared in pipeline/stages.py; there are {', '.join(stages)}.")
+    return stages[name]

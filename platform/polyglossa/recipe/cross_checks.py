@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from polyglossa.recipe.outside import is_own
 from polyglossa.recipe.sections.backbone import Shape
 
 if TYPE_CHECKING:
@@ -33,14 +34,15 @@ def check(recipe: Recipe) -> None:
             _check_merge(member, recipe, seen, shapes, where)
         if member.teacher is not None:
             _check_teacher(member, seen, shapes, where)
+            _check_outside(member, recipe, where)
             if member.projection and recipe.training[member.stages[-1]].objective.layer_exits:
                 raise ValueError(f"{where}.projection: does not go with `layer_exits`; leave one of them out")
         elif member.without_distillation:
             raise ValueError(f"{where}.without_distillation: the member has no `teacher` to do without")
         seen[member.name] = member
     _check_evaluations(recipe)
-    if recipe.mine is not None and "@" in recipe.mine.model:
-        _model_at(recipe.mine.model, seen, "mine.model")
+    if recipe.mine is not None and is_own(recipe.mine.model):
+        _model_at(str(recipe.mine.model), seen, "mine.model")
     served = recipe.serve.members or ()
     for name in (*served, *recipe.serve.aliases.values()):
         if name not in seen:
@@ -105,9 +107,20 @@ def _check_teacher(member: Member, seen: dict[str, Member], shapes: dict[str, Sh
                 f"{where}.teacher: {name!r} has width {teacher.hidden}, narrower than its student's "
                 f"{student.hidden}; a teacher must be at least as wide, or set {where}.projection: true"
             )
-    if member.projection and not narrower:
+    if member.projection and not narrower and member.outside is None:
         raise ValueError(
             f"{where}.projection: its teachers are as wide as {member.name!r} and share its coordinates; leave it out"
+        )
+
+
+def _check_outside(member: Member, recipe: Recipe, where: str) -> None:
+    """Check what a teacher from outside is given to read; its width is known when it is opened."""
+    if member.outside is None or member.outside.prompts != "instruction":
+        return
+    if not recipe.training[member.stages[-1]].instructions:
+        raise ValueError(
+            f"{where}.teacher.prompts: 'instruction' needs training.{member.stages[-1]}.instructions: true, and it is "
+            "false; take 'model' or 'none', or give `query_prompt`"
         )
 
 

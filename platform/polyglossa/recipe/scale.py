@@ -1,9 +1,9 @@
 """Scale a recipe down (`--set scale=tiny`): the same graph with every size divided, so that two cores run it.
 
 Works on the recipe's plain data before it is validated; what `--set` gives beside `scale` is applied afterwards, as it
-is written. Nothing is downloaded: a member that starts from a model by name starts from a new model of that shape,
-divided; sources become the embedded corpus; benchmarks become its held-out sets; a mining model by name becomes the
-first member before any training.
+is written. Nothing is downloaded and no endpoint is asked: a member that starts from a model by name starts from a new
+model of that shape, divided; sources become the embedded corpus; benchmarks become its held-out sets; a mining model
+from outside becomes the first member before any training; a teacher from outside is left out.
 """
 
 from collections.abc import Mapping
@@ -27,6 +27,7 @@ _MINE = {"top_k": 10, "skip": 10, "negatives": 8, "max_queries": 1000, "max_cand
 _VOCABULARY, _CALIBRATION_ROWS, _VALIDATION_QUERIES, _TEXTS_PER_LANGUAGE = 64, 16, 40, 100
 _LEAST_VOCABULARY = 512
 _QUERIES_PER_SOURCE = 48
+_OF_A_TEACHER = ("teacher", "projection", "without_distillation")
 _EMBEDDED = [{"kind": "cldr", "pairs_per_name": 1}, {"kind": "pydoc"}]
 _STAGE_1_SOURCES = ["cldr", "pydoc"]
 
@@ -83,6 +84,8 @@ def _stage(stage: Mapping[str, Any]) -> dict[str, Any]:
 
 def _member(member: Mapping[str, Any]) -> dict[str, Any]:
     result = _divide_section(member, {"steps": _STAGE["steps"]})
+    if isinstance(teacher := result.get("teacher"), dict) and isinstance(teacher.get("model"), str):
+        result = {key: value for key, value in result.items() if key not in _OF_A_TEACHER}
     if member.get("backbone"):
         result["backbone"] = _backbone(member["backbone"])
     if member.get("prune"):
@@ -118,7 +121,7 @@ def _mine(mine: Mapping[str, Any], members: list[dict[str, Any]]) -> dict[str, A
     first = next((f"{member.get('name')}@backbone" for member in members if member.get("backbone")), "")
     settled = {"preset", "query_prompt", "document_prompt", "sources", "approximate", "refresh"}
     result = {key: value for key, value in _divide_section(mine, _MINE).items() if key not in settled}
-    if "@" not in str(mine.get("model", "")):
+    if not isinstance(mine.get("model"), str) or "@" not in mine["model"]:
         result["model"] = first
     return {"top_k": 10, "negatives": 3, **result, "short": "keep"}
 

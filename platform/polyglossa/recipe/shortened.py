@@ -25,7 +25,7 @@ def taught_member(recipe: Recipe, name: str | None) -> Member:
     Raises:
         RecipeError: there is none, or none of that name.
     """
-    taught = [member for member in recipe.members if member.prune is not None and member.teachers]
+    taught = [member for member in recipe.members if member.prune is not None and member.teacher is not None]
     for member in taught:
         if name in (None, member.name):
             return member

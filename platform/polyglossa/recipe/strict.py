@@ -20,3 +20,8 @@ class Strict(BaseModel):
 def is_absent(value: object) -> bool:
     """Keep what is not asked for out of hashes: an artifact made before the field existed is the same one."""
     return value is None
+
+
+def is_off(value: object) -> bool:
+    """Keep a switch that is off out of hashes, for the same reason."""
+    return not value

@@ -6,6 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from polyglossa.artifact import MANIFEST, MARKER, Artifact, exists, open_artifact
+from polyglossa.recipe.outside import OutsideTeacher
 
 _PUBLISHED = "distillation"
 _EDGE = 0.1
@@ -41,7 +42,11 @@ def _teacher(uri: str) -> dict[str, Any]:
     link = posixpath.join("..", "..", *folder.split("/")[-2:], MANIFEST)
     if found.manifest["stage"] != "distill":
         return {"name": name, "stored": False, "link": link}
-    model = posixpath.basename(found.manifest["parents"]["model"]["uri"]).rpartition("-")[0]
+    outside = found.manifest["config"].get("outside")
+    if outside is not None:
+        model = OutsideTeacher.model_validate(outside).label
+    else:
+        model = posixpath.basename(found.manifest["parents"]["model"]["uri"]).rpartition("-")[0]
     figures = {figure: found.counts.get(figure) for figure in ("texts", "embedded", "width")}
     return {"name": model, "stored": True, "link": link, **figures}
 

@@ -20,6 +20,10 @@ class Peak:
     stretch: str = ""
     by_stretch: dict[str, float] = field(default_factory=dict)
 
+    def enter(self, stretch: str) -> None:
+        """Begin a stretch: samples count for it from now on."""
+        self.stretch = stretch
+
     def see(self, gib: float) -> None:
         """Take a sample into account."""
         self.gib = max(self.gib, gib)

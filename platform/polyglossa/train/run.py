@@ -4,31 +4,53 @@ Checkpoints lie at `<root>/checkpoints/<stage>-<hash>/`, outside the draft, so a
 stopped when the same artifact is asked for again. Evaluations beside a training become `evaluations.jsonl`, one JSON
 object each: `step` (updates made), `mean`, `tasks`, `failed`, or the `reason` why there is nothing; `trained`, the
 steps that training had done when it began and when it ended; `seconds`.
+
+One worker group trains consecutive runs, because starting a group costs about 20 seconds. A group that loses a worker
+is started anew (Ray Train's failure policy) and each run goes on from its own last checkpoint; a run that diverged is
+not tried again, for it would diverge again. `train_as_worker` is what each process of the group does.
 """
 
+import hashlib
 import json
+import os
 import posixpath
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from pathlib import PurePosixPath
+from dataclasses import asdict
+from functools import partial
+from itertools import zip_longest
 from typing import Any
 
+import ray
+import ray.train
+import torch
+from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
+
 from polyglossa.artifact import Artifact, ArtifactKey, Draft, clear, open_storage, read_json
-from polyglossa.data.feed_spec import FeedSpec, open_plan
+from polyglossa.engine.callbacks import DivergedError
+from polyglossa.engine.checkpoints.checkpoint_index import LatestSteps
 from polyglossa.engine.checkpoints.export import SUMMARY
-from polyglossa.engine.online_evaluation import Evaluator, read_evaluations
-from polyglossa.engine.train_run import TrainRun, width_of
-from polyglossa.errors import DataError
+from polyglossa.engine.online_evaluation import Evaluations, Evaluator, read_evaluations
+from polyglossa.engine.train_run import Compute, TrainRun
+from polyglossa.engine.trainer import train
+from polyglossa.errors import TrainingError
 from polyglossa.recipe.placement import StagePlacement, TrainPlacement
 from polyglossa.recipe.sections.train import TrainConfig
-from polyglossa.storage import absolute
-from polyglossa.train.launch import fit
-from polyglossa.train.teachers import check_live, check_store
+from polyglossa.runtime.progress_board import start_progress_board
+from polyglossa.train.feed import StepDataConfig, placeholder_datasets
+from polyglossa.train.group import Feeds, Leaving, reports, stays
+from polyglossa.train.in_process import fit_in_process
+from polyglossa.train.online_evaluation_ray import start_evaluations
+from polyglossa.train.plan import Job, plan_job
+from polyglossa.train.watch import explain_failure, watch_group
 
 STAGE = "train"
 REVISION = 2
 
-Job = tuple[TrainConfig, Mapping[str, Artifact], Draft]
+# oneDNN keeps a kernel and its buffers for each shape it has met, 1,024 by default: over a gigabyte of a CPU worker.
+_KERNELS_KEPT = "24"
+
 ModelJudge = Callable[[TrainConfig, Mapping[str, Artifact], str, str, str], Mapping[str, Any]]
 """(config, inputs, revision, model directory, folder for its own files) → scores, as `engine.evaluations.Judge`."""
 
@@ -56,7 +78,7 @@ def run_many(
         DataError: a source of the recipe is not in the pack, or nothing can be trained on.
         TrainingError: a run diverged or its workers kept failing.
     """
-    runs = [_plan(job, evaluated=judge is not None) for job in jobs]
+    runs = [plan_job(job, evaluated=judge is not None) for job in jobs]
     evaluator = None
     if judge is not None:
         by_name = {planned.name: job for planned, job in zip(runs, jobs, strict=True)}
@@ -69,6 +91,125 @@ def run_many(
         if planned.evaluate_every is not None:
             _keep_evaluations(planned, config, inputs, draft)
         clear(planned.checkpoint_uri)
+
+
+def fit(runs: Sequence[TrainRun], placement: TrainPlacement, storage: str, evaluator: Evaluator | None = None) -> None:
+    """Train runs one after another in one worker group; Ray is initialised.
+
+    Args:
+        runs: what is trained; results lie under each run's `output_uri`.
+        placement: workers, ZeRO stage, memory and failure settings.
+        storage: folder for Ray Train's own notes, shared by all nodes; cleared afterwards.
+        evaluator: judges models beside the training; None where no run is evaluated.
+
+    Raises:
+        TrainingError: a run diverged, or the worker group failed more often than allowed.
+    """
+    evaluations = start_evaluations(runs, placement, evaluator)
+    try:
+        if placement.workers == 0:
+            fit_in_process(runs, placement, evaluations)
+        else:
+            _fit_group(runs, placement, storage, evaluations)
+        evaluations.wait()
+    except BaseException:
+        evaluations.abandon()
+        raise
+
+
+def _fit_group(runs: Sequence[TrainRun], placement: TrainPlacement, storage: str, evaluations: Evaluations) -> None:
+    board = start_progress_board()
+    notes = posixpath.join(storage, f"ray-train-{_digest(runs)}")
+    clear(notes)  # a killed driver's: Ray Train would go on from them, and not from our checkpoints
+    trainer = _trainer(runs, placement, notes, board)
+    failure: list[BaseException] = []
+    # In a thread of its own Ray Train leaves SIGINT alone: Ctrl-C reaches the driver, which takes Ray down with it.
+    fitting = threading.Thread(target=_fit, args=(trainer, failure), daemon=True)
+    fitting.start()
+    try:
+        watch_group(runs, board, fitting, evaluations)
+        stopped = ray.get(board.read.remote())[1]
+    finally:
+        ray.kill(board)
+        clear(notes)
+    if stopped:
+        raise TrainingError(stopped)
+    if failure:
+        raise explain_failure(failure[0])
+    unfinished = [run.name for run in runs if not run.finished]
+    if unfinished:
+        raise TrainingError(f"{', '.join(unfinished)}: training was aborted. Start again: it resumes by itself.")
+
+
+def _digest(runs: Sequence[TrainRun]) -> str:
+    """Name a group by what it trains, so that whoever takes its work up finds what was left."""
+    places = "\n".join(run.checkpoint_uri for run in runs)
+    return hashlib.blake2b(places.encode(), digest_size=8).hexdigest()
+
+
+def _trainer(runs: Sequence[TrainRun], placement: TrainPlacement, notes: str, board: Any) -> TorchTrainer:
+    gpu = placement.gpus > 0
+    resources = {"CPU": placement.cpus} | ({"GPU": placement.gpus} if gpu else {})
+    return TorchTrainer(
+        train_as_worker,
+        train_loop_config={
+            "runs": [asdict(run) for run in runs],
+            "placement": placement,
+            "board": board,
+            "nodes": len(ray.nodes()),
+        },
+        torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=(placement.min_workers, placement.workers) if placement.min_workers else placement.workers,
+            use_gpu=gpu,
+            resources_per_worker=resources,
+            label_selector=placement.labels or None,
+        ),
+        run_config=RunConfig(
+            name=posixpath.basename(notes),
+            storage_path=posixpath.dirname(notes),
+            failure_config=FailureConfig(max_failures=placement.max_failures),
+            logging_config=LoggingConfig(log_level="WARNING"),
+        ),
+        datasets=placeholder_datasets([run.name for run in runs]),
+        dataset_config=StepDataConfig(
+            {run.name: run.feed() for run in runs}, LatestSteps({run.name: run.checkpoint_uri for run in runs})
+        ),
+    )
+
+
+def _fit(trainer: TorchTrainer, failure: list[BaseException]) -> None:
+    try:
+        trainer.fit()
+    except BaseException as error:
+        failure.append(error)
+
+
+def train_as_worker(config: dict[str, Any]) -> None:
+    """Train the runs as one worker of the group.
+
+    Args:
+        config: `runs` as plain values, `placement`, the `board` actor, and the cluster's number of `nodes`.
+    """
+    placement: TrainPlacement = config["placement"]
+    board = config["board"]
+    torch.set_num_threads(placement.threads)
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS_KEPT)
+    context = ray.train.get_context()
+    place, world = context.get_world_rank(), context.get_world_size()
+    compute = Compute.of(placement, zero=placement.zero, device=str(get_device()))
+    leaving = Leaving() if config["nodes"] > 1 else stays
+    runs = [TrainRun(**plain) for plain in config["runs"]]
+    feeds = Feeds(place, world)
+    for run, following in zip_longest(runs, runs[1:]):
+        tell, warn, committed, note = reports(board, run.name, rank=place)
+        try:
+            train(run, compute, partial(feeds.open, run, following), tell, warn, committed, leaving, note=note)
+        except DivergedError as error:
+            # Every rank meets it at the same step; returning keeps the failure policy from trying again.
+            if place == 0:
+                ray.get(board.stop.remote(f"{run.name}: {error}"))
+            return
 
 
 def _evaluate(judge: ModelJudge, job: Job, step: int, model_uri: str, folder: str) -> Mapping[str, Any]:
@@ -86,70 +227,3 @@ def _keep_evaluations(planned: TrainRun, config: TrainConfig, inputs: Mapping[st
     parents = {role: parent for role, parent in inputs.items() if role != "corpus"}
     plain = config.unevaluated().model_dump(mode="json", by_alias=True)
     draft.identity = ArtifactKey(STAGE, "", REVISION, plain, parents).hash
-
-
-def _plan(job: Job, *, evaluated: bool) -> TrainRun:
-    config, inputs, draft = job
-    output = absolute(draft.uri)
-    root, _, place = output.rpartition("/artifacts/")
-    checkpoints = posixpath.join(root, "checkpoints", place.replace("/", "-"))
-    planned = plan_run(PurePosixPath(place).name.rpartition("-")[0], config, inputs, output, checkpoints)
-    every = config.evaluation.every if config.evaluation is not None and evaluated else None
-    return replace(planned, evaluate_every=every)
-
-
-def plan_run(
-    name: str, config: TrainConfig, inputs: Mapping[str, Artifact], output_uri: str, checkpoint_uri: str
-) -> TrainRun:
-    """Say what the engine is to train.
-
-    Args:
-        name: of the run.
-        config: how it learns.
-        inputs: `model`, `pack` and, for a distilled member, `teacher`.
-        output_uri: where results go.
-        checkpoint_uri: where checkpoints lie meanwhile.
-
-    Raises:
-        DataError: a source of the recipe is not in the pack, or nothing can be trained on.
-    """
-    model, pack = absolute(inputs["model"].at("model")), absolute(inputs["pack"].uri)
-    stage = config.stage.model_dump(mode="json")
-    return TrainRun(
-        name=name,
-        model_uri=model,
-        pack_uri=pack,
-        output_uri=output_uri,
-        checkpoint_uri=checkpoint_uri,
-        stage=stage,
-        total_steps=open_plan(FeedSpec.of_stage(stage, pack)).total_steps,
-        width=width_of(model),
-        **_teachers(config, inputs, width_of(model)),
-        distillation_weight=config.distillation_weight,
-    )
-
-
-def _teachers(config: TrainConfig, inputs: Mapping[str, Artifact], width: int) -> dict[str, Any]:
-    """Settle who teaches, and check that what is given fits the student and its data."""
-    roles = [role for role in inputs if role.partition(":")[0] == "teacher"]
-    found = [inputs[role] for role in sorted(roles, key=lambda role: int(role.partition(":")[2] or 0))]
-    if config.live:
-        check_live(found, inputs)
-        widths = [width_of(teacher.at("model")) for teacher in found]
-    else:
-        widths = [check_store(store, inputs["pack"]) for store in found]
-    shares = config.teacher_shares or (1.0,) * len(found)
-    projected = tuple(have < width for have in widths) if config.projection else (False,) * len(found)
-    for teacher, have in zip(found, widths, strict=True):
-        if have < width and not config.projection:
-            raise DataError(
-                f"{teacher.uri}: has {have} coordinates a text, fewer than the {width} of the student. Take a wider "
-                "teacher, or set `projection: true` for the member."
-            )
-    return {
-        "teacher_uris": tuple(absolute(one.at("model") if config.live else one.uri) for one in found),
-        "teacher_widths": tuple(min(have, width) for have in widths),
-        "teacher_shares": shares,
-        "projected": projected,
-        "live": config.live,
-    }

@@ -2,9 +2,8 @@
 
 import torch
 
-from polyglossa.engine.state_sources import StateSource, open_model
+from polyglossa.embedding.state_sources import EndpointSource, StateSource, open_model
 from polyglossa.errors import DataError
-from polyglossa.evaluate.models.endpoint import EndpointSource
 from polyglossa.evaluate.models.spec import ModelSpec
 
 

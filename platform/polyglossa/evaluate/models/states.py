@@ -14,6 +14,9 @@ from polyglossa.vectors import VectorStore
 Floats = npt.NDArray[np.float32]
 Embed = Callable[[list[str]], Floats]
 
+_STORED_TEXTS = 8192
+"""Texts that are embedded between two additions to the store: what a killed worker embeds again."""
+
 
 class StateTable:
     """A table from rendered text to raw state; texts that it lacks are embedded on demand and kept."""
@@ -60,13 +63,22 @@ class StoredEmbed:
         ids = [text_id(text) for text in texts]
         held_N = self._store.holds(ids)
         missing = np.flatnonzero(~held_N)
-        fresh = self._embed([texts[row] for row in missing]) if len(missing) else None
-        if fresh is None:
+        if not len(missing):
             return self._store.read(ids, normalise=False)
-        self._store.append([ids[row] for row in missing], fresh)
+        fresh = np.concatenate([self._add(texts, ids, rows) for rows in _slabs(missing)])
         state_ND = np.empty((len(texts), fresh.shape[1]), np.float32)
         state_ND[missing] = fresh
         if held_N.any():
             held = np.flatnonzero(held_N)
             state_ND[held] = self._store.read([ids[row] for row in held], normalise=False)
         return state_ND
+
+    def _add(self, texts: list[str], ids: Sequence[bytes], rows: npt.NDArray[np.int64]) -> Floats:
+        """Embed some of the texts and store their states."""
+        state_ND = self._embed([texts[row] for row in rows])
+        self._store.append([ids[row] for row in rows], state_ND)
+        return state_ND
+
+
+def _slabs(rows: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+    return [rows[start : start + _STORED_TEXTS] for start in range(0, len(rows), _STORED_TEXTS)]

@@ -1,13 +1,24 @@
 """Recipe section `members`: the family. A member starts from a backbone, is pruned from another, or is an average."""
 
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
+from polyglossa.recipe.outside import OutsideTeacher
 from polyglossa.recipe.sections.backbone import BackboneConfig, Shape
 from polyglossa.recipe.sections.merge import MemberMerge
 from polyglossa.recipe.sections.prune import PruneConfig
 from polyglossa.recipe.strict import Strict
+
+
+def _kind_of_teacher(value: Any) -> str:
+    """Tell a member's name, members with weights and a model from outside apart by what is written."""
+    if isinstance(value, str):
+        return "member"
+    if isinstance(value, OutsideTeacher):
+        return "outside"
+    described = isinstance(value, dict) and any(isinstance(value.get(key), str) for key in ("model", "endpoint"))
+    return "outside" if described else "members"
 
 
 class Member(Strict):
@@ -25,12 +36,23 @@ class Member(Strict):
     """Training stages in order, keys of `training`; none where the member is only an average of others."""
     merge: MemberMerge | None = None
     """Average what the last stage ends with and its late checkpoints, or other models; None takes the last stage's."""
-    teacher: str | dict[str, float] | None = None
-    """Member whose final model is distilled into this one during its last stage; several with their weights."""
+    teacher: (
+        Annotated[
+            Annotated[str, Tag("member")]
+            | Annotated[dict[str, float], Tag("members")]
+            | Annotated[OutsideTeacher, Tag("outside")],
+            Discriminator(_kind_of_teacher),
+        ]
+        | None
+    ) = None
+    """Member whose final model is distilled into this one during its last stage; several with their weights; or a model
+    from outside, as a section: `{model: NAME_OR_DIR}`, `{endpoint: URL, model: NAME}`."""
     teacher_states: Literal["stored", "live"] = "stored"
-    """Whether the teacher embeds every text once, for all students, epochs and trials, or runs beside each step."""
+    """Whether the teacher embeds every text once, for all students, epochs and trials, or runs beside each step (only
+    members with the student's tokenizer)."""
     projection: bool = False
-    """Reach a teacher that is narrower than this member through a linear map that is learned beside it."""
+    """Reach a teacher that is narrower than this member, or one from outside of any other width, through a linear map
+    that is learned beside it."""
     without_distillation: bool = False
     """Also train the last stage without the teacher, same steps, to show what distillation brings."""
     learning_rate: float | None = Field(None, gt=0)
@@ -49,8 +71,13 @@ class Member(Strict):
                 "give exactly one of `backbone` and `prune`, or an average alone: `merge.models` of two or more "
                 "without `stages`"
             )
-        if self.teacher is not None and (not self.teachers or min(self.teachers.values()) <= 0):
+        if self.teacher is not None and self.outside is None and min(self.teachers.values(), default=0) <= 0:
             raise ValueError("teacher: name one member, or several with weights above 0")
+        if self.outside is not None and self.teacher_states == "live":
+            raise ValueError(
+                "teacher_states: live: a teacher from outside cannot read the student's batches, which hold the "
+                "student's tokens and not its texts; leave `teacher_states` out, and its states are stored"
+            )
         if self.teacher is None and (self.projection or self.teacher_states == "live"):
             raise ValueError("`projection` and `teacher_states` are for a member with a `teacher`")
         if self.reads_with is not None and self.backbone is None:
@@ -61,10 +88,20 @@ class Member(Strict):
 
     @property
     def teachers(self) -> dict[str, float]:
-        """Who teaches the member, with their weights."""
+        """Members that teach this one, with their weights."""
         if isinstance(self.teacher, str):
             return {self.teacher: 1.0}
-        return self.teacher or {}
+        return self.teacher if isinstance(self.teacher, dict) else {}
+
+    @property
+    def outside(self) -> OutsideTeacher | None:
+        """The teacher, where it is from outside the recipe."""
+        return self.teacher if isinstance(self.teacher, OutsideTeacher) else None
+
+    @property
+    def taught_by(self) -> str | None:
+        """Names of its teachers, as reports show them."""
+        return self.outside.label if self.outside is not None else " + ".join(self.teachers) or None
 
     @property
     def final(self) -> str:

@@ -4,6 +4,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from polyglossa.recipe.outside import ModelReference, OutsideModel
 from polyglossa.recipe.strict import Strict, is_absent
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -36,10 +37,10 @@ class IvfConfig(Strict):
 class MineConfig(Strict):
     """Exact search over a pool of documents, then a choice that knows the positive."""
 
-    model: str
+    model: ModelReference
     """Who embeds: `<member>@<stage>` of this recipe (`@backbone`: before any training), or a Hugging Face or
-    sentence-transformers name or directory."""
-    refresh: dict[str, str] = {}
+    sentence-transformers name or directory, or a section `{endpoint: URL, model: NAME}`."""
+    refresh: dict[str, ModelReference] = {}
     """Training stage → model that mines anew for it, instead of `model`."""
     preset: Literal["f2llm-v1", "nv-retriever"] | None = None
     """Published settings to start from; a field given beside it wins."""
@@ -98,6 +99,14 @@ class MineConfig(Strict):
         preset = PRESETS.get(data.get("preset") or "", {})
         # Once a validator has seen them, JSON arrays are lists, which strict fields refuse.
         return preset | {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+
+    @model_validator(mode="after")
+    def _endpoint_cuts_its_own_texts(self) -> Self:
+        models = (self.model, *self.refresh.values())
+        asked = [one.endpoint for one in models if isinstance(one, OutsideModel) and one.endpoint is not None]
+        if asked and self.max_tokens is not None:
+            raise ValueError(f"max_tokens: the endpoint {asked[0]} cuts texts itself; leave it out")
+        return self
 
     @model_validator(mode="after")
     def _window_holds_negatives(self) -> Self:

@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import Field
 
 from polyglossa.recipe.sections.train import StageConfig
-from polyglossa.recipe.strict import Strict
+from polyglossa.recipe.strict import Strict, is_off
 
 
 class PackConfig(Strict):
@@ -25,6 +25,9 @@ class PackConfig(Strict):
     """Examples of a bundle."""
     seed: int = 0
     """Salt of the hash that shuffles a source's rows into bundles."""
+    texts: bool = Field(False, exclude_if=is_off)
+    """Whether bundles hold the texts themselves instead of tokens: for teachers with prompts and tokens of their own.
+    Files, bundles and the places of texts in them are those of the tokens' pack."""
 
     @classmethod
     def of(cls, stage: StageConfig) -> Self:
@@ -36,3 +39,9 @@ class PackConfig(Strict):
             max_tokens=stage.max_tokens,
             max_examples=stage.max_examples,
         )
+
+    @classmethod
+    def of_texts(cls, stage: StageConfig) -> Self:
+        """Take what decides which texts a training stage reads; they are whole, so its longest text is no matter."""
+        whole = {**cls.of(stage).model_dump(), "max_tokens": cls.model_fields["max_tokens"].default}
+        return cls.model_validate({**whole, "texts": True})

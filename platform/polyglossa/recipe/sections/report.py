@@ -17,7 +17,7 @@ class ReportedMember(Strict):
     unmerged: str | None = None
     """Label of the evaluation of the member before its models were averaged."""
     teacher: str | None = None
-    """Member that taught this one."""
+    """Who taught this one."""
 
 
 class ReportConfig(Strict):

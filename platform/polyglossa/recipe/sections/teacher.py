@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from polyglossa.recipe.strict import Strict
+from polyglossa.recipe.outside import OutsideTeacher
+from polyglossa.recipe.strict import Strict, is_absent
 
 
 class TeacherConfig(Strict):
@@ -18,3 +19,5 @@ class TeacherConfig(Strict):
     """Precision of the store; float32 is for reference runs."""
     chunk_tokens: int = Field(2048, ge=16)
     """Token budget of one forward pass."""
+    outside: OutsideTeacher | None = Field(None, exclude_if=is_absent)
+    """The teacher, where it is not a member of the family; it then reads a pack of texts."""

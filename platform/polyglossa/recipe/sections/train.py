@@ -165,7 +165,8 @@ class TrainConfig(Strict):
     live: bool = False
     """Whether teachers run beside the student instead of being read from stores."""
     projection: bool = False
-    """Whether teachers narrower than the student are reached through a learned map."""
+    """Whether teachers narrower than the student, and those from outside of any other width, are reached through a
+    learned map."""
     evaluation: EvaluationBeside | None = Field(None, exclude_if=is_absent)
     """Evaluations beside the training; they change nothing of the model."""
 

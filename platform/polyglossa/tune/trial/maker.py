@@ -4,19 +4,19 @@ Two trials that need the same pruned model get the same artifact, made once: nob
 """
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 from polyglossa.engine.train_run import Compute
 from polyglossa.errors import PolyglossaError
-from polyglossa.pipeline.execute import execute, run_group
+from polyglossa.pipeline.execute import execute
 from polyglossa.recipe import Profile, Recipe
 from polyglossa.recipe.sections.train import TrainConfig
 from polyglossa.recipe.sections.tune import TuneConfig
 from polyglossa.recipe.trial import trial_recipe
 from polyglossa.runtime.nodes import device_facts_of
 from polyglossa.runtime.precision import DeviceFacts
-from polyglossa.train.run import plan_run
+from polyglossa.train.plan import plan_run
 from polyglossa.tune.plan import SearchConfig, Widths, rung_steps, teacher_widths, trial_graph
 from polyglossa.tune.trial.files import trial_files
 from polyglossa.tune.trial.score import placed_sets
@@ -82,7 +82,7 @@ class Maker:
             PolyglossaError: the values make no valid recipe, or a stage refuses them.
         """
         graph = trial_graph(self._recipe, trial_recipe(self._recipe, values), self._widths)
-        artifacts = execute(graph.nodes, self._root, partial(run_group, profile=self._profile))
+        artifacts = execute(graph.nodes, self._root, self._profile)
         config = graph.student.config
         assert isinstance(config, TrainConfig)
         files = trial_files(folder, number)

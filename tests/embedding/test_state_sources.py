@@ -7,7 +7,7 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from model.family_models import CONFIGS, save_sentence_transformer, word_tokenizer
-from polyglossa.engine.state_sources import EncoderSource, open_model
+from polyglossa.embedding.state_sources import EncoderSource, open_model
 from polyglossa.errors import DataError
 from polyglossa.vectors import finish
 

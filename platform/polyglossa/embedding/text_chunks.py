@@ -1,4 +1,4 @@
-"""Embed texts into the vector store, each rendered text once: the plan of the work, and the worker that does it.
+"""Texts to embed, each rendered text once, in chunks of like length. Pure.
 
 The plan depends on the texts alone, never on how many workers there are: a run that was killed finds exactly its
 unfinished chunks again, embeds them in the same batches, and ends with the same vectors.
@@ -7,11 +7,9 @@ unfinished chunks again, embeds them in the same batches, and ends with the same
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 
-from polyglossa.engine.state_sources import open_model
 from polyglossa.records import text_id
-from polyglossa.vectors import Flags, VectorStore, as_keys
+from polyglossa.vectors import Flags, as_keys
 
 CHUNK_BYTES = 1 << 18  # UTF-8; 60 to 90 thousand tokens, a few seconds of one core for a small model
 CHUNK_TEXTS = 4096
@@ -29,7 +27,7 @@ def ids_of(texts: pa.Array | pa.ChunkedArray) -> pa.Array:
     return pa.array([text_id(text) for text in texts.to_pylist()], pa.binary(16))
 
 
-def plan_chunks(texts: pa.Table, held: Flags) -> list[pa.Table]:
+def plan_chunks(texts: pa.Table, held: Flags, *, most_texts: int | None = None) -> list[pa.Table]:
     """Cut the texts that are not stored yet into chunks, longest first.
 
     Texts of like length share a chunk: within a class of lengths (powers of two) all chunks but the last hold the same
@@ -38,6 +36,7 @@ def plan_chunks(texts: pa.Table, held: Flags) -> list[pa.Table]:
     Args:
         texts: columns `text_id` and `text`.
         held: which of them are stored.
+        most_texts: most texts of a chunk; None takes `CHUNK_TEXTS`.
     """
     texts = texts.filter(pa.array(~held))
     size = pc.binary_length(texts.column("text").cast(pa.binary())).to_numpy()
@@ -47,23 +46,6 @@ def plan_chunks(texts: pa.Table, held: Flags) -> list[pa.Table]:
     chunks = []
     for longest in sorted(set(level.tolist()), reverse=True):
         member = order[level[order] == longest]
-        count = min(max(CHUNK_BYTES >> longest, 1), CHUNK_TEXTS)
+        count = min(max(CHUNK_BYTES >> longest, 1), most_texts or CHUNK_TEXTS)
         chunks += [texts.take(member[start : start + count]) for start in range(0, len(member), count)]
     return chunks
-
-
-class Embedder:
-    """The worker: embeds a chunk and stores its states. One per actor."""
-
-    def __init__(
-        self, path: str, dtype: str, device: str, max_tokens: int | None, threads: int, root: str, fingerprint: str
-    ) -> None:
-        torch.set_num_threads(threads)
-        self._source = open_model(path, dtype=dtype, device=device, max_tokens=max_tokens)
-        self._store = VectorStore(root, fingerprint)
-
-    def __call__(self, chunk: pa.Table) -> tuple[int, int]:
-        """Embed one chunk; returns how many texts it had, and how many of their states were refused."""
-        states = self._source.embed(chunk.column("text").to_pylist())
-        refused = self._store.append(chunk.column("text_id").to_pylist(), states)
-        return len(chunk), int(refused.sum())

@@ -3,7 +3,7 @@
 import torch
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
 
-from polyglossa.engine.norms import Normalise, use_own_norms
+from polyglossa.model.variants.norms import Normalise, use_own_norms
 
 
 def norms() -> tuple[Qwen3RMSNorm, Qwen3RMSNorm]:

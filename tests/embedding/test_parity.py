@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from model.family_models import CONFIGS, save_plain, save_sentence_transformer, word_tokenizer
-from polyglossa.engine import parity
-from polyglossa.engine.parity import check_parity
+from polyglossa.embedding import parity
+from polyglossa.embedding.parity import check_parity
 from polyglossa.errors import DataError
 from polyglossa.model.encoder import Encoder
 from polyglossa.model.pooling import POOLINGS, pool_first
