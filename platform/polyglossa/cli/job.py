@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 from polyglossa.cli.command import errors_in_one_line
-from polyglossa.cli.run import run_recipe
 
 
 def job(doc: str, *, until: str | None) -> None:
@@ -16,4 +15,6 @@ def job(doc: str, *, until: str | None) -> None:
     parser.add_argument("--profile", type=Path, help="placement profile (YAML); default: local")
     given = parser.parse_args()
     with errors_in_one_line(Path(sys.argv[0]).name):
+        from polyglossa.cli.run import run_recipe
+
         run_recipe(given.recipe, until=until, overrides=given.set, profile=given.profile)
