@@ -79,3 +79,15 @@ def test_gradient_reaches_only_the_tokens_that_are_read(model_path: str) -> None
 def test_instruction_is_rendered_before_the_text() -> None:
     assert render("x", "Find it.") == "Instruct: Find it.\nQuery: x"
     assert render("x", None) == "x"
+
+
+def test_what_cannot_be_embedded_is_said(encoder: Encoder) -> None:
+    with pytest.raises(ValueError, match="give a list of texts"):
+        encoder.encode("Germany")
+    with pytest.raises(ValueError, match="prompt: 'search' is not one of query"):
+        encoder.encode(["Germany"], prompt="search")
+    with pytest.raises(ValueError, match="not both"):
+        encoder.encode(["Germany"], prompt="query", instruction="Find it.")
+    np.testing.assert_array_equal(
+        encoder.encode(["Germany"], prompt="query"), encoder.encode(["Germany"], instruction="Find it.")
+    )

@@ -190,8 +190,10 @@ class Encoder:
             vector_NS: float32 of unit length, N × width.
 
         Raises:
-            ValueError: the model has no prompt of this name, or both were given.
+            ValueError: one text instead of several, a prompt that the model does not have, or prompt and instruction.
         """
+        if isinstance(texts, str):
+            raise ValueError("texts: got one text; give a list of texts")
         if prompt is not None and instruction is not None:
             raise ValueError("give an instruction or the name of a prompt, not both")
         if prompt is not None and prompt not in self.description.prompts:
