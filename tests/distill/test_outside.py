@@ -24,6 +24,7 @@ from polyglossa.recipe.placement import TrainPlacement
 from polyglossa.recipe.sections.train import TrainConfig
 from polyglossa.records import text_id
 from polyglossa.train import run as train
+from polyglossa.train.plan import plan_run
 from polyglossa.train.teachers import check_store
 from polyglossa.vectors import finish
 from train.toys import make_model
@@ -130,7 +131,7 @@ def test_a_teacher_of_another_width_is_reached_whole_through_the_projection(
         with pytest.raises(DataError, match=r"has 16 coordinates a text.*`projection: true`"):
             trained(tmp_path, student, packs[0], store)
     config, inputs = TrainConfig.of(STAGE, distil=True, projection=True), {"model": student, "pack": packs[0]}
-    planned = train.plan_run("x", config, {**inputs, "teacher": store}, str(tmp_path), str(tmp_path))
+    planned = plan_run("x", config, {**inputs, "teacher": store}, str(tmp_path), str(tmp_path))
     assert (planned.teacher_widths, planned.projections) == ((width,), (width,))
     made = trained(tmp_path, student, packs[0], store, projection=True)
     assert made.counts["steps"] == 6

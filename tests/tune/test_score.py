@@ -51,8 +51,8 @@ def test_the_score_is_what_the_evaluation_stage_computes(judged: tuple[Scorer, E
 
 
 def _by_mteb(heldout: HeldoutSet, encoder: Encoder) -> float:
+    from polyglossa.embedding.state_sources import EncoderSource
     from polyglossa.evaluate.models.protocol import MtebSearcher
-    from polyglossa.evaluate.models.sources import EncoderSource
     from polyglossa.evaluate.models.spec import ModelSpec
     from polyglossa.evaluate.models.states import StateTable
     from polyglossa.evaluate.tasks.prompts import prompts_for

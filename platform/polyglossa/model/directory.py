@@ -19,6 +19,7 @@ from transformers import (
     Qwen3Config,
     Qwen3Model,
 )
+from transformers.utils.logging import disable_progress_bar
 
 from polyglossa.errors import DataError
 from polyglossa.model.dense import Dense
@@ -258,6 +259,7 @@ def _read_config(path: str, folder: str, revision: str | None) -> PretrainedConf
 def _load_backbone(
     path: str, config: PretrainedConfig, folder: str, dtype: str, revision: str | None
 ) -> PreTrainedModel:
+    disable_progress_bar()  # transformers' own bars would break into ours
     try:
         backbone, loaded = AutoModel.from_pretrained(
             path,
@@ -320,6 +322,7 @@ def save_model_directory(
         max_tokens: longest text that readers pass in, special tokens included.
         matryoshka_widths: widths that vectors may be cut to.
     """
+    disable_progress_bar()
     root = Path(path)
     root.mkdir(parents=True, exist_ok=True)
     backbone, config = model.backbone, model.backbone.config

@@ -69,7 +69,7 @@ def load_tokenizer(
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, subfolder=subfolder, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # tokenizers' Rust code raises plain exceptions, and odd files any other
         reason = " ".join(str(error).split())[:300]
         raise DataError(f"{path}: its tokenizer cannot be loaded ({reason}).") from None
     if not getattr(tokenizer, "is_fast", False):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
+from transformers import PretrainedConfig
 
 from polyglossa.artifact import exists
 from polyglossa.errors import DataError
@@ -27,13 +28,13 @@ def check_model_folder(uri: str) -> None:
         raise DataError(f"{uri}: no model directory (it holds config.json).")
     with local_folder(uri, weights=False) as folder:
         _json(uri, Path(folder, "config.json"))
-        describe_directory(folder)
+        _, config = describe_directory(folder)
         load_directory_tokenizer(folder)
-        _check_weights(uri, Path(folder))
+        _check_weights(uri, Path(folder), config)
 
 
-def _check_weights(uri: str, folder: Path) -> None:
-    names = [_WEIGHTS]
+def _check_weights(uri: str, folder: Path, config: PretrainedConfig) -> None:
+    names, shapes = [_WEIGHTS], set[tuple[int, ...]]()
     if not exists(f"{uri}/{_WEIGHTS}"):
         index = folder / f"{_WEIGHTS}.index.json"
         if not index.is_file():
@@ -44,10 +45,14 @@ def _check_weights(uri: str, folder: Path) -> None:
             raise DataError(f"{uri}: lacks {name}, which its index of weights names.")
         if (folder / name).is_file():
             try:
-                with safe_open(folder / name, "numpy"):
-                    pass
+                with safe_open(folder / name, "numpy") as weights:
+                    tensors = weights.keys()
+                    shapes |= {tuple(weights.get_slice(tensor).get_shape()) for tensor in tensors}
             except (SafetensorError, OSError) as error:
                 raise DataError(f"{uri}: {name} cannot be read ({_line(error)}).") from None
+    table = (int(config.vocab_size), int(config.hidden_size))
+    if shapes and table not in shapes:
+        raise DataError(f"{uri}: holds no table of {table[0]} × {table[1]}, which its config.json says.")
 
 
 def _json(uri: str, file: Path) -> dict[str, Any]:

@@ -133,6 +133,7 @@ class TrialStudent:
         write_model(self._assignment.run, backend, folder)
         with local_folder(folder) as path:
             encoder = self._load(path)
+            _check_numbers(encoder, step)
             scores = self._judged().scores(encoder, instructed=self._instructed(encoder), part=SEARCH)
         clear(folder)
         self._rung, self._score = step, self._judged().summary(scores)
@@ -234,3 +235,13 @@ def _seconds_per_text(encoder: Encoder) -> float:
         encoder.encode([f"a short text, number {number}"])
         seconds.append(time.perf_counter() - began)
     return sorted(seconds)[len(seconds) // 2]
+
+
+def _check_numbers(encoder: Encoder, step: int) -> None:
+    """Refuse a model whose states are no numbers: a score of nothing found would pass for a weak trial's.
+
+    Raises:
+        DivergedError: they are not.
+    """
+    if not bool(encoder.embed(["a", "the"]).isfinite().all()):
+        raise DivergedError(f"step {step}: the model's states are not finite. Lower training.*.learning_rate.")
