@@ -19,7 +19,6 @@ from transformers import Qwen3Config, Qwen3Model
 
 from polyglossa.engine.embedder import Embedder
 from polyglossa.model.forward import TextModel
-from polyglossa.model.pooling import embed_chunk, pad_chunk
 
 VOCABULARY, LONGEST, WARM, TIMED = 151_936, 1024, 3, 10
 SHAPES = {
@@ -53,13 +52,15 @@ def measure(name: str, tokens: int) -> dict[str, float]:
     backbone, texts = build(name), sample_texts(tokens)
     lengths = [len(text) for text in texts]
     packed_tokens = torch.cat(texts).cuda()
-    padded_tokens, lengths_B = (tensor.cuda() for tensor in pad_chunk([text.tolist() for text in texts]))
+    # Padding lies on the right, where no token of a causal model sees it.
+    padded_tokens = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True).cuda()
+    rows_B, lasts_B = torch.arange(len(texts)).cuda(), torch.tensor(lengths).cuda() - 1
     stock = backbone.config._attn_implementation
 
     def padded() -> Tensor:
         backbone.config._attn_implementation = stock
         with torch.autocast("cuda", torch.bfloat16):
-            return embed_chunk(backbone, padded_tokens, lengths_B).float()
+            return backbone(input_ids=padded_tokens, use_cache=False).last_hidden_state[rows_B, lasts_B].float()
 
     reference = padded().detach()
     padded_rate = _rate(padded, sum(lengths))

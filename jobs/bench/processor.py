@@ -36,7 +36,7 @@ from polyglossa.engine.objective import build_objective
 from polyglossa.engine.step import Budget, run_step
 from polyglossa.engine.train_run import Compute, TrainRun, width_of
 from polyglossa.engine.trainer import train
-from polyglossa.model.directory import load_backbone
+from polyglossa.model.directory import load_model
 from polyglossa.recipe import Recipe, load_recipe
 from polyglossa.recipe.placement import TrainPlacement
 from polyglossa.recipe.sections.backbone import Shape
@@ -180,7 +180,7 @@ def step_seconds(dtype: str, batch: RankBatch, stage: dict[str, Any], inputs: di
     settings = OptimizerSettings(
         betas=tuple(stage["betas"]), epsilon=stage["epsilon"], weight_decay=stage["weight_decay"], clip=stage["clip"]
     )
-    backend = PlainBackend(Embedder(load_backbone(inputs["model"]), dtype=dtype), settings=settings)
+    backend = PlainBackend(Embedder(load_model(inputs["model"]), dtype=dtype), settings=settings)
     objective = build_objective(stage["objective"], width=width_of(inputs["model"]))
     budget = Budget(stage["chunk_tokens"], TrainPlacement().resident_tokens)
     seconds = []
@@ -194,7 +194,7 @@ def step_seconds(dtype: str, batch: RankBatch, stage: dict[str, Any], inputs: di
 
 def shape_of(model: str) -> Shape:
     """Read a model's shape from its directory."""
-    config = load_backbone(model).config
+    config = load_model(model).backbone.config
     return Shape(
         hidden=config.hidden_size,
         mlp=config.intermediate_size,

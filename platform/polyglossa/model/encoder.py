@@ -7,7 +7,6 @@ vectors of them.
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -200,12 +199,6 @@ class Encoder:
             raise ValueError(f"prompt: {prompt!r} is not one of {', '.join(self.description.prompts) or 'none'}")
         before = self.description.prompts[prompt] if prompt else instruction_prompt(instruction) if instruction else ""
         return finish(self.embed([before + text for text in texts], chunk_tokens=chunk_tokens), width).numpy()
-
-    def with_prompts(self, prompts: dict[str, str], default: str | None = None) -> "Encoder":
-        """Return the same encoder with other prompts."""
-        described = replace(self.description, prompts=prompts, default_prompt=default)
-        model = TextModel(self.backbone, self.model.layers_behind, described)
-        return Encoder(model, self.tokenizer, max_tokens=self.max_tokens)
 
 
 def configuration_of(config: PretrainedConfig) -> str:
