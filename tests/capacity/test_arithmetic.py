@@ -10,10 +10,11 @@ from polyglossa.capacity.devices import DEVICES, Calibration
 from polyglossa.capacity.flops import forward_flops, linear_parameters, training_flops
 from polyglossa.capacity.memory import GIB, least_states, states
 from polyglossa.capacity.work import NodeWork, Workload
-from polyglossa.engine.schedule import learning_rate
+from polyglossa.engine.schedule import SCHEDULES
 from polyglossa.pipeline.build import build, stage_of
 from polyglossa.recipe import Recipe, load_recipe
 from polyglossa.recipe.sections.backbone import Shape
+from polyglossa.recipe.sections.train import StageConfig
 
 RECIPES = Path(__file__).parents[2] / "jobs/recipes"
 SHAPE_14B = Shape(hidden=5120, mlp=17408, layers=40, heads=40, kv_heads=8)
@@ -50,14 +51,15 @@ def test_the_published_rate_rises_in_500_steps_and_falls_along_a_cosine_to_1e_7(
         stage = stage_of(member, recipe.training["stage2"])
         steps = works[f"train.{member.name}.stage2"].steps
 
-        def rate(step: int, peak: float = stage.learning_rate, steps: int = steps) -> float:
-            return learning_rate(step, peak=peak, floor=1e-7, warmup_steps=500, total_steps=steps)
+        def rate(step: int, stage: StageConfig = stage, steps: int = steps) -> float:
+            shape = {"peak": stage.learning_rate, "floor": stage.min_learning_rate, "warmup_steps": stage.warmup_steps}
+            return SCHEDULES[stage.schedule](step, **shape, total_steps=steps)
 
-        assert rate(0) == stage.learning_rate / 500
-        assert rate(499) == rate(500) == stage.learning_rate
-        assert rate(steps - 1) == pytest.approx(1e-7, rel=1e-6)
-        middle = 500 + (steps - 501) // 2
-        assert rate(middle) == pytest.approx((stage.learning_rate + 1e-7) / 2, rel=1e-3)
+        assert rate(0) == 0.0
+        assert rate(1) == max(1e-7, stage.learning_rate / 500)
+        assert rate(500) == stage.learning_rate
+        assert rate(steps - 1) == 1e-7
+        assert rate(500 + (steps - 500) // 2) == pytest.approx(stage.learning_rate / 2, rel=1e-3)
         assert rate(steps // 4) > rate(steps // 2) > rate(3 * steps // 4)
 
 

@@ -7,7 +7,13 @@ import torch
 
 from polyglossa.model.directory import load_model
 from polyglossa.model.variants.exits import exit_layers
-from polyglossa.model.variants.low_rank import draw_rank, factorise, fold
+from polyglossa.model.variants.low_rank import (
+    draw_published_rank,
+    draw_rank,
+    factorise,
+    fold,
+    published_ranks,
+)
 from polyglossa.objectives.exits import mean_over_exits
 
 LENGTHS = [4, 2, 3]
@@ -70,6 +76,25 @@ def test_sub_ranks_are_drawn_in_proportion_to_themselves() -> None:
         assert count / 20_000 == pytest.approx(rank / 26, abs=0.01)
     assert draw_rank(16, seed=3) == 16
     assert draw_rank(512, seed=3) == draw_rank(512, seed=3)
+
+
+def test_the_published_sub_ranks_are_powers_of_two_in_proportion_to_themselves() -> None:
+    assert published_ranks(512) == (64, 128, 256, 512)
+    assert published_ranks(300) == (64, 128, 256, 300)
+    assert published_ranks(32) == (32,)
+    drawn = Counter(draw_published_rank(512, seed) for seed in range(20_000))
+    assert set(drawn) == {64, 128, 256, 512}
+    for rank, count in drawn.items():
+        assert count / 20_000 == pytest.approx(rank / 960, abs=0.01)
+
+
+def test_the_published_factors_begin_with_all_singular_values_on_the_tokens_side(model_path: str) -> None:
+    backbone = load_model(model_path).backbone
+    table_VD = backbone.get_input_embeddings().weight.detach()
+    low_rank = factorise(backbone, 16, even=False)
+    right_RD = low_rank.right_RD.detach()
+    torch.testing.assert_close(right_RD @ right_RD.T, torch.eye(16), atol=1e-5, rtol=0)
+    torch.testing.assert_close(low_rank.left_VR.detach(), table_VD @ right_RD.T, atol=1e-5, rtol=1e-5)
 
 
 def test_a_rank_beyond_the_table_is_refused(model_path: str) -> None:

@@ -43,6 +43,7 @@ class FeedSpec:
             epochs=stage["epochs"],
             steps=stage["steps"],
             source_weights=stage["source_weights"],
+            source_order=stage.get("source_order", "even"),
             seed=stage["seed"],
         )
         sources = tuple(stage["sources"]) if stage["sources"] is not None else None

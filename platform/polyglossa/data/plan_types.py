@@ -43,6 +43,8 @@ class PlanSettings:
     """Number of steps; None derives it from `epochs`."""
     source_weights: Mapping[str, float] | None = field(default=None, hash=False)
     """Relative share of steps per source; None is proportional to rows."""
+    source_order: str = "even"
+    """`even`, or `drawn` source by source."""
     seed: int = 0
     slices: int = 4
     """Pieces that a bundle's rows are dealt into anew each epoch, so that batches mix more bundles."""

@@ -57,6 +57,17 @@ def build_objective(
     return MeanOverExits(objective) if settings["layer_exits"] else objective
 
 
+def build_validation(settings: Mapping[str, Any], *, width: int, full: bool) -> Objective:
+    """Bind what validation losses are made of: the stage's objective without its teachers.
+
+    Args:
+        settings: `ObjectiveConfig.model_dump()`.
+        width: the model's width.
+        full: whether the full width alone counts, as in F2LLM-v2's script.
+    """
+    return build_objective({**settings, "matryoshka": "none"} if full else settings, width=width)
+
+
 @dataclass(frozen=True)
 class StageObjective:
     """The loss of a stage's batches; called with a text table [T, F] and its batch."""

@@ -19,11 +19,11 @@ from polyglossa.engine.checkpoints.checkpoint_index import latest
 from polyglossa.engine.checkpoints.export import LateModels, export
 from polyglossa.engine.embedder import Embedder
 from polyglossa.engine.loop import Callback, run_loop
-from polyglossa.engine.objective import build_objective
+from polyglossa.engine.objective import build_objective, build_validation
 from polyglossa.engine.online_evaluation import awaits_export
 from polyglossa.engine.online_teacher import OnlineTeachers
 from polyglossa.engine.precision import settle_precision
-from polyglossa.engine.schedule import learning_rate
+from polyglossa.engine.schedule import SCHEDULES
 from polyglossa.engine.step import Budget
 from polyglossa.engine.trackers import open_trackers
 from polyglossa.engine.train_run import Compute, TrainRun
@@ -157,7 +157,7 @@ def _backend(path: str, run: TrainRun, compute: Compute, dtype: str) -> Any:
 
 def _rate(run: TrainRun) -> Callable[[int], float]:
     return partial(
-        learning_rate,
+        SCHEDULES[run.stage.get("schedule", "cosine")],
         peak=run.stage["learning_rate"],
         floor=min(run.stage["min_learning_rate"], run.stage["learning_rate"]),
         warmup_steps=run.stage["warmup_steps"],
@@ -203,7 +203,8 @@ def _validation(
         found = validation_batches(spec, rank=rank(), world=world_size(), limit=limit)
         return (batch.to(compute.device) for batch in found)
 
-    objective = build_objective(run.stage["objective"], width=run.width)
+    full = run.stage.get("validation_widths") == "full"
+    objective = build_validation(run.stage["objective"], width=run.width, full=full)
     return [
         Validation(
             backend,

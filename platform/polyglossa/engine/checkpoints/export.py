@@ -35,8 +35,19 @@ LATE = "late"
 _DENSE = "dense."
 
 
-def late_steps(total_steps: int, count: int, every: int) -> list[int]:
-    """Say after how many updates models are kept: `count` of them, `every` apart, counted back from the last."""
+def late_steps(total_steps: int, count: int, every: int, *, at: str = "from_end") -> list[int]:
+    """Say after how many updates models are kept, the last one's apart, which a run ends with.
+
+    Args:
+        total_steps: updates of the run.
+        count: how many.
+        every: updates between them.
+        at: `from_end` counts back from the last update; `multiples` takes the multiples of `every` among the last
+            `count` · `every` updates, as F2LLM-v2's script does: one fewer where the last update is a multiple itself.
+    """
+    if at == "multiples":
+        first = max(0, total_steps - count * every)
+        return [done for done in range((first // every + 1) * every, total_steps, every)]
     return [done for back in range(count, 0, -1) if (done := total_steps - back * every) > 0]
 
 
@@ -59,7 +70,9 @@ class LateModels:
 
 def late_of(run: "TrainRun") -> list[int]:
     """Return the steps whose models a run keeps."""
-    return late_steps(run.total_steps, run.stage["late_checkpoints"], run.stage["late_checkpoint_steps"])
+    stage = run.stage
+    at = stage.get("late_checkpoints_at", "from_end")
+    return late_steps(run.total_steps, stage["late_checkpoints"], stage["late_checkpoint_steps"], at=at)
 
 
 def export(run: "TrainRun", backend: Any, figures: Mapping[str, Any]) -> None:
