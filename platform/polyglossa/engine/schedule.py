@@ -1,4 +1,4 @@
-"""Learning rates as pure functions of the step: linear warm-up, then a cosine that ends at the floor or is cut by it."""
+"""Learning rates as pure functions of the step: linear warm-up, then a cosine that ends at a floor or is cut by it."""
 
 import math
 from collections.abc import Callable, Mapping

@@ -47,7 +47,7 @@ def late_steps(total_steps: int, count: int, every: int, *, at: str = "from_end"
     """
     if at == "multiples":
         first = max(0, total_steps - count * every)
-        return [done for done in range((first // every + 1) * every, total_steps, every)]
+        return list(range((first // every + 1) * every, total_steps, every))
     return [done for back in range(count, 0, -1) if (done := total_steps - back * every) > 0]
 
 

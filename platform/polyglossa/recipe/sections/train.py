@@ -95,8 +95,8 @@ class StageConfig(Strict):
     source_weights: dict[str, float] | None = None
     """Relative share of steps per source; None is proportional to rows."""
     source_order: Literal["even", "drawn"] = Field("even", exclude_if=is_still("even"))
-    """How the batches of an epoch follow each other: each source's spread evenly over it, or drawn source by source with
-    weights equal to batches, each to exhaustion (published; `random.Random(epoch)` over names in order)."""
+    """How the batches of an epoch follow each other: each source's spread evenly over it, or drawn source by source
+    with weights equal to batches, each to exhaustion (published; `random.Random(epoch)` over names in order)."""
     max_examples: int | None = Field(None, ge=1)
     """Most examples of each source, chosen by hash (published for stage 2: 80,000); None means all."""
     max_tokens: int = Field(1024, ge=8)
@@ -107,8 +107,8 @@ class StageConfig(Strict):
     warmup_steps: int = Field(500, ge=0)
     """Steps of the linear rise, whatever the number of workers."""
     schedule: Literal["cosine", "published"] = Field("cosine", exclude_if=is_still("cosine"))
-    """`cosine` learns from the first step and falls to `min_learning_rate` at the last; `published` (F2LLM-v2) is zero at
-    the first step, then the larger of a cosine to zero and `min_learning_rate`."""
+    """`cosine` learns from the first step and falls to `min_learning_rate` at the last; `published` (F2LLM-v2) is zero
+    at the first step, then the larger of a cosine to zero and `min_learning_rate`."""
     betas: tuple[float, float] = (0.9, 0.98)
     epsilon: float = Field(1e-8, gt=0)
     weight_decay: float = Field(0.01, ge=0)
@@ -124,8 +124,9 @@ class StageConfig(Strict):
     """Train the embedding table as a product of two factors of this rank, at a random sub-rank each step; folded into
     a plain table at export. None trains the table itself."""
     embedding_ranks: Literal["any", "published"] = Field("any", exclude_if=is_still("any"))
-    """Sub-ranks of that product: any from 64 on, or the powers of two from 64 on and the rank itself (ML-Embed), each drawn
-    in proportion to its size; and where the factors start: singular values split evenly, or all on the tokens' side."""
+    """Sub-ranks of that product: any from 64 on, or the powers of two from 64 on and the rank itself (ML-Embed), each
+    drawn in proportion to its size; and where the factors start: singular values split evenly, or all on the tokens'
+    side."""
     lora: LoraConfig | None = None
     """None trains every weight."""
     validation_steps: int | None = Field(None, ge=1)
@@ -133,7 +134,8 @@ class StageConfig(Strict):
     validation_batches: int = Field(4, ge=1)
     """Most global batches of each source in one validation."""
     validation_widths: Literal["trained", "full"] = Field("trained", exclude_if=is_still("trained"))
-    """Whether validation losses are those that training adds up (teachers apart), or of the full width alone (published)."""
+    """Whether validation losses are those that training adds up (teachers apart), or of the full width alone
+    (published)."""
     evaluate_every: int | None = Field(None, ge=1, exclude_if=is_absent)
     """Steps between whole evaluations of the model as it then is; the last model gets one too. They go on beside the
     training, on nodes that the profile's `evaluate` has by labels of its own or on what training leaves free, and wait
@@ -146,8 +148,8 @@ class StageConfig(Strict):
     late_checkpoint_steps: int = Field(500, ge=1)
     """Steps between late checkpoints."""
     late_checkpoints_at: Literal["from_end", "multiples"] = Field("from_end", exclude_if=is_still("from_end"))
-    """Whether those steps are counted back from the last one, or late checkpoints fall on multiples of them (published);
-    the last step's model is kept anyway."""
+    """Whether those steps are counted back from the last one, or late checkpoints fall on multiples of them
+    (published); the last step's model is kept anyway."""
     seed: int = 0
     """Seed of order, negative choice and dropout."""
 
