@@ -1,4 +1,4 @@
-"""Protects the published late checkpoints and validation: which steps are kept as models, which widths are validated."""
+"""Protects the published late checkpoints and validation: which steps leave models, which widths are validated."""
 
 import pytest
 import torch

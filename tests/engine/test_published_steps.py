@@ -8,7 +8,6 @@ by what the file's rules give on this processor: the authors' formulas, rank by 
 
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,9 +86,8 @@ def independent_steps() -> tuple[list[dict[str, float]], dict[str, list[float]]]
         schedule.step()
         for group in optimizer.param_groups:
             group["lr"] = max(group["lr"], 1e-7)
-        log.append(
-            {"gradient_norm_before_clip": float(norm)} | {name: float(term.detach()) for name, term in terms.items()}
-        )
+        told = {name: float(term.detach()) for name, term in terms.items()}
+        log.append({"gradient_norm_before_clip": float(norm), **told})
     sums = {}
     for name, value in student.named_parameters():
         flat = value.detach().flatten()

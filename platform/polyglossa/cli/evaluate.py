@@ -26,6 +26,13 @@ def evaluate(
     benchmark: Annotated[list[str] | None, typer.Option(help="mteb benchmark or preset, by name.")] = None,
     language: Annotated[list[str] | None, typer.Option(help="Only these languages of them (ISO 639-3).")] = None,
     name: Annotated[str | None, typer.Option(help="How results call it; of an endpoint, the model it serves.")] = None,
+    judged_as: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            help="Judge as mteb runs the model of this name: its prompts, longest text, precision.",
+        ),
+    ] = None,
     instructed: Annotated[bool, typer.Option(help="Give queries instructions though the model pins none.")] = False,
     key_variable: Annotated[str, typer.Option(help="Environment variable with the endpoint's key.")] = "OPENAI_API_KEY",
     timeout: Annotated[float, typer.Option(help="Seconds that the endpoint may take to answer.")] = 60.0,
@@ -35,7 +42,7 @@ def evaluate(
 ) -> None:
     """Judge a model by mteb tasks, benchmarks, or the tasks of a recipe; what was judged before is not judged again."""
     loaded = load_recipe(recipe, overrides or ()) if recipe is not None else None
-    config, corpus = _tasks(loaded, task or [], benchmark or [], language or [])
+    config, corpus = _tasks(loaded, task or [], benchmark or [], language or [], judged_as)
     placement = load_profile(profile)
     from polyglossa.evaluate.standalone import evaluate_model, model_spec, summary_table
     from polyglossa.runtime.session import ray_session
@@ -52,7 +59,7 @@ def evaluate(
 
 
 def _tasks(
-    recipe: Recipe | None, tasks: list[str], benchmarks: list[str], languages: list[str]
+    recipe: Recipe | None, tasks: list[str], benchmarks: list[str], languages: list[str], judged_as: str | None
 ) -> tuple[EvaluateConfig, Artifact | None]:
     """Which tasks, and the corpus whose held-out sets are among them.
 
@@ -64,7 +71,8 @@ def _tasks(
         raise UserError("evaluate: nothing to judge by; give --task, --benchmark or --recipe.")
     given = recipe.evaluate.model_dump() if recipe is not None and not (tasks or benchmarks) else {"heldout": ()}
     named = {"tasks": tasks, "benchmarks": benchmarks, "languages": languages}
-    config = validate(EvaluateConfig, given | {key: value for key, value in named.items() if value}, "evaluate")
+    chosen = {"judged_as": judged_as, **named}
+    config = validate(EvaluateConfig, given | {key: value for key, value in chosen.items() if value}, "evaluate")
     if recipe is None or not config.heldout:
         return config, None
     from polyglossa.pipeline.find_artifacts import find_artifacts

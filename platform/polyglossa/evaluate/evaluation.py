@@ -11,6 +11,7 @@ import numpy as np
 
 from polyglossa.artifact import Artifact, Draft
 from polyglossa.errors import PolyglossaError
+from polyglossa.evaluate.models.judged_as import report_conditions
 from polyglossa.evaluate.models.spec import ModelSpec
 from polyglossa.evaluate.models.states import Floats
 from polyglossa.evaluate.plan import PlannedTask, in_order, plan_heldout, plan_local
@@ -80,10 +81,24 @@ def evaluate(
     judged = [verdict for task in planned if (verdict := verdicts[task.name]) is not None]
     metrics = {task.name: task.metric for task in planned if task.metric is not None}
     benchmarks = [(benchmark, task.name) for task in planned for benchmark in task.benchmarks]
-    notices = {task.name: task.notices for task in planned if task.notices}
-    write_outcome(draft, spec, facts, config, judged, metrics, names, benchmarks, notices)
+    notices = {task.name: said for task in planned if (said := (*task.notices, *_own_ways(task, spec)))}
+    judged_as = report_conditions(spec, facts.max_tokens, planned) if spec.conditions is not None else None
+    trained_on = pool.first("trained_on", config) if config.benchmarks else {}
+    write_outcome(
+        draft, spec, facts, config, judged, metrics, names, benchmarks, notices,
+        judged_as=judged_as, trained_on=trained_on,
+    )  # fmt: skip
     draft.write_json(pool.first("speed"), "speed.json")
     draft.count(texts_embedded=embedded + sum(verdict.embedded for verdict in fresh.values()))
+
+
+def _own_ways(task: PlannedTask, spec: ModelSpec) -> tuple[str, ...]:
+    """Say that a task is judged in the model's own ways although the model is judged as another."""
+    conditions = spec.conditions
+    if conditions is None or conditions.revision is None or not conditions.instructs or task.prompts is not None:
+        return ()
+    used = "its own instruction" if task.instruction else "the model's prompt or the default of its kind"
+    return (f"mteb has no such task, so {conditions.name} has no instruction for it; {used} is used.",)
 
 
 def _evaluate_tasks(

@@ -11,6 +11,8 @@ from polyglossa.recipe.sections.evaluate import EvaluateConfig
 
 def task_prompts(task: PlannedTask, pinned: Mapping[str, str], instructed: bool) -> dict[str, str]:
     """Prompts that a task's texts get, by mteb's names."""
+    if task.prompts is not None:
+        return dict(task.prompts)
     return prompts_for(pinned, {task.name: task.instruction}, instructed=instructed, search=task.search)
 
 

@@ -29,6 +29,7 @@ from polyglossa.evaluate.shared_embed import Exchanged, SharedEmbed
 from polyglossa.evaluate.tasks.named import build_task, plan_named_tasks
 from polyglossa.evaluate.tasks.prompts import prompts_for
 from polyglossa.evaluate.tasks.search_task import SearchTask
+from polyglossa.evaluate.tasks.trained_on import trained_on
 from polyglossa.evaluate.tasks.widths import score_by_language
 from polyglossa.recipe.sections.evaluate import EvaluateConfig
 from polyglossa.vectors import VectorStore
@@ -53,6 +54,8 @@ class ModelFacts:
     widths: tuple[int, ...]
     prompts: dict[str, str]
     """Prompts that the model directory pins."""
+    max_tokens: int | None
+    """Longest text that it reads here."""
     fingerprint: str
     meta: dict[str, Any]
 
@@ -85,6 +88,7 @@ class Worker:
             dim=self.source.width,
             widths=self.source.widths,
             prompts=self.source.prompts,
+            max_tokens=self.source.max_tokens,
             fingerprint=self.source.fingerprint,
             meta=json.loads(json.dumps(self.meta.to_dict(), default=str)),
         )
@@ -174,6 +178,10 @@ class Worker:
             before = planned[task.name].benchmarks if task.name in planned else ()
             planned[task.name] = replace(task, benchmarks=(*before, *task.benchmarks))
         return list(planned.values())
+
+    def trained_on(self, config: EvaluateConfig) -> dict[str, dict[str, Any]]:
+        """Look up what the models that reports compare with were trained on, benchmark by benchmark."""
+        return trained_on(config)
 
     def language_names(self, languages: Sequence[str]) -> dict[str, str]:
         """Name languages in English, where their ISO 639-3 code has a name."""

@@ -127,4 +127,5 @@ def _mine(mine: Mapping[str, Any], members: list[dict[str, Any]]) -> dict[str, A
 
 
 def _evaluate(evaluate: Mapping[str, Any]) -> dict[str, Any]:
-    return {"heldout": ["cldr", "pydoc"], "widths": evaluate.get("widths", True), "resamples": 100}
+    kept = {"judged_as": evaluate["judged_as"]} if evaluate.get("judged_as") else {}
+    return {"heldout": ["cldr", "pydoc"], "widths": evaluate.get("widths", True), "resamples": 100, **kept}

@@ -398,7 +398,11 @@ function showPeers() {
   $("peersource").textContent = `Means over the tasks of whole benchmarks. Peers as published: ${peers.source}.`;
   $("peertable").replaceChildren(table(["model", "parameters", "width", ...peers.benchmarks], peers.rows.map((row) => ({ class: row.ours ? "" : "base", cells: [
     cell(row.name), cell(row.parameters ? whole(row.parameters) : "–", row.parameters), cell(`${row.dim}`, row.dim),
-    ...peers.benchmarks.map((name) => cell(row.means[name] === undefined ? "–" : `${score(row.means[name], 4)}${row.left_out[name] ? ` (${row.left_out[name]} tasks left out)` : ""}`, row.means[name] ?? null))] })), { sortable: true }));
+    ...peers.benchmarks.map((name) => cell(row.means[name] === undefined ? "–" : `${score(row.means[name], 4)}${row.left_out[name] ? ` (${row.left_out[name]} tasks left out)` : ""}${row.trained_on[name] ? " ‡" : ""}`, row.means[name] ?? null))] })), { sortable: true }));
+  const first = peers.rows.find((row) => Object.keys(row.trained_on).length);
+  if (!first) return;
+  const told = Object.entries(first.trained_on).map(([name, found]) => `${name}: ${[...found.tasks, ...found.likely.map((task) => `${task} (by a like name)`)].join(", ")}`);
+  $("peertrained").textContent = `‡ Not zero-shot: by mteb's list of its training data, the peer was trained on tasks of this benchmark. ${first.name}: ${told.join("; ")}.`;
 }
 function options(select, names, chosen) {
   select.replaceChildren(...names.map(([value, text]) => make("option", { value }, text)));

@@ -35,6 +35,9 @@ def write_outcome(
     language_names: Mapping[str, str],
     benchmarks: Sequence[tuple[str, str]] = (),
     notices: Mapping[str, Sequence[str]] | None = None,
+    *,
+    judged_as: Mapping[str, Any] | None = None,
+    trained_on: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Write everything into the draft.
 
@@ -48,6 +51,8 @@ def write_outcome(
         language_names: English names by code.
         benchmarks: whole benchmarks that were asked for, a pair (benchmark, task) for each of their tasks.
         notices: what to know of a task's data beside its score.
+        judged_as: the conditions, where they were another model's.
+        trained_on: by benchmark, what models of mteb's list were trained on of its tasks.
     """
     judged = [verdict for verdict in verdicts if verdict.reason is None]
     folder = ("results", spec.name.replace("/", "__"), spec.revision)
@@ -74,25 +79,33 @@ def write_outcome(
         "mean_interval": _mean_interval(judged, config),
         "tasks": tasks,
         "failed": failed,
-        "benchmarks": _benchmarks(benchmarks, tasks),
+        "benchmarks": _benchmarks(benchmarks, tasks, trained_on or {}),
         "languages": {
             subset: {"script": script, "name": language_names.get(code, code)}
             for subset, (code, script) in languages.items()
         },
     }
+    if judged_as is not None:
+        summary["judged_as"] = dict(judged_as)
     draft.write_json(summary, "summary.json")
     _write_text(draft, model_card(summary), "README.md")
     draft.count(tasks=len(tasks), failed=len(failed), **{task: figures["mean"] for task, figures in tasks.items()})
 
 
-def _benchmarks(members: Sequence[tuple[str, str]], tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Mean over the tasks of each benchmark, and how many of them it leaves out."""
+def _benchmarks(
+    members: Sequence[tuple[str, str]],
+    tasks: Mapping[str, Mapping[str, Any]],
+    trained_on: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Mean over the tasks of each benchmark, how many of them it leaves out, and who was trained on which of them."""
     found: dict[str, Any] = {}
     for name in dict.fromkeys(benchmark for benchmark, _ in members):
         wanted = [task for benchmark, task in members if benchmark == name]
         means = [tasks[task]["mean"] for task in wanted if task in tasks]
         left_out = len(wanted) - len(means)
         found[name] = {"mean": fmean(means) if means else None, "tasks": len(means), "left_out": left_out}
+        if name in trained_on:
+            found[name]["trained_on"] = dict(trained_on[name])
     return found
 
 

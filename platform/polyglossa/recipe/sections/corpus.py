@@ -12,7 +12,7 @@ from polyglossa.recipe.strict import Strict
 
 __all__ = ["CldrSource", "CorpusConfig", "InstructionsConfig", "PydocSource", "Source"]
 
-# MTEB's defaults (F2LLM-v2 is evaluated with them); a row's text after `Instruct: `.
+# The defaults by kind of task in mteb's metadata of F2LLM-v2; a row's text after `Instruct: `.
 _TASK_INSTRUCTIONS = {
     "retrieval": "Given a question, retrieve passages that can help answer the question.",
     "bitext": "Retrieve translations of the following text.",
