@@ -53,6 +53,7 @@ def card_data(
         "rejects": dict(rejects.most_common()),
         "duplicates": _duplicates(account["duplicates"]),
         "near_duplicates": account["near_duplicates"],
+        "instructions": [{"name": source, **figures} for source, figures in account["instructions"].items()],
         "decontamination": [
             {
                 **figures,

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from polyglossa.corpus.clean.sampling import quotas, threshold
+from polyglossa.corpus.clean.written_instructions import DOCUMENTS, KEPT, LIFTED, QUERIES
 from polyglossa.corpus.sources.shards import Shard
 from polyglossa.corpus.steps.tasks import Plan
 from polyglossa.corpus.task_store import TaskStore, read_table
@@ -64,6 +65,20 @@ def thresholds(judged: Sequence[TaskStore], plan: Plan) -> dict[str, dict[str, i
         if sum(room.values()) < sum(map(len, hashes.values())):
             limits[source] = {language: threshold(values, room[language]) for language, values in hashes.items()}
     return limits
+
+
+def written_instructions(readings: Sequence[TaskStore]) -> Counts:
+    """Add up, by source, what was found of instructions that rows hold already; sources without any are left out."""
+    found: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    rows: Counter[str] = Counter()
+    for figures in (work.figures() for work in readings):
+        found[figures["source"]].update(figures["written"])
+        rows[figures["source"]] += sum(figures["rows_in"].values())
+    return {
+        source: {QUERIES: rows[source], **{name: counts[name] for name in (LIFTED, KEPT, DOCUMENTS)}}
+        for source, counts in sorted(found.items())
+        if counts
+    }
 
 
 def add_counts(figures: Iterable[Mapping[str, Mapping[str, int]]]) -> Counts:

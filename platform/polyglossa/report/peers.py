@@ -22,8 +22,8 @@ def peers(config: ReportConfig, summaries: Mapping[str, Mapping[str, Any]]) -> d
 
     Returns:
         `source`, `benchmarks` (names), and `rows`: {"name", "parameters", "dim", "ours", "means": {benchmark: mean},
-        "left_out": {benchmark: tasks that our mean leaves out}, "trained_on": {benchmark: {"tasks", "likely"}} of peers,
-        the tasks that are no zero-shot ones for them, by mteb's list of their training data and by like names}.
+        "left_out": {benchmark: tasks that our mean leaves out}, "trained_on": {benchmark: {"tasks", "likely"}}, tasks
+        that are not zero-shot for a peer, by mteb's list of its training data and by like names}.
     """
     theirs = published_scores()
     known = {name for model in theirs["models"] for name in model["benchmarks"]}

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from polyglossa.corpus.clean.annotate import annotate
 from polyglossa.corpus.clean.text import normalise_column
+from polyglossa.corpus.clean.written_instructions import keep_template, lift_instructions
 from polyglossa.corpus.hashing import as_one_array, mix, text_hashes
 from polyglossa.corpus.rejects import Reasons, reject_rows, reject_table, unreadable
 from polyglossa.corpus.sources.shards import Reading
@@ -31,6 +32,8 @@ class Ingested:
     rejects: pa.Table
     checked: Counter[str]
     """Languages: given ones that were checked (`agree`, `disagree`), others that were `identified` (`doubtful`)."""
+    written: Counter[str]
+    """Instructions that the rows held already (`written_instructions`)."""
 
 
 def ingest(reading: Reading, source_name: str, entry: Any, config: CorpusConfig) -> Ingested:
@@ -42,12 +45,13 @@ def ingest(reading: Reading, source_name: str, entry: Any, config: CorpusConfig)
         entry: the recipe's entry of the source.
         config: limits and languages.
     """
-    table = normalise(reading.candidates, keeps_code=isinstance(entry, PydocSource) or getattr(entry, "code", False))
+    lifted, written = lift_instructions(reading.candidates)
+    table = normalise(lifted, keeps_code=isinstance(entry, PydocSource) or getattr(entry, "code", False))
     reasons = find_reject_reasons(table, config)
     kept = pa.array([reason is None for reason in reasons], pa.bool_())
     rows, checked = annotate(table.filter(kept), entry, config)
     rejects = [*(unreadable(source_name, *bad) for bad in reading.bad), *reject_rows(table, reasons)]
-    return Ingested(rows, reject_table(rejects), checked)
+    return Ingested(rows, reject_table(rejects), checked, written)
 
 
 def normalise(table: pa.Table, *, keeps_code: bool) -> pa.Table:
@@ -61,7 +65,7 @@ def normalise(table: pa.Table, *, keeps_code: bool) -> pa.Table:
 
 def _map_texts(lists: pa.ChunkedArray) -> pa.ChunkedArray:
     flat, offsets, nulls = _flat(lists)
-    texts = normalise_column(pa.chunked_array([flat])).combine_chunks()
+    texts = keep_template(flat, as_one_array(normalise_column(pa.chunked_array([flat]))))
     return pa.chunked_array([pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), texts, mask=pa.array(nulls))])
 
 

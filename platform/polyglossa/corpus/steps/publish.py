@@ -10,8 +10,9 @@ import xxhash
 from polyglossa.artifact import Draft, exists, open_storage, read_json
 from polyglossa.corpus import statistics
 from polyglossa.corpus.card import card_data, render_card
+from polyglossa.corpus.clean.written_instructions import describe
 from polyglossa.corpus.instructions import SYMMETRIC_TASKS
-from polyglossa.corpus.row_accounting import add_counts, reconcile, sum_entries
+from polyglossa.corpus.row_accounting import add_counts, reconcile, sum_entries, written_instructions
 from polyglossa.corpus.steps.tasks import Plan
 from polyglossa.corpus.task_store import TaskStore, read_table, write_table
 from polyglossa.records import DOCUMENT, PAIR, REJECT
@@ -146,6 +147,7 @@ def notices_of(made: Made) -> list[str]:
             told = ", ".join(f"{reason} {count:,}" for reason, count in sorted(figures["unreadable"].items()))
             lost = sum(figures["unreadable"].values())
             found.append(f"evaluation set {figures['name']}: {lost:,} of {figures['rows']:,} rows unread ({told}).")
+    found += [describe(source, figures) for source, figures in written_instructions(made.readings).items()]
     return list(dict.fromkeys(found))
 
 
@@ -158,6 +160,7 @@ def account_of(made: Made) -> dict[str, Any]:
         "rejects": add_counts(step["rejects"] for step in steps),
         "duplicates": sum_entries([work.figures() for work in made.uniques], "between"),
         "near_duplicates": made.near.figures() if made.near is not None else None,
+        "instructions": written_instructions(made.readings),
         "notices": notices_of(made),
         "decontamination": {
             "sets": {work.figures()["name"]: work.figures() for work in made.indexes},

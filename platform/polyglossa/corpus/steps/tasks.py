@@ -54,6 +54,8 @@ class Plan:
     buckets: int
     rows: tuple[str, ...] = ()
     """Row files of all shards (from step unique on)."""
+    written: tuple[str, ...] = ()
+    """Sources whose documents hold instructions already, likewise."""
 
     def cap_of(self, source: str) -> int | None:
         """Most queries of a source."""
@@ -71,7 +73,14 @@ def read(work: TaskStore, plan: Plan, shard: Shard) -> Figures:
     entry = plan.config.sources[shard.source]
     rejects: list[pa.Table] = []
     secret: list[np.ndarray] = []
-    figures: Figures = {"source": entry.name, "parts": 0, "unreadable": 0, "rows_in": Counter(), "checked": Counter()}
+    figures: Figures = {
+        "source": entry.name,
+        "parts": 0,
+        "unreadable": 0,
+        "rows_in": Counter(),
+        "checked": Counter(),
+        "written": Counter(),
+    }
     notices: dict[str, None] = {}
 
     def passed() -> Iterable[pa.Table]:
@@ -82,6 +91,7 @@ def read(work: TaskStore, plan: Plan, shard: Shard) -> Figures:
             for table in (done.rows, done.rejects):
                 figures["rows_in"].update(count_values(table["source"]))
             figures["checked"].update(done.checked)
+            figures["written"].update(done.written)
             rejects.append(done.rejects)
             secret.append(heldout_hashes(done.rows))
             yield done.rows
@@ -144,7 +154,7 @@ def emit(
     stays = within_quota(rows, thresholds, plan.config.seed)
     figures = reject(work, rows.filter(pa.array(~stays)), ["over_cap"] * int((~stays).sum()))
     rows = rows.filter(pa.array(stays))
-    pairs = pairs_from(rows, plan.config)
+    pairs = pairs_from(rows, plan.config, plan.written)
     described: defaultdict[str, Figures] = defaultdict(dict)
     for source in plan.sources:
         mine = pairs.filter(pc.equal(pairs["source"], source))

@@ -64,8 +64,7 @@ class FileSource(ReadSource):
     delimiter: str | None = Field(None, min_length=1, max_length=1)
     """What separates cells of CSV and TSV; None: read off each file (comma, semicolon, tab or bar)."""
     per_file: bool = False
-    """Each file is a source of its own, named like the file: caps and batches are then per file, as published. Files
-    `x_part2`, `x_part3` … belong to `x`."""
+    """Each file is a source of its own, named like the file: caps and batches are then per file, as published."""
     exclude: tuple[str, ...] = ()
     """Names (globs) of files among `files` that are left to other entries."""
 
