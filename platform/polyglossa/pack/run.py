@@ -33,7 +33,7 @@ STAGE = "pack"
 REVISION = 2
 
 _PARTS = {"bundles": "train", "validation": "validation"}
-_IN_BATCH_TASKS = ("retrieval", "bitext")
+IN_BATCH_TASKS = ("retrieval", "bitext")
 _FILE_PAIRS = 524_288  # a Parquet footer grows with its row groups: about 2,000 bundles a file
 
 
@@ -224,7 +224,7 @@ def _empty_entry(job: Job) -> dict[str, Any]:
     return {
         "name": job.source,
         "task": job.task,
-        "in_batch": job.task in _IN_BATCH_TASKS,
+        "in_batch": job.task in IN_BATCH_TASKS,
         "instructions": {},
         "document_instructions": {},
         "examples": 0,

@@ -99,9 +99,11 @@ class _Builder:
         return self.graph.add(Node(f"merge.{member.name}", "merge", member.merge.settled(), inputs))
 
     def _pack_of(self, reference: str) -> str:
-        """The packed data that a model was trained on last."""
+        """The packed data that a model was trained on last, or would be first."""
         name, _, stage = reference.partition("@")
         member = self.recipe.member(name)
+        if stage == "backbone":
+            return self._pack(member, member.stages[0])  # it has read none here: the first that it will read
         if stage != "merge":
             return self._pack(member, stage)
         assert member.merge is not None

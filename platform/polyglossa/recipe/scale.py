@@ -22,6 +22,7 @@ _STAGE = {
     "late_checkpoint_steps": 500,
     "validation_steps": 500,
     "evaluate_every": 500,
+    "embedding_rank": 32,
 }
 _MINE = {"top_k": 10, "skip": 10, "negatives": 8, "max_queries": 1000, "max_candidates": 1000, "max_tokens": 16}
 _VOCABULARY, _CALIBRATION_ROWS, _VALIDATION_QUERIES, _TEXTS_PER_LANGUAGE = 64, 16, 40, 100

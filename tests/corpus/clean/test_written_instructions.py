@@ -72,5 +72,6 @@ def test_what_was_found_is_one_line() -> None:
     line = describe("faq", {"queries": 200, "lifted": 190, "kept": 2, "documents": 60})
     assert line == (
         "source faq: of 200 queries 95.0% bring their instruction, which is kept as theirs, 1.0% begin with "
-        "`Instruct:` in another form and stay so, documents of 30.0% of rows hold one; no second one is put before them."
+        "`Instruct:` in another form and stay so, documents of 30.0% of rows hold one; no second one is put before "
+        "them."
     )
