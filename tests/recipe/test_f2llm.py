@@ -172,7 +172,7 @@ def test_rows_of_a_file_land_in_batches_with_or_without_the_in_batch_term(
     every = published.corpus.changed(data=str(tmp_path)).model_dump()
     own = [one for one in every["sources"] if any(fnmatchcase(f"{file}.parquet", glob) for glob in one["files"])]
     mine = [one for one in own if not any(fnmatchcase(f"{file}.parquet", glob) for glob in one["exclude"])]
-    config = expand_sources(published.corpus.changed(data=str(tmp_path), sources=mine))
+    config = expand_sources(published.corpus.changed(data=str(tmp_path), sources=tuple(mine)))
     tables = [read.candidates for shard in plan_shards(config) for read in read_shard(shard, config)]
     rows = pa.concat_tables(tables).to_pylist()
     assert {(one["source"], one["task"]) for one in rows} == {(file, task)}
