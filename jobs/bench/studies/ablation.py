@@ -1,6 +1,6 @@
 """What distillation and pruning bring: students of one recipe that differ in one thing each, by held-out retrieval.
 
-    python jobs/bench/ablation.py RECIPE --out runs/bench/ablation.json          # make bench-ablation: quickstart
+    python jobs/bench/studies/ablation.py RECIPE --out runs/bench/ablation.json  # make bench-ablation: quickstart
 
 Each arm is a variant of the recipe and a trial of `tune`; teacher, parent and data are the recipe's, made first where
 they are not there, and an interrupted ablation goes on where it was. Main arms: no distillation, the published MSE, MSE
@@ -34,7 +34,7 @@ from polyglossa.tune.plan import search_nodes
 from polyglossa.tune.trial.score import Scorer, placed_sets
 
 MSE, KL = 1.0, 5.0
-QUICKSTART = Path(__file__).parents[1] / "recipes" / "quickstart.yaml"
+QUICKSTART = Path(__file__).parents[2] / "recipes" / "quickstart.yaml"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A model that people have, through the platform's own commands: is it read faithfully, and does training help it?
 
     make bench-real                                   # POLYGLOSSA_MODELS and POLYGLOSSA_DATA say where things lie
-    python jobs/bench/real.py --parts evaluate,serve  # parts: evaluate, serve, family, loads, endpoint
+    python jobs/bench/studies/real.py --parts evaluate,serve  # parts: evaluate, serve, family, loads, endpoint
 
 `evaluate` holds the scores and the time of `polyglossa evaluate` against mteb with sentence-transformers, both as
 whole processes on the same cores; `serve` the endpoint's vectors against sentence-transformers'; `family` runs
@@ -22,8 +22,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[0] = str(ROOT)  # not this folder: it holds a module of the application's name
+ROOT = Path(__file__).resolve().parents[3]
 RECIPES = ROOT / "jobs" / "recipes"
 MODEL = "all-MiniLM-L6-v2"
 ENGLISH = {
@@ -83,7 +82,9 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
             [*polyglossa("evaluate"), options.model, "--recipe", recipe, "--out", folder, *overrides]
         )
         ours_seconds.append(seconds)
-        seconds, printed = timed([sys.executable, ROOT / "jobs/bench/real_mteb.py", recipe, options.model, *overrides])
+        seconds, printed = timed(
+            [sys.executable, ROOT / "jobs/bench/rivals/evaluation.py", recipe, options.model, *overrides]
+        )
         theirs_seconds.append(seconds)
         say(f"evaluate: {ours_seconds[-1]:.1f} s, mteb: {seconds:.1f} s")
     theirs: dict[str, dict[str, float]] = json.loads(printed.splitlines()[-1])
@@ -149,7 +150,7 @@ def loads(options: argparse.Namespace) -> dict[str, Any]:
     Raises:
         SystemExit: one does not.
     """
-    script = ROOT / "jobs" / "bench" / "real_loads.py"
+    script = ROOT / "jobs" / "bench" / "rivals" / "loading.py"
     members = [folder for folder in trained_models(options.out / "runs") if folder.is_dir()]
     if not members:
         raise SystemExit("loads: nothing was trained yet; run the part `family` first")

@@ -1,8 +1,8 @@
 """What mined negatives bring: the same training with mined and with random ones, equal steps, several seeds.
 
-    python jobs/bench/mined.py                                      # make bench-mined: code, 60 steps, three seeds
-    python jobs/bench/mined.py jobs/recipes/real-small-mine.yaml    # questions in ten languages, where the data is
-    python jobs/bench/mined.py jobs/recipes/quickstart.yaml         # any recipe as it is
+    python jobs/bench/studies/mined.py  # make bench-mined: code, 60 steps, three seeds
+    python jobs/bench/studies/mined.py jobs/recipes/real-small-mine.yaml  # questions in ten languages, real text
+    python jobs/bench/studies/mined.py jobs/recipes/quickstart.yaml  # any recipe as it is
 
 Both arms go through the same stages; random negatives are what the miner fills in where every candidate is refused
 (`mine: {max_score: -2, short: fill}`). Queries and metric are those of the recipe's held-out searches. What is trained
@@ -24,7 +24,7 @@ from polyglossa.pipeline.run import make
 from polyglossa.recipe import Profile, load_profile, load_recipe
 from polyglossa.recipe.sections.evaluate import EvaluateConfig
 
-RECIPE = Path(__file__).parents[1] / "recipes" / "quickstart-mine.yaml"
+RECIPE = Path(__file__).parents[2] / "recipes" / "quickstart-mine.yaml"
 ARMS: Mapping[str, tuple[str, ...]] = {
     "mined": (),
     "random": ("mine.max_score=-2.0", "mine.short=fill"),

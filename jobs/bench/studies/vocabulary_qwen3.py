@@ -1,6 +1,6 @@
 """What a smaller table costs and saves on Qwen3's own tokenizer, for a corpus of some 200 languages; no model needed.
 
-    POLYGLOSSA_MODELS=… POLYGLOSSA_DATA=… python jobs/bench/vocabulary_qwen3.py      # make bench-vocabulary_qwen3
+    POLYGLOSSA_MODELS=… POLYGLOSSA_DATA=… python jobs/bench/studies/vocabulary_qwen3.py  # make bench-vocabulary_qwen3
 
 Reads the training texts under `$POLYGLOSSA_DATA` (retrieval, bitext, classification), at most `--texts` of each
 language, and finds the smallest of `--sizes` whose choice of tokens keeps every language within the guard.
@@ -30,7 +30,7 @@ WIDTHS = {"80m": 320, "160m": 640, "330m": 896}
 
 def main() -> None:
     """Choose tokens at several sizes and print what they cost each language."""
-    here = Path(__file__).resolve().parents[3] / "shared"
+    here = Path(__file__).resolve().parents[4] / "shared"
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[49_152, 65_536, 81_920, 98_304, 114_688])
     parser.add_argument("--guard", type=float, default=0.02, help="most that a language's tokens may grow (share)")

@@ -1,6 +1,6 @@
 """Open model directories in whatever sentence-transformers is installed, with nothing of ours.
 
-    python jobs/bench/real_loads.py MODEL_DIRECTORY…
+    python jobs/bench/rivals/loading.py MODEL_DIRECTORY…
 
 The last line is one JSON object: versions, prompts and default prompt of each, and the vectors of a query and a
 document.

@@ -1,6 +1,6 @@
 """What a member's precision costs on one core: milliseconds a text, bytes of weights, and held-out retrieval.
 
-    python jobs/bench/precision.py [RECIPE] [--member base]      # make bench-precision: the finished quickstart
+    python jobs/bench/studies/precision.py [RECIPE] [--member base]      # make bench-precision: the finished quickstart
 
 Arms are float32, bfloat16 and int8 weights as the endpoint offers them, and `torch.compile` of the first two where a
 C++ compiler is on the path. Texts are the held-out documents, cut into passes as a replica cuts them; times are medians
@@ -24,7 +24,7 @@ from polyglossa.recipe import load_recipe
 from polyglossa.recipe.sections.tune import JudgeConfig
 from polyglossa.tune.trial.score import Scorer
 
-QUICKSTART = Path(__file__).parents[1] / "recipes" / "quickstart.yaml"
+QUICKSTART = Path(__file__).parents[2] / "recipes" / "quickstart.yaml"
 TEXTS = 2048
 
 

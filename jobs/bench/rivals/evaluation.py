@@ -1,6 +1,6 @@
 """What `polyglossa evaluate` is compared with: mteb over sentence-transformers, as its own guide would write it.
 
-    python jobs/bench/real_mteb.py RECIPE MODEL_DIRECTORY [--set A.B.C=VALUE]
+    python jobs/bench/rivals/evaluation.py RECIPE MODEL_DIRECTORY [--set A.B.C=VALUE]
 
 The tasks are those of the recipe's `evaluate.local`; nothing else here is ours. The last line is one JSON object:
 score by task and subset.

@@ -1,6 +1,6 @@
 """What halving a broad vocabulary costs a recipe's corpus: a model with a table for more languages than it needs.
 
-    python jobs/bench/vocabulary.py --data ../shared/data --out runs/bench/vocabulary.json     # make bench-vocabulary
+    python jobs/bench/studies/vocabulary.py --data ../shared/data --out runs/bench/vocabulary.json
 
 The stand-in for a published backbone: a tokenizer trained on the recipe's texts and on other text besides (`--data`), a
 small model with that table, trained on the recipe. Its table is then cut to half for the recipe's corpus alone, under a
@@ -30,7 +30,7 @@ from polyglossa.storage import absolute
 
 SHAPE = {"hidden": 96, "mlp": 192, "layers": 1, "heads": 4, "kv_heads": 2, "head_dim": 32}
 COLUMNS = ("text", "query", "passage")
-QUICKSTART = Path(__file__).parents[1] / "recipes" / "quickstart.yaml"
+QUICKSTART = Path(__file__).parents[2] / "recipes" / "quickstart.yaml"
 
 
 def main() -> None:
