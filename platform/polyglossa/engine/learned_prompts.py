@@ -6,8 +6,8 @@ none for documents. Then `encode_query`, `prompt_name=…`, `input_type` and an 
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from polyglossa.data.pack_index import PackedSource
 from polyglossa.model.encoder import instruction_prompt
 
 DEFAULT_PROMPT = "document"
@@ -22,11 +22,11 @@ _BY_TASK: Mapping[str, tuple[str, ...]] = {
 """Task of a source → mteb's names for texts of the kind."""
 
 
-def learned_prompts(sources: Sequence[Mapping[str, Any]], names: Sequence[str] | None) -> dict[str, str]:
+def learned_prompts(sources: Sequence[PackedSource], names: Sequence[str] | None) -> dict[str, str]:
     """Gather the prompts of a training.
 
     Args:
-        sources: `sources` of the pack's index: name, task, and how many examples each instruction has.
+        sources: of the pack: name, task, and how many examples each instruction has.
         names: sources that were trained on; None means all.
 
     Returns:
@@ -36,15 +36,15 @@ def learned_prompts(sources: Sequence[Mapping[str, Any]], names: Sequence[str] |
     by_source: dict[str, str] = {}
     by_task: dict[str, Counter[str]] = {}
     every, documents = Counter[str](), Counter[str]()
-    for entry in sources:
-        if names is not None and entry["name"] not in names:
+    for source in sources:
+        if names is not None and source.name not in names:
             continue
-        asked = Counter(entry["instructions"])
-        documents.update(entry["document_instructions"])
+        asked = Counter(source.instructions)
+        documents.update(source.document_instructions)
         if not asked:
             continue
-        by_source[entry["name"]] = _most(asked)
-        by_task.setdefault(entry["task"], Counter()).update(asked)
+        by_source[source.name] = _most(asked)
+        by_task.setdefault(source.task, Counter()).update(asked)
         every.update(asked)
     if not every:
         return {}

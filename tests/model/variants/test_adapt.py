@@ -1,23 +1,19 @@
 """What a stage adds to a backbone for training is taken back at export, and layer exits are the shallower models."""
 
-from typing import Any
-
 import torch
 
 from engine.worlds import WIDTH, make_batch, make_model
 from polyglossa.engine.embedder import Embedder
 from polyglossa.engine.objective import build_objective
+from polyglossa.engine.stage_spec import ObjectiveSpec
 from polyglossa.model.forward import TextModel
 from polyglossa.model.variants.adapt import adapt, choose_table_rank, restore
-from polyglossa.recipe.sections.train import ObjectiveConfig, StageConfig
-
-
-def plain(**changes: Any) -> dict[str, Any]:
-    return StageConfig.model_validate(changes).model_dump(mode="json")
+from polyglossa.model.variants.adaptation import Adaptation
+from polyglossa.recipe.sections.train import ObjectiveConfig
 
 
 def test_a_low_rank_table_is_folded_into_a_plain_one_with_the_same_embeddings() -> None:
-    model, settings, ids = make_model(), plain(embedding_rank=WIDTH - 3), torch.arange(9)[None]
+    model, settings, ids = make_model(), Adaptation(embedding_rank=WIDTH - 3), torch.arange(9)[None]
     names = set(model.state_dict())
     adapt(model, settings)
     ranks = set()
@@ -46,7 +42,7 @@ def test_the_state_of_an_exit_is_that_of_the_model_cut_there() -> None:
 def test_the_loss_over_exits_is_the_mean_of_their_losses() -> None:
     batch = make_batch(0, 0, 1)
     one, many = (
-        build_objective(ObjectiveConfig(layer_exits=exits).model_dump(), width=WIDTH) for exits in (False, True)
+        build_objective(ObjectiveSpec.of(ObjectiveConfig(layer_exits=exits)), width=WIDTH) for exits in (False, True)
     )
     first, last = torch.randn(2, batch.texts, WIDTH, dtype=torch.float64)
     loss, terms = many(torch.cat([first, last], dim=1), batch)

@@ -3,9 +3,10 @@
 import torch
 
 from engine.worlds import make_model
+from polyglossa.model.variants.adaptation import Lora
 from polyglossa.model.variants.lora import attach, merge
 
-SETTINGS = {"rank": 4, "alpha": 8.0, "dropout": 0.0, "modules": ["q_proj", "up_proj"]}
+SETTINGS = Lora(rank=4, alpha=8.0, dropout=0.0, modules=("q_proj", "up_proj"))
 
 
 def test_only_the_added_parts_are_trained_and_they_change_nothing_at_first() -> None:

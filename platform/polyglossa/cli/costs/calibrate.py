@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from polyglossa.capacity.devices import write_calibration
+from polyglossa.costing.devices import write_calibration
 
 
 def calibrate(

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from polyglossa.capacity.devices import read_calibration
 from polyglossa.capacity.estimate import CapacityPlan, estimate
 from polyglossa.capacity.node_groups import read_groups, read_prices
 from polyglossa.capacity.processor import with_this_processor
 from polyglossa.capacity.table import as_json, comparison_table, plan_table
 from polyglossa.cli.options import Overrides, ProfileFile, RecipeFile
+from polyglossa.costing.devices import read_calibration
 from polyglossa.errors import UserError
 from polyglossa.recipe import load_profile, load_recipe
 

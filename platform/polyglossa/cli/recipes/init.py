@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from polyglossa.capacity.devices import read_calibration
 from polyglossa.capacity.estimate import estimate
 from polyglossa.capacity.processor import with_this_processor
 from polyglossa.capacity.table import plan_table
+from polyglossa.costing.devices import read_calibration
 from polyglossa.errors import UserError
 from polyglossa.recipe import load_profile, load_recipe
 from polyglossa.recipe.load import dump_yaml, validate

@@ -9,7 +9,7 @@ engine's embedder: per token and layer 26 bytes of the width, 8 of the MLP's, 10
 
 from dataclasses import dataclass
 
-from polyglossa.capacity.flops import linear_parameters
+from polyglossa.costing.flops import linear_parameters
 from polyglossa.recipe import TrainPlacement
 from polyglossa.recipe.sections.backbone import Shape
 
