@@ -44,7 +44,7 @@ def test_the_newest_checkpoints_stay_and_the_one_of_the_lowest_validation_loss(t
     for losses in ({1: 0.9, 2: 0.3, 3: 0.5}, {4: 0.6, 5: 0.7}):  # the second writer is that of a resumed run
         writer = Writer(str(tmp_path), keep=2)
         for step, loss in losses.items():
-            writer.judge(step, loss)
+            writer.note_validation(step, loss)
             writer.save(step, backend)
         writer.wait()
         writer.close()

@@ -1,7 +1,4 @@
-"""Read embedded sources: candidates for the corpus, and held-out sets to evaluate on.
-
-One pure function per kind of source, the same for a Ray task and for a test.
-"""
+"""Evaluation sets made of what an embedded source holds out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from polyglossa.corpus.instructions import instruction_for
-from polyglossa.corpus.sources import cldr, pydoc
-from polyglossa.recipe.sections.corpus import CldrSource, CorpusConfig, InstructionsConfig, PydocSource
+from polyglossa.recipe.sections.corpus import InstructionsConfig
 from polyglossa.records import row_id, text_id
 
 QUERY = pa.schema(
@@ -45,45 +41,10 @@ class HeldoutSet:
         return {"name": self.name, "task_type": self.task_type, "instruction": instruction, "metric": self.metric}
 
 
-@dataclass(frozen=True)
-class Embedded:
-    """What one recipe entry gave."""
-
-    candidates: tuple[pa.Table, ...]
-    heldout: tuple[HeldoutSet, ...]
-
-
-def read_embedded(source: CldrSource | PydocSource, config: CorpusConfig) -> Embedded:
-    """Read one embedded source."""
-    return _read_cldr(source, config) if isinstance(source, CldrSource) else _read_pydoc(source, config)
-
-
-def _read_cldr(source: CldrSource, config: CorpusConfig) -> Embedded:
-    names = cldr.read_names()
-    heldout = cldr.heldout_concepts(names, config.heldout_share, config.seed)
-    candidates = [
-        cldr.translation_candidates(
-            names, heldout, pairs_per_name=source.pairs_per_name, seed=config.seed, source=source.name
-        )
-    ]
-    if source.classification:
-        candidates.append(cldr.kind_candidates(names, heldout, source=f"{source.name}_kind"))
-    queries, corpus = cldr.heldout_search(names, heldout)
-    return Embedded(tuple(candidates), (_heldout_set(source.name, "bitext", "accuracy", queries, corpus),))
-
-
-def _read_pydoc(source: PydocSource, config: CorpusConfig) -> Embedded:
-    functions = pydoc.read_functions()
-    heldout = pydoc.heldout_modules(functions, config.heldout_share, config.seed)
-    limit = source.max_characters
-    candidates = pydoc.search_candidates(functions, heldout, max_characters=limit, source=source.name)
-    queries, corpus = pydoc.heldout_search(functions, heldout, limit)
-    return Embedded((candidates,), (_heldout_set(source.name, "retrieval", "ndcg_at_10", queries, corpus),))
-
-
-def _heldout_set(
+def heldout_set(
     name: str, task_type: str, metric: str, queries: Sequence[dict[str, Any]], corpus: Sequence[str]
 ) -> HeldoutSet:
+    """Make a set of queries with their `positives`, and the texts that are searched."""
     rows = [
         {
             **query,
