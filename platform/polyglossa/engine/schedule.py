@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 
-Schedule = Callable[..., float]
+Rate = Callable[..., float]
 
 
 def cosine_to_floor(step: int, *, peak: float, floor: float, warmup_steps: int, total_steps: int) -> float:
@@ -44,5 +44,5 @@ def published(step: int, *, peak: float, floor: float, warmup_steps: int, total_
     return rate if step == 0 else max(rate, floor)
 
 
-SCHEDULES: Mapping[str, Schedule] = {"cosine": cosine_to_floor, "published": published}
+SCHEDULES: Mapping[str, Rate] = {"cosine": cosine_to_floor, "published": published}
 """By the recipe's names."""

@@ -10,7 +10,7 @@ from polyglossa.corpus.clean.written_instructions import describe, lift_instruct
 from polyglossa.corpus.pairs import pairs_from
 from polyglossa.corpus.sources.candidates import candidate_table
 from polyglossa.corpus.sources.shards import Reading
-from polyglossa.model.encoder import render
+from polyglossa.model.instructions import render
 from polyglossa.recipe.load import validate
 from polyglossa.recipe.sections.corpus import CorpusConfig
 

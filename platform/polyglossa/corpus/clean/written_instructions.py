@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from polyglossa.corpus.hashing import as_one_array
-from polyglossa.model.encoder import instruction_prompt
+from polyglossa.model.instructions import instruction_prompt
 from polyglossa.whitespace import WHITESPACE
 
 _BLANK = f"[{WHITESPACE}]*"

@@ -7,7 +7,7 @@ gets that one's prompts, task by task, and comes here with tasks alone that mteb
 
 from collections.abc import Mapping
 
-from polyglossa.model.encoder import render
+from polyglossa.model.instructions import render
 
 BY_TYPE = {
     "STS": "Retrieve semantically similar text.",
