@@ -50,8 +50,8 @@ def _take_away(data: Any, keys: Sequence[str], where: str) -> Any:
     for length in range(len(keys), 0, -1):
         name, rest = ".".join(keys[:length]), keys[length:]
         if isinstance(data, Mapping) and name in data:
-            inner = {name: _take_away(data[name], rest, where)} if rest else {}
-            return {**{key: value for key, value in data.items() if key != name}, **inner}
+            kept = {key: value for key, value in data.items() if rest or key != name}
+            return kept | {name: _take_away(data[name], rest, where)} if rest else kept
         if _have_names(data) and any(item["name"] == name for item in data):
             return [
                 _take_away(item, rest, where) if rest and item["name"] == name else item

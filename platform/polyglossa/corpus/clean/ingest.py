@@ -12,8 +12,7 @@ import pyarrow as pa
 from polyglossa.corpus.clean.annotate import annotate
 from polyglossa.corpus.clean.rules import RULES, Candidates, flat_lists
 from polyglossa.corpus.clean.text import normalise_column
-from polyglossa.corpus.clean.written_instructions import keep_template, lift_instructions
-from polyglossa.corpus.hashing import as_one_array
+from polyglossa.corpus.clean.written_instructions import lift_instructions
 from polyglossa.corpus.rejects import Reasons, reject_rows, reject_table, unreadable
 from polyglossa.corpus.sources.source import Reading
 from polyglossa.recipe.sections.corpus import CorpusConfig
@@ -61,7 +60,7 @@ def normalise(table: pa.Table, *, keeps_code: bool) -> pa.Table:
 
 def _map_texts(lists: pa.ChunkedArray) -> pa.ChunkedArray:
     flat, offsets, nulls = flat_lists(lists)
-    texts = keep_template(flat, as_one_array(normalise_column(pa.chunked_array([flat]))))
+    texts = normalise_column(pa.chunked_array([flat])).combine_chunks()
     return pa.chunked_array([pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), texts, mask=pa.array(nulls))])
 
 

@@ -2,7 +2,7 @@
 
 `Instruct: …`, a line end, `Query: …` before a query becomes the row's own instruction and the bare query, so that a
 stage with instructions renders what stood there, one without reads the bare text, and nothing is put before it twice.
-Documents keep theirs as part of the text. Pure.
+Documents keep theirs as part of the text, and their source's get no other. Pure.
 """
 
 from collections import Counter
@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from polyglossa.corpus.hashing import as_one_array
-from polyglossa.model.instructions import instruction_prompt
 from polyglossa.whitespace import WHITESPACE
 
 _BLANK = f"[{WHITESPACE}]*"
@@ -27,7 +26,7 @@ def lift_instructions(table: pa.Table) -> tuple[pa.Table, Counter[str]]:
     """Take written instructions off queries.
 
     Args:
-        table: candidates as they were read, not yet normalised: line ends tell instruction and query apart.
+        table: candidates as they were read, not yet normalised.
 
     Returns:
         The candidates, and the figures (`LIFTED`, `KEPT`, `DOCUMENTS`) where any row holds an instruction.
@@ -45,22 +44,6 @@ def lift_instructions(table: pa.Table) -> tuple[pa.Table, Counter[str]]:
     instruction = pc.if_else(split, pc.struct_field(parts, "instruction"), as_one_array(table["instruction"]))
     bare = pc.if_else(split, pc.struct_field(parts, "text"), queries)
     return _with(_with(table, "query", bare), "instruction", instruction), counts
-
-
-def keep_template(before: pa.Array, normalised: pa.Array) -> pa.Array:
-    """Give normalised documents back the line end between a written instruction and the text.
-
-    Args:
-        before: the texts as they were read.
-        normalised: the same, normalised: line ends have become blanks.
-    """
-    written = pc.fill_null(pc.match_substring_regex(before, _TEMPLATE), False)
-    if not written.true_count:
-        return normalised
-    shaped = pc.replace_substring_regex(
-        normalised, r"(?s)^Instruct: ?(.*?) ?Query: ?(.*)$", instruction_prompt(r"\1") + r"\2"
-    )
-    return pc.if_else(written, shaped, normalised)
 
 
 def begins_with_instruction(texts: pa.Array) -> pa.Array:
