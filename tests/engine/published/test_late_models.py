@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from engine.worlds import make_batch
+from polyglossa.data.feed_spec import FeedSpec
 from polyglossa.engine.checkpoints.export import late_steps
 from polyglossa.engine.objective import build_objective, build_validation
-from polyglossa.engine.stage_spec import ObjectiveSpec
-from polyglossa.recipe.sections.train import ObjectiveConfig
+from polyglossa.engine.stage_spec import ObjectiveSpec, StageSpec
+from polyglossa.recipe.sections.train import ObjectiveConfig, StageConfig
 
 
 def kept_by_the_script(total: int) -> list[int]:
@@ -34,3 +35,17 @@ def test_validation_is_of_the_full_width_where_the_recipe_says_so() -> None:
     assert build_validation(spec, width=35, full=True)(state_TD, batch)[0] == plain
     trained = build_objective(spec, width=35)(state_TD, batch)[0]
     assert build_validation(spec, width=35, full=False)(state_TD, batch)[0] == trained != plain
+
+
+def test_what_a_recipe_says_of_the_published_run_reaches_the_engine_and_leaves_other_stages_as_they_were() -> None:
+    said = {"schedule": "published", "source_order": "drawn", "validation_widths": "full",
+            "late_checkpoints_at": "multiples", "embedding_ranks": "published"}  # fmt: skip
+    for config, wanted in ((StageConfig(**said, validation_steps=5), said), (StageConfig(validation_steps=5), {})):
+        spec = StageSpec.of(config)
+        assert spec.validation is not None
+        assert spec.schedule.kind == wanted.get("schedule", "cosine")
+        assert FeedSpec.of_stage(config, "pack").settings.source_order == wanted.get("source_order", "even")
+        assert spec.validation.widths == wanted.get("validation_widths", "trained")
+        assert spec.late_models.at == wanted.get("late_checkpoints_at", "from_end")
+        assert spec.adaptation.embedding_ranks == wanted.get("embedding_ranks", "any")
+        assert {name for name in said if name in config.model_dump()} == set(wanted)
