@@ -49,7 +49,7 @@ def run(config: MergeConfig, inputs: Mapping[str, Artifact], draft: Draft, place
         report = _merge(config, models, scores, work)
         bar.advance()
         results([work.start_scoring([models[index] for index in report["kept"]], report["weights"], draft.at("model"))])
-        report["score_reloaded"] = work.start_scoring([draft.at("model")], [1.0])
+        report["score_reloaded"] = work.score([draft.at("model")], [1.0])
         bar.advance()
     draft.write_json(report, "merge.json")
     draft.count(method=config.method, score=report["score"], best_single=max(scores), merged=report["merged"])

@@ -17,23 +17,23 @@ from polyglossa import __version__
 from polyglossa.serving.batching.tokens import Keep
 from polyglossa.serving.errors import ApiError
 from polyglossa.serving.family import Family, Served
-from polyglossa.serving.http.auth import Keyring, check_member
+from polyglossa.serving.http.auth import Keyring
 from polyglossa.serving.http.formats import OUTPUT_DTYPES, embedding_list
 from polyglossa.serving.http.info_routes import add_info_routes
 from polyglossa.serving.http.middleware import Middleware
 from polyglossa.serving.http.requests import (
     ERRORS,
+    admit,
     body_schema,
     check_ids,
     check_items,
     check_width,
     raw_json,
-    read_body,
     split_input,
     trace_of,
 )
 from polyglossa.serving.http.routing import Routing
-from polyglossa.serving.http.schema import EmbeddingRequest, parse
+from polyglossa.serving.http.schema import EmbeddingRequest
 from polyglossa.serving.http.tei import add_tei_routes
 from polyglossa.serving.metrics import Metrics
 from polyglossa.serving.settings import AppSettings, Limits
@@ -91,10 +91,7 @@ def _add_embeddings(api: FastAPI, family: Family, limits: Limits, keyring: Keyri
     @api.post("/v1/embeddings", openapi_extra=body_schema(EmbeddingRequest), responses=ERRORS)
     async def embeddings(request: Request) -> Response:
         """Embed texts (OpenAI's embeddings API)."""
-        key = keyring.admit(request.headers.get("authorization"))
-        wanted = parse(EmbeddingRequest, await read_body(request, limits), request.headers.get("content-type"))
-        served = family.find(wanted.model)
-        check_member(key, served.name)
+        wanted, served, key = await admit(EmbeddingRequest, request, family, limits, keyring)
         width = check_width(wanted, served)
         texts, ids = split_input(wanted.input)
         trace_of(request).note(served.name, max(len(texts), len(ids)), key)
