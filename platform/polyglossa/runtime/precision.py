@@ -114,7 +114,7 @@ def _processor() -> str:
 def _bfloat16_speed() -> float:
     """Time a small product in both precisions, turn about: oneDNN also emulates on what it calls supported.
 
-    On one thread: on a busy machine two wait for each other for longer than the product takes, and the answer is chance.
+    On one thread: on a busy machine two wait for each other for longer than the product takes.
     """
     rows, inner, columns = _PRODUCT
     best = {torch.float32: float("inf"), torch.bfloat16: float("inf")}
