@@ -55,7 +55,7 @@ def test_a_variant_may_take_a_section_away_and_put_another_in_its_place() -> Non
         ({"members.small.prune.layers": 3}, "3 is wider than the 2 of 'base'"),
         ({"members.small.prune": None}, "give exactly one of `backbone` and `prune`"),
         ({"members.smal.teacher": None}, "has no section 'members.smal'"),
-        ({"training.distil.objective.teacher_terms": "similar"}, "'similar' is not a preset"),
+        ({"training.distil.objective.terms": "similar"}, "'similar' is not a preset"),
     ],
 )
 def test_a_variant_that_is_no_recipe_is_refused(variant: dict[str, Any], said: str) -> None:

@@ -136,7 +136,7 @@ def changes(arm: Arm, seed: int, recipe: Recipe) -> dict[str, Any]:
     found = {
         f"{stage}.seed": seed,
         f"{stage}.objective.distillation_weight": arm.mse,
-        f"{stage}.objective.teacher_terms": dict(arm.terms),
+        f"{stage}.objective.terms": dict(arm.terms),
     }
     if arm.scratch:
         root, shape = ancestor(recipe), recipe.shapes()[member.name]

@@ -9,7 +9,7 @@ import xxhash
 
 from polyglossa.artifact import Draft, exists, open_storage, read_json
 from polyglossa.corpus import statistics
-from polyglossa.corpus.card import card_data, render_card
+from polyglossa.corpus.card.figures import card_data, render_card
 from polyglossa.corpus.instructions import SYMMETRIC_TASKS
 from polyglossa.corpus.row_accounting import add_counts, reconcile, sum_entries
 from polyglossa.corpus.steps.tasks import Plan

@@ -19,7 +19,7 @@ from polyglossa.serving.batching.tokens import Keep
 from polyglossa.serving.errors import ApiError
 from polyglossa.serving.family import Family, Served
 from polyglossa.serving.http.auth import Keyring, check_member
-from polyglossa.serving.http.formats import convert, embedding_list
+from polyglossa.serving.http.formats import OUTPUT_DTYPES, embedding_list
 from polyglossa.serving.http.info_routes import add_info_routes
 from polyglossa.serving.http.middleware import Middleware
 from polyglossa.serving.http.requests import (
@@ -109,7 +109,7 @@ def _add_embeddings(api: FastAPI, family: Family, limits: Limits, keyring: Keyri
             arrays = [served.tokens.fit(np.array(part, np.int32), keep) for part in ids]
             state_ND, tokens_N = await served.batcher.states_of_tokens(arrays)
         trace_of(request).tokens = total = int(tokens_N.sum())
-        vector_NV = convert(finish(state_ND, width), wanted.output_dtype)
+        vector_NV = OUTPUT_DTYPES[wanted.output_dtype](finish(state_ND, width))
         return raw_json(await embedding_list(vector_NV, wanted.encoding_format, served.name, total))
 
 
