@@ -15,7 +15,8 @@ from polyglossa.data.plan_types import PlanSettings
 from polyglossa.data.stream import local_batches
 from polyglossa.engine.objective import examples_of as examples_of_batch
 from polyglossa.errors import ArtifactError, DataError
-from polyglossa.model.encoder import render, tokenize
+from polyglossa.model.encoder import tokenize
+from polyglossa.model.instructions import render
 from polyglossa.model.tokenizer import train_tokenizer
 from polyglossa.pack.bundling import Packed, pack_bundles
 from polyglossa.pack.documents import Documents

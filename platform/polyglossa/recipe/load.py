@@ -155,8 +155,8 @@ def as_spelled(data: Mapping[str, Any], key: str) -> str:
     """Return a key as the data spells it, under its name of today or its former one."""
     if key in data:
         return key
-    both_ways = _FORMER_NAMES | {former: name for name, former in _FORMER_NAMES.items()}
-    other = both_ways.get(key, key)
+    others = {**_FORMER_NAMES, **{former: name for name, former in _FORMER_NAMES.items()}}
+    other = others.get(key, key)
     return other if other in data else key
 
 
