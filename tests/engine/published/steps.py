@@ -88,6 +88,7 @@ def make_batch(step: int, rank: int, world: int, teacher: TextModel) -> RankBatc
         group_Q=queries,
         source_Q=torch.zeros(RANKS * QUERIES, dtype=torch.int64),
         positive_score_Q=torch.full((RANKS * QUERIES,), float("nan")),
+        score_Q=None,
         teacher_TE=states_TD,
         tokens=sum(sizes),
         padded_tokens=sum(sizes),
