@@ -74,8 +74,8 @@ class Workload:
         stages: dict[str, Callable[[Node], NodeWork]] = {
             "corpus": self._corpus, "backbone": self._model, "prune": self._model, "pack": self._pack,
             "train": self._train, "mine": self._mine, "distill": self._distill, "merge": self._merge,
-            "evaluate": self._evaluate, "evaluation_texts": self._nothing, "report": self._nothing,
-            "serve": self._nothing,
+            "evaluate": self._evaluate, "evaluation_texts": self._nothing, "bm25": self._nothing,
+            "own": self._nothing, "report": self._nothing, "serve": self._nothing,
         }  # fmt: skip
         return stages[node.stage](node)
 

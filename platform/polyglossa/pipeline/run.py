@@ -10,6 +10,8 @@ from polyglossa.extras import require_extras
 from polyglossa.pipeline.build import build
 from polyglossa.pipeline.execute import execute
 from polyglossa.pipeline.graph import Node
+from polyglossa.pipeline.own_outcome import show_own
+from polyglossa.pipeline.promotion import previous_model
 from polyglossa.pipeline.stages import find_stage
 from polyglossa.recipe import Profile, Recipe
 from polyglossa.runtime import console
@@ -28,7 +30,7 @@ def run(recipe: Recipe, profile: Profile, *, until: str | None = None) -> dict[s
     Returns:
         Artifacts by node name.
     """
-    graph = build(recipe)
+    graph = build(recipe, previous_model(recipe))
     return make(recipe, profile, graph.until(until) if until else list(graph.nodes.values()))
 
 
@@ -54,6 +56,8 @@ def make(recipe: Recipe, profile: Profile, nodes: Sequence[Node]) -> dict[str, A
             _record(root, time.monotonic() - started, peak, made)
         if "report" in artifacts:
             _show_results(root, artifacts["report"], artifacts.get("serve"))
+        if "own" in artifacts:
+            show_own(recipe, artifacts["own"])
     return artifacts
 
 

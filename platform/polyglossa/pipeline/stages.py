@@ -81,6 +81,8 @@ STAGES: Mapping[str, Stage] = {
             "evaluate", "polyglossa.evaluate.run", "evaluate", Cost(11.0, 0.3, 1.2, embeds=True), shares_workers=True,
             extras=_EVALUATION,
         ),
+        Stage("bm25", "polyglossa.evaluate.bm25", None, Cost(3.0), extras=_EVALUATION, has_job=False),
+        Stage("own", "polyglossa.own.run", "evaluate", Cost(8.0, worker_gib=0.6), extras=_EVALUATION, has_job=False),
         Stage("report", "polyglossa.report.run", None, Cost()),
         Stage("serve", "polyglossa.serving.run", "serve", Cost(18.0, worker_gib=0.6), extras=_SERVING, has_job=False),
         Stage("tune", "polyglossa.tune.run", "tune", Cost(), takes_profile=True, has_job=False),

@@ -41,6 +41,7 @@ def check(recipe: Recipe) -> None:
             raise ValueError(f"{where}.without_distillation: the member has no `teacher` to do without")
         seen[member.name] = member
     _check_evaluations(recipe)
+    _check_own(recipe)
     if recipe.mine is not None and is_own(recipe.mine.model):
         _model_at(str(recipe.mine.model), seen, "mine.model")
     served = recipe.serve.members or ()
@@ -138,6 +139,20 @@ def _check_evaluations(recipe: Recipe) -> None:
             raise ValueError(f"{where}.evaluate_tasks: is read with `evaluate_every` alone; give that too")
         if stage.evaluate_every is not None and not (stage.evaluate_tasks or files):
             raise ValueError(f"{where}.evaluate_every: `evaluate` has neither held-out sets nor tasks from files")
+
+
+def _check_own(recipe: Recipe) -> None:
+    """Check what of one's own data judges, and that there is a model to hold the result against."""
+    if recipe.own is None:
+        if recipe.evaluate.gate is not None and recipe.evaluate.gate.gain is not None:
+            raise ValueError("evaluate.gate.gain: is a gain on the tasks of `own`, and there is no such section")
+        return
+    known = [task.name for task in recipe.evaluate.local]
+    for name in recipe.own.tasks:
+        if name not in known:
+            raise ValueError(f"own.tasks: {name!r} is not one of evaluate.local; it has {_names(known)}")
+    if recipe.members[0].backbone is None:
+        raise ValueError("own: the first member needs a `backbone`, the model that it is held against")
 
 
 def _model_at(reference: str, seen: dict[str, Member], where: str) -> None:

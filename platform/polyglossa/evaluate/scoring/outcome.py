@@ -53,7 +53,7 @@ def write_outcome(
     folder = ("results", spec.name.replace("/", "__"), spec.revision)
     for verdict in judged:
         draft.write_json(verdict.result, *folder, f"{verdict.task}.json")
-        _write_samples(draft, verdict)
+        write_samples(draft, verdict.task, verdict.samples)
     draft.write_json(facts.meta, *folder, "model_meta.json")
     clean = clean_tasks(spec, config, [verdict.task for verdict in judged])
     tasks = {
@@ -135,13 +135,14 @@ def _mean_interval(judged: Sequence[TaskResult], config: EvaluateConfig) -> list
     return list(mean_interval(tasks, resamples=config.resamples, seed=config.seed))
 
 
-def _write_samples(draft: Draft, verdict: TaskResult) -> None:
+def write_samples(draft: Draft, task: str, samples: Mapping[str, Samples]) -> None:
+    """Write the samples of a task, as `read_samples` reads them back."""
     rows = [
-        {"subset": subset, "score": score, "gold": samples.gold[row] if samples.gold is not None else None}
-        for subset, samples in sorted(verdict.samples.items())
-        for row, score in enumerate(samples.score)
+        {"subset": subset, "score": score, "gold": one.gold[row] if one.gold is not None else None}
+        for subset, one in sorted(samples.items())
+        for row, score in enumerate(one.score)
     ]
-    filesystem, path = open_storage(draft.at("samples", f"{verdict.task}.parquet"))
+    filesystem, path = open_storage(draft.at("samples", f"{task}.parquet"))
     pq.write_table(pa.Table.from_pylist(rows, _SAMPLES), path, filesystem=filesystem, compression="zstd")
 
 
