@@ -11,6 +11,7 @@ from polyglossa.cli.gate import gate
 from polyglossa.cli.init import init
 from polyglossa.cli.plan import plan
 from polyglossa.cli.run import run
+from polyglossa.cli.search import search
 from polyglossa.cli.serve import serve
 from polyglossa.cli.simulate import simulate_feed
 from polyglossa.cli.steps import steps
@@ -21,6 +22,7 @@ app.add_typer(cluster.app, name="cluster")
 app.add_typer(prune.app, name="prune")
 app.command("run")(run)
 app.command("serve")(serve)
+app.command("search")(search)
 app.command("steps")(steps)
 app.command("plan")(plan)
 app.command("init")(init)

@@ -15,6 +15,7 @@ import bm25s  # type: ignore[import-untyped]  # ships no types
 import numpy as np
 import numpy.typing as npt
 import pytrec_eval
+import xxhash
 from mteb.models.model_implementations.bm25 import BM25Tokenizer
 
 from polyglossa.artifact import Artifact, Draft
@@ -90,18 +91,40 @@ def _searches(task: RetrievalTask) -> Iterator[tuple[str, Samples]]:
 
 
 def _labels(task: ClassificationTask) -> Iterator[tuple[str, Samples]]:
+    """Let as many training texts vote as a model's classifier is fitted on, in as many experiments."""
     built = build_local(task, list(rows_by_subset(task)))
     built.load_data()
     for subset, splits in built.dataset.items():
         known, asked = splits["train"], splits[SPLIT]
-        labels = np.asarray(known["label"][:])
-        found_QK, score_QK = ranked(known["text"][:], asked["text"][:], _language(task, subset), _NEIGHBOURS)
-        most = Counter(labels.tolist()).most_common(1)[0][0]
-        hits = [
-            float(_vote(labels[places], scores, most) == label)
-            for places, scores, label in zip(found_QK, score_QK, asked["label"][:], strict=True)
+        texts, labels = known["text"][:], known["label"][:]
+        queries, right = asked["text"][:], np.asarray(asked["label"][:])
+        language = _language(task, subset)
+        hits_EQ = [
+            _chosen(_few(texts, labels, task.samples_per_label, seed), queries, language) == right
+            for seed in range(task.experiments)
         ]
-        yield subset, Samples(hits)
+        yield subset, Samples(np.mean(hits_EQ, axis=0).tolist())
+
+
+def _few(texts: Sequence[str], labels: Sequence[int], count: int, seed: int) -> list[tuple[str, int]]:
+    """Choose a few texts of each label by hash."""
+    order = sorted(zip(texts, labels, strict=True), key=lambda row: xxhash.xxh3_64_intdigest(row[0].encode(), seed))
+    taken: Counter[int] = Counter()
+    few = []
+    for text, label in order:
+        if taken[label] < count:
+            taken[label] += 1
+            few.append((text, label))
+    return few
+
+
+def _chosen(known: Sequence[tuple[str, int]], queries: Sequence[str], language: str) -> Ints:
+    """The label that the nearest known texts vote for, [queries]."""
+    labels = np.asarray([label for _, label in known])
+    found_QK, score_QK = ranked([text for text, _ in known], queries, language, _NEIGHBOURS)
+    most = Counter(labels.tolist()).most_common(1)[0][0]
+    rows = zip(found_QK, score_QK, strict=True)
+    return np.asarray([_vote(labels[places], scores, most) for places, scores in rows])
 
 
 def _vote(labels: Ints, scores: npt.NDArray[np.float32], otherwise: int) -> int:

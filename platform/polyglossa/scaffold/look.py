@@ -127,7 +127,7 @@ def _check_unwrapped(path: Path, found: Survey) -> None:
                 raise DataError(
                     f"{path}: {found.rows} object(s) around the rows: {name!r} holds {len(value):,}, with "
                     f"{', '.join(list(value[0])[:6])}. Write them as the file's own array: "
-                    f"jq '[.. | .{name}? // empty | .[]]' {path.name} > rows.json"
+                    f"jq '.{name}' {path.name} > rows.json"
                 )
 
 

@@ -16,7 +16,7 @@ from polyglossa.scaffold.look import Look
 _QUERY = ("query", "question", "anchor", "sentence1", "title", "instruction", "prompt", "input", "source", "summary")
 _POSITIVE = (
     "positive", "passage", "answer", "document", "pos", "sentence2", "context", "response", "output", "target",
-    "abstract", "code", "text", "body",
+    "abstract", "code", "text", "body", "doc", "item", "product", "title",
 )  # fmt: skip
 _LABEL = ("label", "intent", "category", "topic", "class")
 _LANGUAGE = ("language", "lang", "locale")
@@ -93,10 +93,7 @@ def _check_sides(found: Proposal) -> None:
 
 def _nested(look: Look) -> str:
     """Where columns hold objects: what to do about it."""
-    inner = [
-        (name, next((value for value in values if isinstance(value, dict)), None))
-        for name, values in look.columns.items()
-    ]
+    inner = [(name, next(filter(None, map(_object_in, values)), None)) for name, values in look.columns.items()]
     held = [f"{name} holds objects ({', '.join(list(value)[:4])})" for name, value in inner if value]
     return f"; {', '.join(held)}, write their texts as columns" if held else ""
 
@@ -138,6 +135,12 @@ def _split(look: Look) -> dict[str, str]:
     return {"split": name}
 
 
+def _object_in(value: Any) -> dict[str, Any] | None:
+    """An object that a cell holds, itself or first in a list."""
+    first = value[0] if isinstance(value, list) and value else value
+    return first if isinstance(first, dict) else None
+
+
 def _f2llm(look: Look) -> Proposal | None:
     if not {"query", "passage", "negative_1"} <= set(look.columns) or _split(look):
         return None
@@ -158,6 +161,7 @@ def _pairs(look: Look) -> Proposal | None:
         if (found := _present(look, names)) is not None:
             columns[key] = found
     columns |= _split(look)
+    is_code = {"code": True} if positive.lower() == "code" else {}
     score, weight, task = _number(look, _SCORE), _number(look, _WEIGHT), "retrieval"
     said = f"{query} asks, {positive} answers"
     if score is not None:
@@ -165,7 +169,7 @@ def _pairs(look: Look) -> Proposal | None:
         said = f"{score} says how alike {query} and {positive} are"
     elif weight is not None:
         columns["score"], said = weight, f"{said}, chosen {weight} times"
-    return Proposal(look, _entry(look, "pairs", task=task, columns=columns), said, query, positive, weight)
+    return Proposal(look, _entry(look, "pairs", task=task, columns=columns, **is_code), said, query, positive, weight)
 
 
 def _labelled(look: Look) -> Proposal | None:

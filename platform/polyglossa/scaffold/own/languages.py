@@ -26,12 +26,14 @@ def languages_of(table: pa.Table) -> list[str]:
         return [named(code) if code and is_language(code) else UNDETERMINED for code in given]
     step = max(1, len(queries) // _SAMPLE)
     found = Counter(_identified(queries[::step]))
-    most, count = found.most_common(1)[0] if found else (UNDETERMINED, 0)
-    if count >= _ONE_LANGUAGE * sum(found.values()):
+    sure = Counter({code: count for code, count in found.items() if code != UNDETERMINED})
+    most, count = sure.most_common(1)[0] if sure else (UNDETERMINED, 0)
+    if count >= _ONE_LANGUAGE * sum(sure.values()):
         return [most] * len(queries)
     each = _identified(queries)
     counts = Counter(each)
-    return [code if counts[code] >= _LEAST_SHARE * len(each) else most for code in each]
+    known = {code for code, count in counts.items() if code != UNDETERMINED and count >= _LEAST_SHARE * len(each)}
+    return [code if code in known else most for code in each]
 
 
 def _identified(texts: Sequence[str]) -> list[str]:

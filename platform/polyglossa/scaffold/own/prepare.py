@@ -204,6 +204,9 @@ def said(account: Mapping[str, Any]) -> Iterable[str]:
             + (f"; left out: {lost}" if lost else "")
         )
         doubts = about["doubts"]
-        if doubts:
-            several, repeated = doubts.get("several_answers", 0), doubts.get("repeated", 0)
-            yield f"  {repeated:,} rows are there more than once, {several:,} questions have several answers: doubts/"
+        told = [f"{doubts[kind]:,} {what}" for kind, what in _DOUBTS.items() if doubts.get(kind)]
+        if told:
+            yield f"  to look at: {', '.join(told)} (doubts/{name}.parquet)"
+
+
+_DOUBTS = {"several_answers": "questions with several answers", "repeated": "rows that are there more than once"}
