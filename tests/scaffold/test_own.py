@@ -21,7 +21,9 @@ from scaffold.own_files import questions, rows_of, split_of, started, tiny_model
 
 def test_near_copies_are_found_and_short_texts_are_left_apart() -> None:
     long = "hold the button on the back for ten seconds until the lamp goes out"
-    assert near_copies([long, f"{long}.", "something else that is as long as the others are", "ls -l", "ls -a"]) == [(0, 1)]
+    assert near_copies([long, f"{long}.", "something else that is as long as the others are", "ls -l", "ls -a"]) == [
+        (0, 1)
+    ]
 
 
 def test_rows_of_one_question_one_answer_or_near_copies_of_them_are_one_group(tmp_path: Path) -> None:
@@ -155,7 +157,7 @@ BAD = {
         [{"question": row["answer"] * 4, "answer": row["question"]} for row in questions(300)],
         "are they swapped",
     ),
-    "objects in cells": ([{"question": {"text": "a"}, "answer": [{"text": "b"}]}] * 9, r"question holds objects \(text\)"),
+    "objects in cells": ([{"question": {"text": "a"}, "answer": [{"text": "b"}]}] * 9, r"holds objects \(text\)"),
     "one object around all": ([{"data": questions(300)}], "'data' holds 300, with question, answer"),
 }  # fmt: skip
 
@@ -184,9 +186,41 @@ def test_documents_alone_are_refused_with_what_is_missing(tmp_path: Path) -> Non
         read_files([tmp_path], propose)
 
 
+def promoted(root: Path, model: str) -> None:
+    """Say that an earlier run promoted a model."""
+    (root / "mine").mkdir(parents=True)
+    entry = {"member": "tuned", "model": model, "evaluation": str(root / "mine/none")}
+    (root / "mine/promoted.json").write_text(json.dumps({"mine": entry}))
+
+
+def test_going_on_keeps_what_is_held_out_and_starts_from_the_promoted_model(tmp_path: Path) -> None:
+    model = tiny_model(tmp_path / "tiny")
+    rows = questions(700)
+    recipe = started(tmp_path, [write(tmp_path, "faq.jsonl", rows[:400])], model, [])
+    (tmp_path / "mine.yaml").write_text(
+        (tmp_path / "mine.yaml").read_text().replace("storage: runs", f"storage: {tmp_path / 'runs'}")
+    )
+    later = tmp_path / "later"
+    later.mkdir()
+    more = write(later, "faq.jsonl", rows[350:])
+    with pytest.raises(UserError, match="no model of mine was promoted yet"):
+        started(later, [more], "", [], extend=tmp_path / "mine.yaml")
+    promoted(tmp_path / "runs", model)
+    again = started(later, [more], "", [], extend=tmp_path / "mine.yaml")
+    held = [
+        set(pq.read_table(folder / "mine.own/heldout/faq/queries.parquet")["text"].to_pylist())
+        for folder in (tmp_path, later)
+    ]
+    assert held[0] < held[1]
+    assert len(held[1]) == 140
+    assert (again.name, again.members[0].backbone and again.members[0].backbone.model) == (recipe.name, model)
+    assert again.own is not None
+    assert again.own.start == "mine, promoted"
+
+
 def test_a_model_that_cannot_be_had_is_refused_with_the_way_around(tmp_path: Path) -> None:
     path = write(tmp_path, "faq.jsonl", questions(400))
-    with pytest.raises(UserError, match="cannot be fetched .* give `--model FOLDER`"):
+    with pytest.raises(UserError, match=r"cannot be fetched .* give `--model FOLDER`"):
         started(tmp_path, [path], "nobody/nothing", [])
     with pytest.raises(UserError, match="no such directory"):
         started(tmp_path, [path], "./nothing", [])
