@@ -18,7 +18,7 @@ from polyglossa.distill.outside import windows
 from polyglossa.embedding import actors
 from polyglossa.errors import DataError, EndpointError
 from polyglossa.model.directory import load_model
-from polyglossa.model.encoder import render
+from polyglossa.model.instructions import render
 from polyglossa.recipe.outside import OutsideTeacher
 from polyglossa.recipe.placement import TrainPlacement
 from polyglossa.recipe.sections.train import TrainConfig

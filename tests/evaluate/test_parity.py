@@ -16,7 +16,7 @@ from polyglossa.evaluate.tasks.heldout import HeldoutSet, read_heldout
 from polyglossa.evaluate.tasks.prompts import prompts_for
 from polyglossa.evaluate.tasks.search_task import SearchTask
 from polyglossa.evaluate.worker import Worker
-from polyglossa.model.encoder import render
+from polyglossa.model.instructions import render
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 from polyglossa.errors import ArtifactError
-from polyglossa.model.encoder import render, tokenize
+from polyglossa.model.encoder import tokenize
+from polyglossa.model.instructions import render
 from polyglossa.model.tokenizer import train_tokenizer
 from polyglossa.pack.bundling import Packed, pack_bundles
 from polyglossa.pack.documents import Documents

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from polyglossa.model.encoder import instruction_prompt
+from polyglossa.model.instructions import instruction_prompt
 
 DEFAULT_PROMPT = "document"
 """Prompt of texts for which none is named: documents stay bare, unless they were trained behind one."""
@@ -26,21 +26,26 @@ def learned_prompts(sources: Sequence[Mapping[str, Any]], names: Sequence[str] |
     """Gather the prompts of a training.
 
     Args:
-        sources: `sources` of the pack's index: name, task, and how many examples each instruction has.
+        sources: `sources` of the pack's index: name, task, examples, and how many of them each instruction has.
         names: sources that were trained on; None means all.
 
     Returns:
         Prefix by name: every source's own (the one of most of its examples), every kind of task's, `query` and
-        `document`; empty where no example had an instruction.
+        `document`, which are what most documents had (of all tasks, of searches): an instruction, or nothing; empty
+        where no example had an instruction.
     """
     by_source: dict[str, str] = {}
     by_task: dict[str, Counter[str]] = {}
-    every, documents = Counter[str](), Counter[str]()
+    every, documents, searched = Counter[str](), Counter[str](), Counter[str]()
     for entry in sources:
         if names is not None and entry["name"] not in names:
             continue
         asked = Counter(entry["instructions"])
-        documents.update(entry["document_instructions"])
+        behind = Counter(entry["document_instructions"])
+        behind[""] = entry["examples"] - behind.total()
+        documents.update(behind)
+        if entry["task"] == "retrieval":
+            searched.update(behind)
         if not asked:
             continue
         by_source[entry["name"]] = _most(asked)
@@ -52,8 +57,8 @@ def learned_prompts(sources: Sequence[Mapping[str, Any]], names: Sequence[str] |
     for task, asked in by_task.items():
         prompts |= dict.fromkeys(_BY_TASK[task], instruction_prompt(_most(asked)))
     prompts |= {name: instruction_prompt(instruction) for name, instruction in by_source.items()}
-    document = instruction_prompt(_most(documents)) if documents else ""
-    return prompts | {"document": document, "Retrieval-document": document}
+    document, found = _most(documents), _most(searched or documents)
+    return prompts | {"document": instruction_prompt(document), "Retrieval-document": instruction_prompt(found)}
 
 
 def _most(counted: Counter[str]) -> str:

@@ -157,7 +157,8 @@ class Worker:
 
     def _judge_any(self, share: Share, prompts: dict[str, str], widths: Sequence[int]) -> TaskResult:
         counted = CountedEmbed(self._shared)
-        states = StateTable(counted if self._store is None else StoredEmbed(counted, self._store))
+        kept = counted if self._store is None else StoredEmbed(counted, self._store, self.source.confirm)
+        states = StateTable(kept)
         task = build_task(share)
         task.load_data()
         verdict = self._judge(share, task, MtebEncoder(states, prompts, self.meta, **self._kind()))

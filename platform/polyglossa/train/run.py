@@ -46,7 +46,7 @@ from polyglossa.train.plan import Job, plan_job
 from polyglossa.train.watch import explain_failure, watch_group
 
 STAGE = "train"
-REVISION = 2
+REVISION = 3
 
 # oneDNN keeps a kernel and its buffers for each shape it has met, 1,024 by default: over a gigabyte of a CPU worker.
 _KERNELS_KEPT = "24"

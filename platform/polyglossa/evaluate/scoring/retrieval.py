@@ -17,7 +17,8 @@ from polyglossa.evaluate.tasks.file_lists import files_of, read_documents, read_
 from polyglossa.evaluate.tasks.heldout import HeldoutSet, read_heldout
 from polyglossa.evaluate.tasks.prompts import BY_TYPE
 from polyglossa.evaluate.tasks.tables import subset_names
-from polyglossa.model.encoder import Encoder, finish, render
+from polyglossa.model.encoder import Encoder, finish
+from polyglossa.model.instructions import render
 from polyglossa.objectives.ranking import MEASURES
 from polyglossa.recipe.sections.evaluate import RetrievalTask
 from polyglossa.storage import local_folder

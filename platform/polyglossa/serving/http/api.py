@@ -14,6 +14,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
 
 from polyglossa import __version__
+from polyglossa.model.instructions import instruction_prompt
 from polyglossa.serving.batching.tokens import Keep
 from polyglossa.serving.errors import ApiError
 from polyglossa.serving.family import Family, Served
@@ -113,6 +114,6 @@ def _add_embeddings(api: FastAPI, family: Family, limits: Limits, keyring: Keyri
 
 
 def _prompt(served: Served, wanted: EmbeddingRequest) -> str:
-    if wanted.instruction:
-        return f"Instruct: {wanted.instruction}\nQuery: "
+    if wanted.instruction is not None:
+        return instruction_prompt(wanted.instruction)
     return served.card.prompts.get(wanted.input_type or served.card.default_prompt or "", "")
