@@ -16,6 +16,7 @@ from polyglossa.evaluate.scoring.retrieval import heldout_score
 from polyglossa.evaluate.tasks.heldout import HeldoutSet, read_heldout
 from polyglossa.merge.weights import average
 from polyglossa.model.encoder import Encoder, finish
+from polyglossa.model.instructions import pinned_prompts
 from polyglossa.objectives.ranking import ndcg_at_10
 from polyglossa.storage import local_folder
 
@@ -99,7 +100,7 @@ def _validation(encoder: Encoder, folder: Path, count: int) -> float:
         texts = list(dict.fromkeys([*answers, *others]))
         groups = {text: row["group"] for row in rows for text in row["passage"]}
         place = {text: number for number, text in enumerate(texts)}
-        query_prompt, document_prompt = prompts_of(encoder.prompts)
+        query_prompt, document_prompt = pinned_prompts(encoder.prompts)
         query_QD = finish(encoder.embed([query_prompt + row["query"] for row in asked]))
         document_ND = finish(encoder.embed([document_prompt + text for text in texts]))
         right = [
@@ -110,9 +111,3 @@ def _validation(encoder: Encoder, folder: Path, count: int) -> float:
         ]
         scores.append(float(ndcg_at_10(query_QD, document_ND, right).mean()))
     return sum(scores) / len(scores) if scores else 0.0
-
-
-def prompts_of(prompts: dict[str, str]) -> tuple[str, str]:
-    """Prompts of queries and of documents, as a model directory pins them; empty where it pins none."""
-    document = next((prompts[name] for name in ("document", "passage", "corpus") if name in prompts), "")
-    return prompts.get("query", ""), document

@@ -20,8 +20,9 @@ from polyglossa.evaluate.models.states import StateTable, StoredEmbed
 from polyglossa.evaluate.plan import files_fingerprint, place_paths
 from polyglossa.evaluate.scoring.outcome import read_samples
 from polyglossa.model.encoder import finish
+from polyglossa.model.instructions import pinned_prompts
 from polyglossa.own.advice import is_worth_averaging, propose_average
-from polyglossa.own.averages import judge_average, prompts_of
+from polyglossa.own.averages import judge_average
 from polyglossa.own.comparison import elsewhere_figures, own_figures
 from polyglossa.own.examples import doubtful_labels, examples
 from polyglossa.own.page import render_own
@@ -171,7 +172,7 @@ def rank_questions(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     source = open_model(model, dtype=dtype, device=device, max_tokens=max_tokens)
     states = StateTable(StoredEmbed(lambda texts: source.embed(texts), VectorStore(root, source.fingerprint)))
-    query_prompt, document_prompt = prompts_of(source.prompts)
+    query_prompt, document_prompt = pinned_prompts(source.prompts)
     return [
         rank(
             finish(torch.from_numpy(states([query_prompt + text for text in one.queries]))).numpy(),

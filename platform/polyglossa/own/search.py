@@ -14,7 +14,7 @@ from polyglossa.embedding.state_sources import open_model
 from polyglossa.errors import DataError
 from polyglossa.evaluate.models.states import StateTable, StoredEmbed
 from polyglossa.model.encoder import finish
-from polyglossa.own.averages import prompts_of
+from polyglossa.model.instructions import pinned_prompts
 from polyglossa.vectors import VectorStore
 
 
@@ -47,7 +47,7 @@ def search_documents(question: str, model: str, folder: Path, root: str, count: 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     source = open_model(model, dtype="float32", device=device)
     states = StateTable(StoredEmbed(source.embed, VectorStore(root, source.fingerprint)))
-    query_prompt, document_prompt = prompts_of(source.prompts)
+    query_prompt, document_prompt = pinned_prompts(source.prompts)
     document_ND = finish(torch.from_numpy(states([document_prompt + text for text in texts]))).numpy()
     query_D = finish(torch.from_numpy(source.embed([query_prompt + question]))).numpy()[0]
     scores = document_ND @ query_D

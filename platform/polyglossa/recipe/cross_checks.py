@@ -40,6 +40,9 @@ def check(recipe: Recipe) -> None:
         elif member.without_distillation:
             raise ValueError(f"{where}.without_distillation: the member has no `teacher` to do without")
         seen[member.name] = member
+    for name, stage in recipe.training.items():
+        if stage.prompts is not None and stage.instructions:
+            raise ValueError(f"training.{name}.prompts: stand where `instructions` would; leave one of them out")
     _check_evaluations(recipe)
     _check_own(recipe)
     if recipe.mine is not None and is_own(recipe.mine.model):
@@ -116,6 +119,10 @@ def _check_teacher(member: Member, seen: dict[str, Member], shapes: dict[str, Sh
 
 def _check_outside(member: Member, recipe: Recipe, where: str) -> None:
     """Check what a teacher from outside is given to read; its width is known when it is opened."""
+    if member.outside is not None and recipe.training[member.stages[-1]].prompts is not None:
+        raise ValueError(
+            f"training.{member.stages[-1]}.prompts: a teacher from outside gets the texts without them; leave it out"
+        )
     if member.outside is None or member.outside.prompts != "instruction":
         return
     if not recipe.training[member.stages[-1]].instructions:

@@ -113,6 +113,7 @@ def compose_tuning(
     elsewhere = ["pydoc"] if model.is_english else ["cldr", "pydoc"]
     stage = {
         "sources": [source.name for source in sources],
+        **({"prompts": "model"} if any(model.prompts.values()) else {}),
         "hard_negatives": True,
         "negatives": learning.negatives,
         "global_batch": learning.batch,
