@@ -142,7 +142,7 @@ def test_groups_of_two_sources_never_meet() -> None:
 
 def test_a_models_own_prompts_stand_before_queries_and_documents() -> None:
     rows = [pair(number, instruction=None, document_instruction=None) for number in range(3)]
-    examples, packed = pack(rows, instructions=False, prompts=("query: ", "passage: "))
+    _, packed = pack(rows, instructions=False, prompts=("query: ", "passage: "))
     found = examples_of(packed)
     for number in range(3):
         asked, answer = f"query: query {number}", f"passage: {TEXTS[number]}"
