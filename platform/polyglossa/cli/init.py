@@ -7,6 +7,7 @@ polyglossa init new.jsonl --extend mine.yaml --out mine-2.yaml
 
 import os
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,7 @@ from polyglossa.scaffold.begin import SCRATCH, Wanted, begin, read_files
 from polyglossa.scaffold.compose import SIZES
 from polyglossa.scaffold.fine_tune import Machine
 from polyglossa.scaffold.look import Look
+from polyglossa.scaffold.own.written_questions import ChatEndpoint, write_questions
 from polyglossa.scaffold.propose import Proposal, pairs_from_columns, propose
 
 Files = Annotated[
@@ -46,13 +48,19 @@ def init(
     extend: Annotated[
         Path | None, typer.Option(help="Recipe to go on with: its data and its promoted model, and these files.")
     ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(metavar="URL", help="Chat endpoint (…/v1) that writes questions about documents.")
+    ] = None,
+    endpoint_model: Annotated[str | None, typer.Option(metavar="NAME", help="Model that it knows.")] = None,
+    key_variable: Annotated[str, typer.Option(help="Environment variable with its key.")] = "OPENAI_API_KEY",
     profile: Annotated[Path | None, typer.Option(help="Placement profile that the run is for.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing; take what is proposed.")] = False,
 ) -> None:
     """Write a recipe for one's own data, judged by a part of it that is held out."""
     asks = not yes and sys.stdin.isatty()
     paths = files or [Path(_ask("Files or folders of data", None, asks))]
-    proposals, documents = read_files(paths, lambda one: _propose_with_task(one, columns, asks))
+    write = _writer(endpoint, endpoint_model, key_variable, Path(f"{name or 'own'}.questions.jsonl"))
+    proposals, documents = read_files(paths, lambda one: _propose_with_task(one, columns, asks), write)
     name = name or (load_recipe(extend).name if extend else None)
     name = name or _ask("Name of the run", proposals[0].look.name.lower(), asks)
     if model is None and extend is None:
@@ -66,6 +74,18 @@ def init(
         speeds = with_this_processor(read_calibration(None), [placement])
         typer.echo(plan_table(estimate(recipe, placement, speeds, {})))
     typer.echo(f"\n{target} and {wanted.folder}/ written. Run it: polyglossa run {target}")
+
+
+def _writer(
+    url: str | None, model: str | None, key_variable: str, target: Path
+) -> Callable[[Sequence[str]], Path] | None:
+    """Who writes questions about documents that come without any; None where no endpoint is given."""
+    if url is None:
+        return None
+    if model is None:
+        raise UserError(f"--endpoint {url}: say which of its models writes, with --endpoint-model.")
+    chat = ChatEndpoint(url, model, key_variable)
+    return lambda passages: write_questions(passages, chat, target, typer.echo)
 
 
 def _machine_of(profile: Profile) -> Machine:

@@ -63,8 +63,17 @@ class Wanted:
         return self.target.with_name(f"{self.target.stem}.own")
 
 
-def read_files(paths: Sequence[Path], propose: Callable[[Any], Proposal]) -> tuple[list[Proposal], list[str]]:
+def read_files(
+    paths: Sequence[Path],
+    propose: Callable[[Any], Proposal],
+    write: Callable[[Sequence[str]], Path] | None = None,
+) -> tuple[list[Proposal], list[str]]:
     """Look at files: what rows they are, and the documents that come without queries.
+
+    Args:
+        paths: files and folders.
+        propose: says what a table is.
+        write: writes questions about passages into a file, where documents come alone; None: nobody does.
 
     Raises:
         DataError: nothing can be read, or there are documents and nothing that asks for them.
@@ -77,14 +86,18 @@ def read_files(paths: Sequence[Path], propose: Callable[[Any], Proposal]) -> tup
     except DataError:
         if not documents or any(path.is_file() for path in tables):
             raise
+    passages = read_passages(documents)
+    if not looks and write is not None and passages:
+        looks = look([write(passages)])
     if not looks:
         suffixes = ", ".join(sorted({file.suffix for file in documents}))
         raise DataError(
             f"{', '.join(map(str, paths))}: {len(documents):,} documents ({suffixes}) and no queries, so there is "
             "nothing to learn from or to judge by. Give a file of questions too, with the passage that answers each "
-            "(from search logs, or written by hand; at least 100): the documents are then searched with them."
+            "(from search logs, or written by hand; at least 100): the documents are then searched with them. Or let a "
+            "chat endpoint write them: --endpoint http://host:8000/v1 --endpoint-model NAME."
         )
-    return [propose(one) for one in looks], read_passages(documents)
+    return [propose(one) for one in looks], passages
 
 
 def begin(

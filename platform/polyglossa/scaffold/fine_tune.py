@@ -254,8 +254,8 @@ def _search(sources: Sequence[Source], learning: Learning) -> dict[str, Any]:
         "trials": 8,
         "space": {
             f"training.{STAGE}.learning_rate": {"loguniform": [learning.rate / 4, learning.rate * 4]},
-            f"training.{STAGE}.objective.temperature": {"uniform": [0.02, 0.1]},
-            f"training.{STAGE}.negatives": {"choice": sorted({0, learning.negatives})},
+            f"training.{STAGE}.steps": {"choice": [learning.steps, 2 * learning.steps]},
+            "mine.relative_margin": {"choice": [0.9, 0.95, 0.98]},
         },
         "judge": {"sets": searched},
     }
