@@ -15,7 +15,7 @@ from polyglossa.corpus.pairs import documents_of, pairs_from, unique_documents
 from polyglossa.corpus.sources import cldr, pydoc
 from polyglossa.corpus.sources.cldr import Name
 from polyglossa.corpus.sources.pydoc import Function
-from polyglossa.corpus.sources.shards import Reading
+from polyglossa.corpus.sources.source import Reading
 from polyglossa.corpus.steps.tasks import heldout_hashes
 from polyglossa.recipe.sections.corpus import CorpusConfig
 

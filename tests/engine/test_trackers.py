@@ -9,6 +9,7 @@ from polyglossa.engine.checkpoints.checkpoint import Writer
 from polyglossa.engine.checkpoints.checkpoint_index import committed_steps
 from polyglossa.engine.loop import StepRecord
 from polyglossa.engine.objective import build_objective
+from polyglossa.engine.stage_spec import ObjectiveSpec
 from polyglossa.engine.step import Budget, run_step
 from polyglossa.engine.trackers import open_trackers
 from polyglossa.errors import PolyglossaError
@@ -37,13 +38,13 @@ def test_a_tracker_whose_library_is_missing_says_what_to_install() -> None:
 
 def test_the_newest_checkpoints_stay_and_the_one_of_the_lowest_validation_loss(tmp_path: Path) -> None:
     backend = make_backend(Case("saved"))
-    objective = build_objective(ObjectiveConfig().model_dump(), width=35)
+    objective = build_objective(ObjectiveSpec.of(ObjectiveConfig()), width=35)
     run_step(backend, make_batch(0, 0, 1), objective, budget=Budget(1, 1 << 20))
     backend.update(1e-3)
     for losses in ({1: 0.9, 2: 0.3, 3: 0.5}, {4: 0.6, 5: 0.7}):  # the second writer is that of a resumed run
         writer = Writer(str(tmp_path), keep=2)
         for step, loss in losses.items():
-            writer.judge(step, loss)
+            writer.note_validation(step, loss)
             writer.save(step, backend)
         writer.wait()
         writer.close()

@@ -2,7 +2,7 @@
 
 The Ray feed makes the same payloads ahead of the trainer and unpacks them with the same `unpack`.
 
-    spec = FeedSpec.of_stage(stage.model_dump(), pack.uri)
+    spec = FeedSpec.of_stage(stage, pack.uri)
     for batch in local_batches(spec, start=resume_step):
         ...
 """

@@ -7,9 +7,7 @@ them. A resumed run goes on in the same place: steps are numbers of the plan, so
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from polyglossa.data.batch import RankBatch
-from polyglossa.engine.loop import StepRecord
-from polyglossa.engine.step import StepResult
+from polyglossa.engine.loop import Callback, StepRecord
 from polyglossa.errors import PolyglossaError
 from polyglossa.recipe.placement import TrackingConfig
 
@@ -81,15 +79,12 @@ class WeightsAndBiases:
         self._run.finish()
 
 
-class Tracking:
-    """Sends every step's figures to the trackers. A callback of the loop."""
+class Tracking(Callback):
+    """Sends every step's figures to the trackers."""
 
     def __init__(self, trackers: Sequence[Tracker]) -> None:
         """Set who is told."""
         self._trackers = trackers
-
-    def before_update(self, batch: RankBatch, result: StepResult) -> None:
-        """Let the update happen."""
 
     def after_step(self, record: StepRecord) -> None:
         """Tell the trackers; a term is named `terms/<name>`, the loss of a source also `loss/<source>`."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from polyglossa.corpus.sources.candidates import candidate_table
+from polyglossa.corpus.sources.source import CorpusSource, Reading, Shard, whole_parts
 from polyglossa.corpus.sources.translations import draw
 from polyglossa.errors import DataError
 from polyglossa.readers.files import File, list_files, under
@@ -20,6 +21,19 @@ from polyglossa.recipe.sections.sources import BeirSource
 
 _QRELS = Columns({"query-id": "key", "corpus-id": "key", "score": "number"}, {})
 _TEXTS = Columns({"_id": "key", "text": "text"}, {"title": "text"})
+
+
+class Beir(CorpusSource[BeirSource]):
+    """A BEIR directory."""
+
+    def shards(self, index: int) -> list[Shard]:
+        """Take parts by the hash of the query's id."""
+        files = sorted(beir_files(self.entry, self.config.data).values())
+        return whole_parts(index, [Piece(file) for file in files], sum(file.size for file in files))
+
+    def read(self, shard: Shard) -> Iterator[Reading]:
+        """Read the judgements of a part and the texts that they name."""
+        yield Reading(*beir_candidates(self.entry, shard.part, shard.parts, self.config.data))
 
 
 def beir_files(source: BeirSource, data: str) -> dict[str, File]:
@@ -95,3 +109,6 @@ def _texts(file: File, wanted: set[str], bad: list[Bad]) -> Iterator[tuple[str, 
         for name, text, title in zip(*(column.to_pylist() for column in batch.table.columns), strict=True):
             if name in wanted and (title or text):
                 yield name, f"{title} {text or ''}".strip() if title else text
+
+
+SOURCE = Beir

@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 
 from polyglossa.corpus.clean.ingest import find_reject_reasons, normalise
 from polyglossa.corpus.clean.text import normalise_column
-from polyglossa.corpus.sources.forms import labelled_columns
-from polyglossa.corpus.sources.shards import Reading, plan_shards, read_shard
+from polyglossa.corpus.sources.labelled import labelled_columns
+from polyglossa.corpus.sources.shards import plan_shards, read_shard
+from polyglossa.corpus.sources.source import Reading
 from polyglossa.corpus.splits import parted
 from polyglossa.errors import DataError
 from polyglossa.readers.files import list_files

@@ -20,15 +20,13 @@ import torch
 import torch.distributed as dist
 
 from polyglossa.artifact import clear, open_artifact, open_storage, write_json
-from polyglossa.data.batch import RankBatch
 from polyglossa.data.prefetch import PrefetchedBatches
 from polyglossa.data.stream import local_batches
 from polyglossa.engine.callbacks import DivergedError
 from polyglossa.engine.checkpoints.checkpoint import Writer, read_metrics
 from polyglossa.engine.checkpoints.checkpoint_index import latest, step_folder
 from polyglossa.engine.checkpoints.export import write_model
-from polyglossa.engine.loop import StepRecord
-from polyglossa.engine.step import StepResult
+from polyglossa.engine.loop import Callback, StepRecord
 from polyglossa.engine.train_run import Compute, TrainRun
 from polyglossa.engine.trainer import train
 from polyglossa.model.encoder import Encoder
@@ -108,7 +106,7 @@ class TrialStudent:
             train(
                 run,
                 self._assignment.compute,
-                lambda start: PrefetchedBatches(local_batches(run.feed(), start=start)),
+                lambda start: PrefetchedBatches(local_batches(run.feed, start=start)),
                 lambda done, note: None,
                 lambda text: None,
                 leaving=lambda done: done in self._assignment.rungs,
@@ -197,21 +195,18 @@ class TrialStudent:
 
     def _instructed(self, encoder: Encoder) -> bool:
         """Judge with instructions what learned with them, as the evaluation stage does."""
-        return bool(self._assignment.run.stage["instructions"]) or any(encoder.prompts.values())
+        return self._assignment.run.stage.instructions or any(encoder.prompts.values())
 
 
 class _StretchDone(Exception):
     """A stretch has reached its last step and its checkpoint is kept."""
 
 
-class _AtRungs:
-    """The callback that reports."""
+class _AtRungs(Callback):
+    """Reports at rungs."""
 
     def __init__(self, student: TrialStudent, backend: Any) -> None:
         self._student, self._backend = student, backend
-
-    def before_update(self, batch: RankBatch, result: StepResult) -> None:
-        """Let the update happen."""
 
     def after_step(self, record: StepRecord) -> None:
         """Report when it is time."""
