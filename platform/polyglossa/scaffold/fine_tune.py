@@ -20,6 +20,7 @@ _LORA_RATE = 1e-4
 _CORE_FLOPS = 4e10
 """What a core computes in float32, about."""
 _OVERHEAD_SECONDS = 150
+_SEARCHED = ("search", "clicks", "translations")
 
 
 @dataclass(frozen=True)
@@ -111,28 +112,17 @@ def compose_tuning(
         wishes: further choices.
     """
     elsewhere = ["pydoc"] if model.is_english else ["cldr", "pydoc"]
-    stage = {
-        "sources": [source.name for source in sources],
-        **({"prompts": "model"} if any(model.prompts.values()) else {}),
-        "hard_negatives": True,
-        "negatives": learning.negatives,
-        "global_batch": learning.batch,
-        "steps": learning.steps,
-        "max_tokens": learning.max_tokens,
-        "learning_rate": learning.rate,
-        "warmup_steps": max(1, learning.steps // 10),
-        "objective": {"matryoshka": "published"} if wishes.matryoshka or len(model.matryoshka) > 1 else {},
-        **({"lora": {"rank": 16, "alpha": 32.0, "modules": list(model.linear_layers)}} if learning.lora else {}),
-    }
+    names = [source.name for source in sources]
+    has_prompts = any(model.prompts.values())
     data: dict[str, Any] = {
         "name": name,
         "storage": "runs",
         "corpus": _corpus(folder, sources, elsewhere),
-        "training": {STAGE: stage},
+        "training": {STAGE: _stage(names, model, learning, wishes)},
         "mine": {
             "model": f"{MEMBER}@backbone",
-            "sources": [source.name for source in sources],
-            "prompts": "model" if model.prompts else "none",
+            "sources": names,
+            "prompts": "model" if has_prompts else "none",
             "top_k": 50,
             "relative_margin": 0.95,
             "negatives": max(2, learning.negatives),
@@ -144,21 +134,39 @@ def compose_tuning(
             "heldout": elsewhere,
             "tasks": list(wishes.tasks),
             "local": [task_of(source, folder) for source in sources],
-            "widths": "matryoshka" in stage["objective"],
+            "widths": _is_matryoshka(model, wishes),
             "gate": {"gain": 0.0, "largest_loss": 0.02},
         },
-        "own": {
-            "folder": str(folder),
-            "tasks": [task_name(source.name) for source in sources],
-            "start": model.short_name,
-        },
+        "own": {"folder": str(folder), "tasks": [task_name(one) for one in names], "start": model.short_name},
         "serve": {"members": [MEMBER], "aliases": {name: MEMBER}},
     }
     if wishes.student:
         _add_student(data, model, learning)
-    if any(source.kind in ("search", "clicks", "translations") for source in sources):
+    if any(source.kind in _SEARCHED for source in sources):
         data["tune"] = _search(sources, learning)
     return data
+
+
+def _stage(names: Sequence[str], model: BaseModel, learning: Learning, wishes: Wishes) -> dict[str, Any]:
+    lora = {"rank": 16, "alpha": 32.0, "modules": list(model.linear_layers)}
+    return {
+        "sources": list(names),
+        **({"prompts": "model"} if any(model.prompts.values()) else {}),
+        "hard_negatives": True,
+        "negatives": learning.negatives,
+        "global_batch": learning.batch,
+        "steps": learning.steps,
+        "max_tokens": learning.max_tokens,
+        "learning_rate": learning.rate,
+        "warmup_steps": max(1, learning.steps // 10),
+        **({"objective": {"matryoshka": "published"}} if _is_matryoshka(model, wishes) else {}),
+        **({"lora": lora} if learning.lora else {}),
+    }
+
+
+def _is_matryoshka(model: BaseModel, wishes: Wishes) -> bool:
+    """Tell whether shorter vectors are trained: where they are asked for, or are there already."""
+    return wishes.matryoshka or len(model.matryoshka) > 1
 
 
 def _corpus(folder: Path, sources: Sequence[Source], elsewhere: Sequence[str]) -> dict[str, Any]:
@@ -248,7 +256,7 @@ def _add_student(data: dict[str, Any], model: BaseModel, learning: Learning) -> 
 
 def _search(sources: Sequence[Source], learning: Learning) -> dict[str, Any]:
     """The search that is advised where the result is not better: `polyglossa run RECIPE --until tune`."""
-    searched = [task_name(one.name) for one in sources if one.kind in ("search", "clicks", "translations")]
+    searched = [task_name(one.name) for one in sources if one.kind in _SEARCHED]
     return {
         "member": MEMBER,
         "trials": 8,
