@@ -15,12 +15,8 @@ import ray
 import torch
 
 from polyglossa.artifact import Artifact, Draft, exists, open_artifact, open_storage
-from polyglossa.embedding.state_sources import open_model
-from polyglossa.evaluate.models.states import StateTable, StoredEmbed
 from polyglossa.evaluate.plan import files_fingerprint, place_paths
 from polyglossa.evaluate.scoring.outcome import read_samples
-from polyglossa.model.encoder import finish
-from polyglossa.model.instructions import pinned_prompts
 from polyglossa.own.advice import is_worth_averaging, propose_average
 from polyglossa.own.averages import judge_average
 from polyglossa.own.comparison import elsewhere_figures, own_figures
@@ -28,12 +24,12 @@ from polyglossa.own.examples import doubtful_labels, examples
 from polyglossa.own.page import render_own
 from polyglossa.own.questions import Questions, read_questions
 from polyglossa.own.ranking import Ranking, rank
+from polyglossa.own.vectors import StoredVectors
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.sections.own import OwnStage
 from polyglossa.runtime.console import track
 from polyglossa.runtime.nodes import stage_precision
 from polyglossa.runtime.ray_tasks import results
-from polyglossa.vectors import VectorStore
 
 STAGE = "own"
 REVISION = 1
@@ -169,18 +165,8 @@ def rank_questions(
         threads: torch threads.
     """
     torch.set_num_threads(threads)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    source = open_model(model, dtype=dtype, device=device, max_tokens=max_tokens)
-    states = StateTable(StoredEmbed(lambda texts: source.embed(texts), VectorStore(root, source.fingerprint)))
-    query_prompt, document_prompt = pinned_prompts(source.prompts)
-    return [
-        rank(
-            finish(torch.from_numpy(states([query_prompt + text for text in one.queries]))).numpy(),
-            finish(torch.from_numpy(states([document_prompt + text for text in one.documents]))).numpy(),
-            one,
-        )
-        for one in asked
-    ]
+    vectors = StoredVectors(model, root, dtype=dtype, max_tokens=max_tokens)
+    return [rank(vectors.queries(one.queries), vectors.documents(one.documents), one) for one in asked]
 
 
 def _examples(

@@ -8,14 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-import torch
 
-from polyglossa.embedding.state_sources import open_model
 from polyglossa.errors import DataError
-from polyglossa.evaluate.models.states import StateTable, StoredEmbed
-from polyglossa.model.encoder import finish
-from polyglossa.model.instructions import pinned_prompts
-from polyglossa.vectors import VectorStore
+from polyglossa.own.vectors import StoredVectors
 
 
 @dataclass(frozen=True)
@@ -44,13 +39,8 @@ def search_documents(question: str, model: str, folder: Path, root: str, count: 
     if not question.strip():
         raise DataError("search: the question is empty; ask in words.")
     sources, texts = _documents(folder)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    source = open_model(model, dtype="float32", device=device)
-    states = StateTable(StoredEmbed(source.embed, VectorStore(root, source.fingerprint)))
-    query_prompt, document_prompt = pinned_prompts(source.prompts)
-    document_ND = finish(torch.from_numpy(states([document_prompt + text for text in texts]))).numpy()
-    query_D = finish(torch.from_numpy(source.embed([query_prompt + question]))).numpy()[0]
-    scores = document_ND @ query_D
+    vectors = StoredVectors(model, root)
+    scores = vectors.documents(texts) @ vectors.queries([question])[0]
     best = np.argsort(-scores, kind="stable")[:count].tolist()
     return [Found(float(scores[place]), sources[place], texts[place]) for place in best]
 
