@@ -7,6 +7,7 @@ corpus → pack of texts → distill, where a teacher is from outside
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from polyglossa.errors import RecipeError
 from polyglossa.pipeline.graph import Graph, Node
@@ -241,7 +242,9 @@ class _Builder:
         """Hold the first member against the model that it came from, on one's own data and elsewhere."""
         member, evaluate = self.recipe.members[0], self.recipe.evaluate
         local = tuple(task for task in evaluate.local if task.name in own.tasks)
-        how = {"local": local, "data": evaluate.data, "resamples": evaluate.resamples, "seed": evaluate.seed}
+        how: dict[str, Any] = {
+            "local": local, "data": evaluate.data, "resamples": evaluate.resamples, "seed": evaluate.seed,
+        }  # fmt: skip
         start = f"{member.name}.untrained"
         inputs = {
             "evaluate": judged[f"evaluate:{member.name}"], "evaluate:start": judged[f"evaluate:{start}"],

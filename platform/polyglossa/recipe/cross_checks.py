@@ -40,9 +40,7 @@ def check(recipe: Recipe) -> None:
         elif member.without_distillation:
             raise ValueError(f"{where}.without_distillation: the member has no `teacher` to do without")
         seen[member.name] = member
-    for name, stage in recipe.training.items():
-        if stage.prompts is not None and stage.instructions:
-            raise ValueError(f"training.{name}.prompts: stand where `instructions` would; leave one of them out")
+    _check_prompts(recipe)
     _check_evaluations(recipe)
     _check_own(recipe)
     if recipe.mine is not None and is_own(recipe.mine.model):
@@ -146,6 +144,13 @@ def _check_evaluations(recipe: Recipe) -> None:
             raise ValueError(f"{where}.evaluate_tasks: is read with `evaluate_every` alone; give that too")
         if stage.evaluate_every is not None and not (stage.evaluate_tasks or files):
             raise ValueError(f"{where}.evaluate_every: `evaluate` has neither held-out sets nor tasks from files")
+
+
+def _check_prompts(recipe: Recipe) -> None:
+    """Check that texts get one thing in front of them."""
+    for name, stage in recipe.training.items():
+        if stage.prompts is not None and stage.instructions:
+            raise ValueError(f"training.{name}.prompts: stand where `instructions` would; leave one of them out")
 
 
 def _check_own(recipe: Recipe) -> None:
