@@ -27,7 +27,7 @@ from polyglossa.storage import local_folder, writable_folder
 Score: TypeAlias = "ray.ObjectRef[float]"
 
 STAGE = "merge"
-REVISION = 2
+REVISION = 3
 
 
 def run(config: MergeConfig, inputs: Mapping[str, Artifact], draft: Draft, placement: StagePlacement) -> None:

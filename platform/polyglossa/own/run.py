@@ -178,9 +178,9 @@ def _examples(
 ) -> dict[str, Any]:
     shown = {}
     for questions, was, now in zip(asked, before, after, strict=True):
-        scores = [_scores(inputs[role], questions.task) for role in ("evaluate:start", "evaluate")]
-        if all(len(one) == questions.heldout for one in scores):
-            shown[questions.task] = examples(questions, was, now, *scores, config.examples)
+        first, last = (_scores(inputs[role], questions.task) for role in ("evaluate:start", "evaluate"))
+        if len(first) == len(last) == questions.heldout:
+            shown[questions.task] = examples(questions, was, now, first, last, config.examples)
     return shown
 
 

@@ -93,7 +93,7 @@ def _machine_of(profile: Profile) -> Machine:
     place = profile.train
     cores = profile.cpus or os.cpu_count() or 1
     if place.gpus:
-        return Machine(True, cores, device_of(read_calibration(None), place).memory_gib or 80.0)
+        return Machine(True, cores, device_of(place, read_calibration(None)).memory_gib or 80.0)
     return Machine(False, cores, psutil.virtual_memory().total / 2**30)
 
 

@@ -255,12 +255,13 @@ def doubts_of(rows: OwnRows) -> list[dict[str, Any]]:
     for row in rows.table.select(["query", "positives", "label"]).to_pylist():
         answers_of[row["query"]].add("\n".join(row["positives"]) if row["positives"] else row["label"])
         times_of[row["query"]] += 1
+    order = sorted(answers_of, key=lambda query: -len(answers_of[query]))
     several = [
-        {"kind": "several_answers", "query": query, "answers": sorted(answers), "times": times_of[query]}
-        for query, answers in answers_of.items()
-        if len(answers) > 1
+        {"kind": "several_answers", "query": query, "answers": sorted(answers_of[query]), "times": times_of[query]}
+        for query in order
+        if len(answers_of[query]) > 1
     ]
-    return [*sorted(several, key=lambda one: -len(one["answers"])), *found]
+    return [*several, *found]
 
 
 def _table(columns: dict[str, list[str]]) -> pa.Table:
