@@ -70,6 +70,8 @@ class Learning:
     negatives: int
     max_tokens: int
     lora: bool
+    dtype: str
+    """Least precision: float32 on processors, so that the figures are those of any of them."""
 
     @property
     def examples(self) -> int:
@@ -90,7 +92,8 @@ def choose_learning(sources: Sequence[Source], model: BaseModel, machine: Machin
     wanted = 2 ** math.ceil(math.log2(max(32, longest)))
     max_tokens = int(min(model.longest, 512 if machine.on_gpu else 128, wanted))
     negatives = 4 if machine.on_gpu else 1
-    return Learning(batch, steps, _LORA_RATE if lora else rate, negatives, max_tokens, lora)
+    dtype = "bfloat16" if machine.on_gpu else "float32"
+    return Learning(batch, steps, _LORA_RATE if lora else rate, negatives, max_tokens, lora, dtype)
 
 
 def compose_tuning(
@@ -159,6 +162,7 @@ def _stage(names: Sequence[str], model: BaseModel, learning: Learning, wishes: W
         "max_tokens": learning.max_tokens,
         "learning_rate": learning.rate,
         "warmup_steps": max(1, learning.steps // 10),
+        "dtype": learning.dtype,
         **({"objective": {"matryoshka": "published"}} if _is_matryoshka(model, wishes) else {}),
         **({"lora": lora} if learning.lora else {}),
     }
@@ -245,6 +249,7 @@ def _add_student(data: dict[str, Any], model: BaseModel, learning: Learning) -> 
         "max_tokens": learning.max_tokens,
         "learning_rate": 2e-4,
         "warmup_steps": max(1, learning.steps // 5),
+        "dtype": learning.dtype,
         "objective": {"teacher_terms": {"similarity_kl": 5.0, "cosine": 2.0}},
     }
     cut = {"hidden": model.width, "mlp": model.mlp, "layers": max(1, model.layers // 2), "depth": "uniform"}
