@@ -18,7 +18,8 @@ def sentences(found: Mapping[str, Any]) -> Iterator[str]:
         if "failed" in figures:
             yield f"{task}: not judged: {figures['failed']}"
             continue
-        told = [one for name, against in figures["against"].items() if (one := _against(name, against))]
+        names = sorted(figures["against"], key=lambda name: (name != found["start"], name))
+        told = [_against(name, figures["against"][name]) for name in names]
         beside = f", {', '.join(told)}" if told else ""
         yield f"{task}: {figures['metric']} {figures['own']:.4f} on {figures['queries']:,} held-out queries{beside}."
     lost = [(task, one) for task, one in found["elsewhere"].items() if is_lost(one)]
