@@ -42,12 +42,8 @@ def run(
     from polyglossa.extras import naming_extras
 
     with naming_extras():
-        from polyglossa.pipeline.run import make, run
-    if until != "tune":
-        return run(loaded, placement, until=until)
-    from polyglossa.tune.plan import search_nodes
-
-    return make(loaded, placement, search_nodes(loaded))
+        from polyglossa.pipeline.run import run
+    return run(loaded, placement, until=until)
 
 
 def plan(

@@ -57,7 +57,7 @@ def curate() -> Callable[..., Curated]:
         kept = rows.take(pa.array(keep))
         reasons = np.full(len(keep), None, dtype=object)
         settings = config.decontamination
-        Contamination(secret, indexes, settings.block_characters, settings.spaceless_block_characters).judge(
+        Contamination(secret, indexes, settings.block_characters, settings.spaceless_block_characters).mark(
             kept, reasons
         )
         stays = np.array([reason is None for reason in reasons], bool)

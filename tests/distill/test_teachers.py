@@ -25,7 +25,7 @@ from polyglossa.train.teachers import check_live, check_store
 from train.toys import make_model, make_pack, stage
 
 BUDGET = Budget(64, 1 << 20)
-STAGE = stage(objective={"matryoshka": "published", "teacher_terms": {"cosine": 0.5, "similarity_kl": 2.0}})
+STAGE = stage(objective={"matryoshka": "published", "terms": {"cosine": 0.5, "similarity_kl": 2.0}})
 
 
 def batch_of(pack: Artifact, *stores: TeacherStore) -> RankBatch:

@@ -1,5 +1,6 @@
 """What people watch while a run trains, and which checkpoints stay for them: the newest and the best."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from polyglossa.engine.loop import StepRecord
 from polyglossa.engine.objective import build_objective
 from polyglossa.engine.stage_spec import ObjectiveSpec
 from polyglossa.engine.step import Budget, run_step
-from polyglossa.engine.trackers import open_trackers
+from polyglossa.engine.trackers import TRACKERS, open_trackers
 from polyglossa.errors import PolyglossaError
 from polyglossa.recipe.placement import TrackingConfig
 from polyglossa.recipe.sections.train import ObjectiveConfig
@@ -29,6 +30,34 @@ def test_tensorboard_gets_every_figure_and_the_losses_of_each_source(tmp_path: P
     (events,) = (tmp_path / "train.base").glob("events.*")
     written = events.read_bytes()
     assert all(name in written for name in (b"learning_rate", b"loss/cldr", b"terms/in_batch"))
+
+
+class Recorder:
+    """A tracker that remembers."""
+
+    def __init__(self, place: str, name: str) -> None:
+        self.name, self.logged = f"{place}/{name}", dict[int, dict[str, float]]()
+
+    def log(self, step: int, figures: Mapping[str, float]) -> None:
+        self.logged[step] = dict(figures)
+
+    def close(self) -> None:
+        self.logged.clear()
+
+
+def test_an_added_tracker_gets_every_step_where_the_profile_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Recorder] = []
+    monkeypatch.setitem(TRACKERS, "recorder", lambda place, name: made.append(Recorder(place, name)) or made[-1])
+
+    class Tracking(TrackingConfig):
+        recorder: str | None = None
+
+    open_trackers(Tracking(), "train.base")
+    assert not made
+    tracking = open_trackers(Tracking(recorder="here"), "train.base")
+    tracking.after_step(RECORD)
+    assert made[0].name == "here/train.base"
+    assert made[0].logged[7]["loss"] == made[0].logged[7]["terms/in_batch"] == 1.5
 
 
 def test_a_tracker_whose_library_is_missing_says_what_to_install() -> None:

@@ -106,6 +106,7 @@ def make_batch(seed: int, rank: int, world: int, *, teacher: bool = False) -> Ra
         group_Q=torch.from_numpy(rng.integers(0, EXAMPLES, EXAMPLES)),
         source_Q=torch.zeros(EXAMPLES, dtype=torch.int64),
         positive_score_Q=torch.full((EXAMPLES,), float("nan")),
+        score_Q=None,
         teacher_TE=torch.from_numpy(rng.standard_normal((texts, WIDTH)).astype(np.float16)) if teacher else None,
         tokens=int(length_T.sum()),
         padded_tokens=chunks.padded_tokens,

@@ -30,7 +30,7 @@ from polyglossa.recipe import Recipe, load_profile, load_recipe
 from polyglossa.recipe.sections.members import Member
 from polyglossa.recipe.shortened import listed_search, shortened, taught_member
 from polyglossa.storage import local_folder
-from polyglossa.tune.plan import search_nodes
+from polyglossa.tune.plan import plan_nodes
 from polyglossa.tune.trial.score import Scorer, placed_sets
 
 MSE, KL = 1.0, 5.0
@@ -101,7 +101,7 @@ def ablate(options: argparse.Namespace) -> dict[str, Any]:
         queries=options.queries,
         first_rung=options.steps,
     )
-    made = make(searched, load_profile(options.profile), search_nodes(searched))
+    made = make(searched, load_profile(options.profile), plan_nodes(searched))
     trials = made["tune"].read_json("trials.json")["trials"]
     failed = [f"{runs[trial['number']]}: {trial['reason']}" for trial in trials if trial["state"] != "finished"]
     if failed:
@@ -136,7 +136,7 @@ def changes(arm: Arm, seed: int, recipe: Recipe) -> dict[str, Any]:
     found = {
         f"{stage}.seed": seed,
         f"{stage}.objective.distillation_weight": arm.mse,
-        f"{stage}.objective.teacher_terms": dict(arm.terms),
+        f"{stage}.objective.terms": dict(arm.terms),
     }
     if arm.scratch:
         root, shape = ancestor(recipe), recipe.shapes()[member.name]

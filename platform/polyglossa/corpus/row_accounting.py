@@ -44,12 +44,12 @@ def check_readable(readings: Sequence[TaskStore], shards: Sequence[Shard], confi
             )
 
 
-def thresholds(judged: Sequence[TaskStore], plan: Plan) -> dict[str, dict[str, int]]:
+def thresholds(filtered: Sequence[TaskStore], plan: Plan) -> dict[str, dict[str, int]]:
     """Decide which queries stay: source → language → largest hash. Sources that keep all are left out."""
     limits: dict[str, dict[str, int]] = {}
     if not plan.thins:
         return limits
-    tables = [read_table(work.at("queries.parquet")) for work in judged]
+    tables = [read_table(work.at("queries.parquet")) for work in filtered]
     queries = pa.concat_tables(tables)
     for source in plan.sources:
         mine = queries.filter(pc.equal(queries["source"], source))

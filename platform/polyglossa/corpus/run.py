@@ -138,12 +138,12 @@ def _curate(runner: _Runner, shards: Sequence[Shard], sets: Sequence[EvaluationS
         secret=tuple(work.at("secret.npy") for work in readings),
         sets=tuple((evaluation.name, work.at("")) for evaluation, work in zip(sets, indexes, strict=True)),
     )
-    judged = runner.step("judge", decontaminate.decontaminate, buckets, uniques, drops, [kept_out] * every)
-    thresholds = row_accounting.thresholds(judged, runner.plan)
-    emitted = runner.step("emit", tasks.emit, buckets, judged, [thresholds] * every)
+    filtered = runner.step("judge", decontaminate.decontaminate, buckets, uniques, drops, [kept_out] * every)
+    thresholds = row_accounting.thresholds(filtered, runner.plan)
+    emitted = runner.step("emit", tasks.emit, buckets, filtered, [thresholds] * every)
     files = [work.at("documents.arrow") for work in emitted]
     documents = runner.step("documents", tasks.documents, buckets, [files] * every)
-    made = publish.Made(runner.plan, readings, uniques, judged, emitted, documents, indexes, near)
+    made = publish.Made(runner.plan, readings, uniques, filtered, emitted, documents, indexes, near)
     publish.publish(draft, made, revision=REVISION)
 
 

@@ -48,6 +48,8 @@ class Bundle:
     """[Q + 1]."""
     group_Q: Ints
     positive_score_Q: NDArray[np.float32]
+    score_Q: NDArray[np.float32] | None = None
+    """Scores of pairs, NaN where one has none; None where the pack holds none."""
     teacher_TE: NDArray[np.floating[Any]] | None = None
     """Raw states of the teachers, side by side."""
 
@@ -100,7 +102,9 @@ class BundleReader:
         return found
 
     def _read(self, path: str, row_group: int) -> Bundle:
-        table = self._open(f"{self._pack_uri}/{path}").read_row_group(row_group, columns=_COLUMNS)
+        file = self._open(f"{self._pack_uri}/{path}")
+        held = [name for name in _OPTIONAL if name in file.schema_arrow.names]
+        table = file.read_row_group(row_group, columns=[*_COLUMNS, *held])
         bundle = bundle_of(table)
         if not self._teachers:
             return bundle
@@ -149,10 +153,12 @@ def bundle_of(table: pa.Table) -> Bundle:
         negative_offsets=_offsets(negatives),
         group_Q=_values(_only(table, "group")),
         positive_score_Q=_values(_only(table, "positive_score")),
+        score_Q=_values(_only(table, "score")) if "score" in table.column_names else None,
     )
 
 
 _COLUMNS = ["tokens", "text_ids", "query", "positive", "negatives", "group", "positive_score"]
+_OPTIONAL = ["score"]
 
 
 def _locations(source: PackedSource, part: Part) -> list[tuple[str, int]]:

@@ -42,6 +42,7 @@ class FeedSpec:
         settings = PlanSettings(
             global_batch=stage.global_batch,
             negatives=stage.negatives if stage.hard_negatives else 0,
+            scores=stage.scores,
             task_negatives=stage.task_negatives,
             epochs=stage.epochs,
             steps=stage.steps,

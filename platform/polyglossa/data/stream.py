@@ -87,6 +87,7 @@ def unpack(payload: bytes) -> RankBatch:
         group_Q=_tensor(data["group"]),
         source_Q=_tensor(data["example_source"]),
         positive_score_Q=torch.from_numpy(data["positive_score"].copy()),
+        score_Q=torch.from_numpy(data["score"].copy()) if "score" in data else None,
         teacher_TE=torch.from_numpy(data["teacher"].copy()) if "teacher" in data else None,
         tokens=tokens,
         padded_tokens=padded_tokens,

@@ -1,17 +1,17 @@
 """From a stage's settings to the loss of a global batch: the recipe's words become tensors' arguments here, once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from polyglossa.data.batch import RankBatch
 from polyglossa.engine.stage_spec import ObjectiveSpec, TeacherTerm
 from polyglossa.engine.step import Objective
-from polyglossa.objectives.batch import Examples, embedding_loss, teacher_loss
+from polyglossa.objectives.batch import Examples, embedding_loss, further_loss, teacher_loss
 from polyglossa.objectives.exits import mean_over_exits
 from polyglossa.objectives.matryoshka import weights, widths
-from polyglossa.objectives.terms import TermInputs
+from polyglossa.objectives.terms import TermInputs, check_terms
 
 _TEMPERATURES = (0.01, 1.0)
 
@@ -26,7 +26,11 @@ def build_objective(
         width: the model's width D.
         distillation_weight: weight of a teacher's MSE term, where a batch brings teacher states (validation has none).
         teachers: whose states lie side by side in a batch, in order; none means one teacher, all of its states.
+
+    Raises:
+        ValueError: a further term is not known.
     """
+    check_terms(spec.terms)
     widths_ = (width,) if spec.matryoshka == "none" else widths(width)
     objective = StageObjective(
         spec=spec,
@@ -72,10 +76,13 @@ class StageObjective:
         )
         if isinstance(temperature, Tensor):
             terms["temperature"] = temperature.detach()
+        inputs = TermInputs(state_TD, examples, None, temperature, self.widths, self.weights)
+        further, found = further_loss(inputs, spec.terms)
+        loss, terms = loss + further, terms | found
         projected_TF = table_TF[:, self.width : -1 if spec.learned_temperature else None]
         for share, teacher_TE, projected_TE in _split(projected_TF, batch.teacher_TE, self.teachers):
-            inputs = TermInputs(state_TD, examples, teacher_TE, temperature, self.widths, self.weights, projected_TE)
-            taught, found = teacher_loss(inputs, distillation_weight=self.distillation_weight, further=spec.terms)
+            given = replace(inputs, teacher_TE=teacher_TE, projected_TE=projected_TE)
+            taught, found = teacher_loss(given, distillation_weight=self.distillation_weight, further=spec.terms)
             loss = loss + share * taught
             terms |= {name: terms.get(name, 0.0) + share * term for name, term in found.items()}
         return loss, terms
@@ -125,4 +132,5 @@ def examples_of(batch: RankBatch) -> Examples:
         group_Q=batch.group_Q,
         in_batch=batch.in_batch,
         source_Q=batch.source_Q,
+        score_Q=batch.score_Q,
     )

@@ -55,7 +55,7 @@ class ObjectiveSpec:
             mask=config.mask,
             score_margin=config.score_margin,
             bidirectional=config.bidirectional,
-            terms=dict(config.teacher_terms),
+            terms=dict(config.terms),
             layer_exits=config.layer_exits,
         )
 

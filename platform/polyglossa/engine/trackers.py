@@ -1,11 +1,14 @@
 """Report a run's metrics to TensorBoard, MLflow or Weights & Biases while it trains. Chosen by the profile.
 
+To add one: a class with `log` and `close`, its name in `TRACKERS`, and a field of that name in `TrackingConfig`
+(`recipe/placement.py`).
+
 `metrics.jsonl` is always written and is what reports read; these are views of it for people. Only rank 0 speaks to
 them. A resumed run goes on in the same place: steps are numbers of the plan, so its curve continues.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 from polyglossa.engine.loop import Callback, StepRecord
 from polyglossa.errors import PolyglossaError
@@ -79,6 +82,14 @@ class WeightsAndBiases:
         self._run.finish()
 
 
+TRACKERS: Mapping[str, Callable[[str, str], Tracker]] = {
+    "tensorboard": TensorBoard,
+    "mlflow": MLflow,
+    "wandb": WeightsAndBiases,
+}
+"""By their fields in `TrackingConfig`: (the field's value, name of the run) → where figures go."""
+
+
 class Tracking(Callback):
     """Sends every step's figures to the trackers."""
 
@@ -114,8 +125,7 @@ def open_trackers(tracking: TrackingConfig, name: str) -> Tracking:
 
 
 def _open_each(tracking: TrackingConfig, name: str) -> Iterator[Tracker]:
-    kinds: Mapping[str, Any] = {"tensorboard": TensorBoard, "mlflow": MLflow, "wandb": WeightsAndBiases}
-    for kind, tracker in kinds.items():
+    for kind, tracker in TRACKERS.items():
         place = getattr(tracking, kind)
         if place is not None:
             try:

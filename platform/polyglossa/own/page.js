@@ -1,17 +1,6 @@
-"use strict";
-const own = JSON.parse(document.getElementById("own-data").textContent);
-const $ = (id) => document.getElementById(id);
+const own = JSON.parse($("own-data").textContent);
 const LONG = 400;
 
-/* Makers of elements; text always goes in as text. */
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes))
-    if (name === "class") node.className = value;
-    else node.setAttribute(name, value);
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined));
-  return node;
-}
 function table(headings, rows, texts = []) {
   const kind = (column) => ({ class: texts.includes(column) ? "text" : "" });
   return make("table", {},
@@ -55,11 +44,6 @@ function showDoubts() {
   $("repeatedrows").replaceChildren(table(["source", "query", "answer", "rows"], repeated.map((row) =>
     [row.task, row.query, row.answers.map(cut).join("\n"), `${row.times}`]), [1, 2]));
 }
-function setTheme(theme) {
-  document.documentElement.dataset.theme = theme;
-}
-setTheme(new URLSearchParams(location.search).get("theme") || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
-$("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
 $("lead").textContent = `${own.member} beside ${own.start}, on what was held out of training.`;
 showGain();
 showExamples("gained");

@@ -127,6 +127,7 @@ def _packed(
         task=job.task,
         max_tokens=config.max_tokens,
         prompts=prompts,
+        scores=config.scores,
         **bundling,
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from polyglossa.artifact import Artifact, exists, open_artifact, open_storage, read_json, write_json
 from polyglossa.errors import ArtifactError, RecipeError
-from polyglossa.evaluate.scoring.gate import GateVerdict, check_gate
+from polyglossa.evaluate.scoring.gate import GateOutcome, check_gate
 from polyglossa.pipeline.build import build
 from polyglossa.pipeline.find_artifacts import find_artifacts
 from polyglossa.recipe import Recipe
@@ -47,7 +47,7 @@ def previous_model(recipe: Recipe) -> PreviousModel | None:
     return PreviousModel(model=entry["model"], evaluation=entry["evaluation"])
 
 
-def promote(recipe: Recipe, alias: str, member: str, *, move: bool = True) -> GateVerdict:
+def promote(recipe: Recipe, alias: str, member: str, *, move: bool = True) -> GateOutcome:
     """Hold a member's evaluation against the gate, and move the alias if it passes.
 
     Args:

@@ -4,14 +4,15 @@ To add a stage, write its folder (`run.py` with `STAGE`, `REVISION` and `run`; `
 section, its placement in a profile, and one line here. A stage that is missing here is an error wherever it is met.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 from polyglossa.costing.work import StageCost
 from polyglossa.errors import RecipeError
-from polyglossa.recipe import Profile, StagePlacement
+from polyglossa.pipeline.graph import Node
+from polyglossa.recipe import Profile, Recipe, StagePlacement
 
 _EVALUATION, _SERVING = ("cluster", "evaluate"), ("cluster", "serve")
 
@@ -34,6 +35,8 @@ class Stage:
     """Consecutive independent nodes run in one group: its workers take longer to start than a small node to run."""
     makes_model: bool = False
     """Its artifact holds a model that has learned something, and gets a model card."""
+    planner: str | None = None
+    """Module whose `plan_nodes` lays out its nodes, where they are no part of the recipe's graph."""
     extras: tuple[str, ...] = ("cluster",)
     """What of the package must be installed to run it, as `pyproject.toml` groups it."""
     has_job: bool = True
@@ -42,6 +45,12 @@ class Stage:
     def load(self) -> Any:
         """Import the stage's module."""
         return import_module(self.module)
+
+    def plan(self, recipe: Recipe) -> Sequence[Node]:
+        """Lay out the nodes of a stage that is made only when it is asked for, with all they need."""
+        assert self.planner is not None
+        nodes: Sequence[Node] = import_module(self.planner).plan_nodes(recipe)
+        return nodes
 
     @property
     def cost(self) -> StageCost:
@@ -86,7 +95,10 @@ STAGES: Mapping[str, Stage] = {
         Stage("own", "polyglossa.own.run", "polyglossa.own.cost", "evaluate", extras=_EVALUATION, has_job=False),
         Stage("report", "polyglossa.report.run", "polyglossa.report.cost", None),
         Stage("serve", "polyglossa.serving.run", "polyglossa.serving.cost", "serve", extras=_SERVING, has_job=False),
-        Stage("tune", "polyglossa.tune.run", "polyglossa.tune.cost", "tune", takes_profile=True, has_job=False),
+        Stage(
+            "tune", "polyglossa.tune.run", "polyglossa.tune.cost", "tune", planner="polyglossa.tune.plan",
+            takes_profile=True, has_job=False,
+        ),
     )
 }  # fmt: skip
 

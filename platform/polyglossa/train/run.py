@@ -50,8 +50,8 @@ REVISION = 3
 # oneDNN keeps a kernel and its buffers for each shape it has met, 1,024 by default: over a gigabyte of a CPU worker.
 _KERNELS_KEPT = "24"
 
-ModelJudge = Callable[[TrainConfig, Mapping[str, Artifact], str, str, str], Mapping[str, Any]]
-"""(config, inputs, revision, model directory, folder for its own files) → scores, as `engine.evaluations.Judge`."""
+EvaluateModel = Callable[[TrainConfig, Mapping[str, Artifact], str, str, str], Mapping[str, Any]]
+"""(config, inputs, revision, model directory, folder for its own files) → scores, as `online_evaluation.Evaluate`."""
 
 
 def run(config: TrainConfig, inputs: Mapping[str, Artifact], draft: Draft, placement: TrainPlacement) -> None:
@@ -62,7 +62,7 @@ def run(config: TrainConfig, inputs: Mapping[str, Artifact], draft: Draft, place
 def run_many(
     jobs: Sequence[Job],
     placement: TrainPlacement,
-    judge: ModelJudge | None = None,
+    evaluate: EvaluateModel | None = None,
     beside: StagePlacement | None = None,
 ) -> None:
     """Train models that do not need each other, one after another in one worker group.
@@ -70,18 +70,18 @@ def run_many(
     Args:
         jobs: what is trained.
         placement: of the training.
-        judge: evaluates models beside the training; None evaluates none.
-        beside: what the judge takes.
+        evaluate: evaluates models beside the training; None evaluates none.
+        beside: what that takes.
 
     Raises:
         DataError: a source of the recipe is not in the pack, or nothing can be trained on.
         TrainingError: a run diverged or its workers kept failing.
     """
-    runs = [plan_job(job, evaluated=judge is not None) for job in jobs]
+    runs = [plan_job(job, evaluated=evaluate is not None) for job in jobs]
     evaluator = None
-    if judge is not None:
+    if evaluate is not None:
         by_name = {planned.name: job for planned, job in zip(runs, jobs, strict=True)}
-        evaluator = Evaluator(lambda run, *rest: _evaluate(judge, by_name[run.name], *rest), beside or StagePlacement())
+        evaluator = Evaluator(partial(_evaluate, evaluate, by_name), beside or StagePlacement())
     fit(runs, placement, posixpath.dirname(runs[0].checkpoint_uri), evaluator)
     for planned, (config, inputs, draft) in zip(runs, jobs, strict=True):
         summary = read_json(posixpath.join(planned.output_uri, SUMMARY))
@@ -99,7 +99,7 @@ def fit(runs: Sequence[TrainRun], placement: TrainPlacement, storage: str, evalu
         runs: what is trained; results lie under each run's `output_uri`.
         placement: workers, ZeRO stage, memory and failure settings.
         storage: folder for Ray Train's own notes, shared by all nodes; cleared afterwards.
-        evaluator: judges models beside the training; None where no run is evaluated.
+        evaluator: evaluates models beside the training; None where no run is evaluated.
 
     Raises:
         TrainingError: a run diverged, or the worker group failed more often than allowed.
@@ -201,9 +201,11 @@ def train_as_worker(config: Mapping[str, Group]) -> None:
             return
 
 
-def _evaluate(judge: ModelJudge, job: Job, step: int, model_uri: str, folder: str) -> Mapping[str, Any]:
-    config, inputs, _ = job
-    return judge(config, inputs, f"step-{step}", model_uri, folder)
+def _evaluate(
+    evaluate: EvaluateModel, jobs: Mapping[str, Job], run: TrainRun, step: int, model_uri: str, folder: str
+) -> Mapping[str, Any]:
+    config, inputs, _ = jobs[run.name]
+    return evaluate(config, inputs, f"step-{step}", model_uri, folder)
 
 
 def _keep_evaluations(planned: TrainRun, config: TrainConfig, inputs: Mapping[str, Artifact], draft: Draft) -> None:

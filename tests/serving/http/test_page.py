@@ -34,23 +34,21 @@ def page(open_api, tmp_path: Path, free_port: int) -> Iterator[tuple[chrome.Tab,
 
 def test_search_ranks_the_texts_and_tells_the_latency(page: tuple[chrome.Tab, str]) -> None:
     tab, url = page
-    tab.evaluate(
-        "at('texts').value = 'ドイツ\\n<b>Saksa</b>\\nGermany'; at('query').value = 'Germany'; at('go').click()"
-    )
-    results = tab.wait("document.querySelectorAll('#results li').length === 3 && at('results').innerText")
+    tab.evaluate("$('texts').value = 'ドイツ\\n<b>Saksa</b>\\nGermany'; $('query').value = 'Germany'; $('go').click()")
+    results = tab.wait("document.querySelectorAll('#results li').length === 3 && $('results').innerText")
     scores = [float(line) for line in results.split("\n") if line.replace(".", "").replace("-", "").isdigit()]
     assert scores == sorted(scores, reverse=True)
     assert "<b>Saksa</b>" in results
-    assert "ms for 4 texts" in tab.evaluate("at('status').textContent")
+    assert "ms for 4 texts" in tab.evaluate("$('status').textContent")
     assert tab.console == []
     assert all(address.startswith(url) for address in tab.requested), tab.requested
 
 
 def test_widths_follow_the_member_and_refusals_are_shown(page: tuple[chrome.Tab, str]) -> None:
     tab, _ = page
-    widths = "JSON.stringify([...at('width').options].map(one => Number(one.value)))"
+    widths = "JSON.stringify([...$('width').options].map(one => Number(one.value)))"
     assert json.loads(tab.evaluate(widths)) == [32, 16, 8]
-    tab.evaluate("at('model').value = 'small'; at('model').dispatchEvent(new Event('change'))")
+    tab.evaluate("$('model').value = 'small'; $('model').dispatchEvent(new Event('change'))")
     assert json.loads(tab.evaluate(widths)) == [16, 8]
-    tab.evaluate("at('texts').value = ' '; at('go').click()")
-    assert tab.evaluate("at('status').textContent") == "Give at least one text."
+    tab.evaluate("$('texts').value = ' '; $('go').click()")
+    assert tab.evaluate("$('status').textContent") == "Give at least one text."

@@ -29,12 +29,7 @@ def run_recipe(recipe: Path, *, until: str | None, overrides: Sequence[str], pro
         Interrupted: Ctrl-C or SIGTERM.
     """
     loaded, placement = load_recipe(recipe, overrides), load_profile(profile)
-    from polyglossa.pipeline.run import make, run
+    from polyglossa.pipeline.run import run
 
     with taken_up_again():
-        if until == "tune":
-            from polyglossa.tune.plan import search_nodes
-
-            make(loaded, placement, search_nodes(loaded))
-        else:
-            run(loaded, placement, until=until)
+        run(loaded, placement, until=until)

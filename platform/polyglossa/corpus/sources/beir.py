@@ -71,21 +71,21 @@ def beir_candidates(
     """
     files = beir_files(source, data)
     bad: list[Bad] = []
-    judged: defaultdict[str, dict[str, float]] = defaultdict(dict)
+    relevance: defaultdict[str, dict[str, float]] = defaultdict(dict)
     for batch in read_piece(Piece(files["qrels"]), "tsv", _QRELS):
         bad += batch.bad if part == 0 else ()
         for query, document, score in zip(*(column.to_pylist() for column in batch.table.columns), strict=True):
             if draw(0, query or "") % parts != part:
                 continue
             if query and document and score is not None:
-                judged[query][document] = score
+                relevance[query][document] = score
             else:  # a judgement without a score would make its document a negative
                 bad.append(Bad("empty", f"{query}\t{document}\t{score}"))
-    queries = dict(_texts(files["queries"], set(judged), bad if part == 0 else []))
-    wanted = {document for documents in judged.values() for document in documents}
+    queries = dict(_texts(files["queries"], set(relevance), bad if part == 0 else []))
+    wanted = {document for documents in relevance.values() for document in documents}
     texts = dict(_texts(files["corpus"], wanted, bad if part == 0 else []))
     rows: list[tuple[str, list[str], list[str]]] = []
-    for query, documents in sorted(judged.items()):
+    for query, documents in sorted(relevance.items()):
         positives = [texts[name] for name, score in sorted(documents.items()) if score > 0 and name in texts]
         negatives = [texts[name] for name, score in sorted(documents.items()) if score <= 0 and name in texts]
         if query not in queries or not positives:
@@ -97,8 +97,8 @@ def beir_candidates(
         "positives": [positives for _, positives, _ in rows],
         "negatives": [negatives or None for _, _, negatives in rows],
     }
-    lost = sum(name not in texts for documents in judged.values() for name in documents)
-    total = sum(map(len, judged.values()))
+    lost = sum(name not in texts for documents in relevance.values() for name in documents)
+    total = sum(map(len, relevance.values()))
     notice = f"{source.path}: {lost:,} of {total:,} judgements name a document that its corpus does not hold."
     return candidate_table(columns, task=source.task, source=source.name), bad, (notice,) if lost else ()
 

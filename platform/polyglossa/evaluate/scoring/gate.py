@@ -10,7 +10,7 @@ Summary = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class GateVerdict:
+class GateOutcome:
     """Whether the gate holds; if not, why."""
 
     reasons: tuple[str, ...]
@@ -26,7 +26,7 @@ def check_gate(
     summary: Summary,
     current: Summary | None = None,
     starts: Mapping[str, Summary] | None = None,
-) -> GateVerdict:
+) -> GateOutcome:
     """Check a member against the gate of its recipe.
 
     Args:
@@ -35,7 +35,7 @@ def check_gate(
         current: evaluation of the model that the alias names now, if there is one.
         starts: by task of one's own data, evaluation of the model that the member started from.
     """
-    return GateVerdict(tuple(_objections(config, summary, current, starts or {})) if config is not None else ())
+    return GateOutcome(tuple(_objections(config, summary, current, starts or {})) if config is not None else ())
 
 
 def _objections(

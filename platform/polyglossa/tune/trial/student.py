@@ -77,7 +77,7 @@ class TrialStudent:
         """
         torch.set_num_threads(assignment.threads)
         self._assignment = assignment
-        self._judge: Scorer | None = None
+        self._scorer: Scorer | None = None
         self._reports: queue.Queue[Report | BaseException] = queue.Queue()
         self._go = threading.Semaphore(0)
         self._began = time.monotonic()
@@ -132,9 +132,9 @@ class TrialStudent:
         with local_folder(folder) as path:
             encoder = self._load(path)
             _check_numbers(encoder, step)
-            scores = self._judged().scores(encoder, instructed=self._instructed(encoder), part=SEARCH)
+            scores = self._open_scorer().scores(encoder, instructed=self._instructed(encoder), part=SEARCH)
         clear(folder)
-        self._rung, self._score = step, self._judged().summary(scores)
+        self._rung, self._score = step, self._open_scorer().summary(scores)
         if step == self._assignment.until:
             writer = Writer(self._assignment.kept_uri, keep=1)
             writer.save(step, backend)
@@ -155,7 +155,7 @@ class TrialStudent:
                 pafs.copy_files(kept, path, source_filesystem=pafs.LocalFileSystem(), destination_filesystem=filesystem)
 
     def _final(self) -> Report:
-        run, judge = self._assignment.run, self._judged()
+        run, judge = self._assignment.run, self._open_scorer()
         with local_folder(f"{run.output_uri}/model") as path:
             encoder = self._load(path)
             parts = {
@@ -184,11 +184,11 @@ class TrialStudent:
             "seconds": round(time.monotonic() - self._began, 2),
         }
 
-    def _judged(self) -> Scorer:
-        if self._judge is None:
+    def _open_scorer(self) -> Scorer:
+        if self._scorer is None:
             given = self._assignment
-            self._judge = Scorer(open_artifact(given.corpus_uri), given.sets, given.judge)
-        return self._judge
+            self._scorer = Scorer(open_artifact(given.corpus_uri), given.sets, given.judge)
+        return self._scorer
 
     def _load(self, path: str) -> Encoder:
         return Encoder.load(path, device=self._assignment.compute.device)

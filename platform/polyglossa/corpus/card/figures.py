@@ -3,10 +3,8 @@
 The page is one file that loads nothing: light and dark, readable on a phone. Pure: counts in, data and text out.
 """
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -16,6 +14,7 @@ from babel import Locale
 from langcodes import standardize_tag, tag_is_valid
 
 from polyglossa.corpus.statistics import median
+from polyglossa.pages.shell import page_part, render_shell
 
 _SHOWN = 300
 """Texts of sampled rows are cut here (characters)."""
@@ -165,6 +164,7 @@ def _duplicates(between: Mapping[str, int]) -> list[dict[str, Any]]:
 
 def render_card(data: Mapping[str, Any]) -> str:
     """Fill the page."""
-    carried = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-    page = files("polyglossa.corpus").joinpath("card.html").read_text(encoding="utf-8")
-    return page.replace("{{data}}", carried)
+    body, style, script = (page_part("polyglossa.corpus.card", f"page.{kind}") for kind in ("html", "css", "js"))
+    return render_shell(
+        "Corpus card", body, heading="Corpus card", style=style, script=script, data=data, data_id="card-data"
+    )

@@ -1,84 +1,7 @@
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>Corpus card</title>
-<link rel="icon" href="data:,">
-<style>
-:root { color-scheme: light; --page: #fbfaf8; --panel: #fff; --ink: #1d1f24; --soft: #5c626d; --line: #e3e1dc; --accent: #2458c5;
-  --f0: #2458c5; --f1: #c2570c; --f2: #15803d; --f3: #8a3ffc; --f4: #b4225f; --f5: #0e7490; --f6: #7a6000; --f7: #6b7280; }
-:root[data-theme="dark"] { color-scheme: dark; --page: #14161a; --panel: #1c1f25; --ink: #e9eaec; --soft: #a2a9b5; --line: #31353d; --accent: #7fa8ff;
-  --f0: #7fa8ff; --f1: #ff9a57; --f2: #5fd08a; --f3: #bf94ff; --f4: #ff7fae; --f5: #4fc3dc; --f6: #d9bb4a; --f7: #aab0bb; }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.5 system-ui, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
-header, main { max-width: 1120px; margin: 0 auto; padding: 0 16px; }
-header { display: flex; justify-content: space-between; align-items: flex-start; gap: 16px; padding: 28px 16px 12px; }
-h1 { font-size: clamp(1.5rem, 4vw, 2.2rem); line-height: 1.15; margin: 0 0 4px; }
-h2 { font-size: 1.2rem; margin: 0 0 10px; } h3 { font-size: 1rem; margin: 18px 0 6px; }
-p { color: var(--soft); margin: 0 0 10px; max-width: 70ch; }
-section { background: var(--panel); border: 1px solid var(--line); border-radius: 12px; padding: 18px; margin: 16px 0; }
-button, input { font: inherit; color: var(--ink); background: var(--page); border: 1px solid var(--line); border-radius: 8px; padding: 6px 10px; min-height: 38px; max-width: 100%; }
-#theme { width: 42px; flex: none; cursor: pointer; }
-:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); gap: 10px; }
-.tile { border: 1px solid var(--line); border-radius: 10px; padding: 10px 12px; background: var(--panel); }
-.tile b { display: block; font-size: 1.4rem; line-height: 1.2; font-variant-numeric: tabular-nums; } .tile span { color: var(--soft); font-size: .85rem; }
-.scroll { overflow-x: auto; } .tall { max-height: 26rem; overflow-y: auto; }
-table { border-collapse: collapse; width: 100%; font-size: .92rem; font-variant-numeric: tabular-nums; }
-th, td { padding: 6px 10px; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th { color: var(--soft); font-weight: 600; position: sticky; top: 0; background: var(--panel); }
-th:first-child, td:first-child, .text { text-align: left; }
-td:first-child { position: sticky; left: 0; background: var(--panel); }
-th button { all: unset; cursor: pointer; }
-svg { display: block; } svg text { fill: var(--soft); font-size: 11px; } svg rect.language:hover { opacity: .6; }
-.axis { stroke: var(--line); }
-.legend { display: flex; flex-wrap: wrap; gap: 2px 16px; font-size: .9rem; margin: 6px 0; } .legend i { display: inline-block; width: 10px; height: 10px; border-radius: 3px; margin-right: 6px; }
-.detail { min-height: 1.6em; color: var(--ink); }
-.bar { display: inline-block; height: 9px; border-radius: 4px; background: var(--accent); vertical-align: middle; margin-right: 8px; }
-details { border-top: 1px solid var(--line); padding: 8px 0; } summary { cursor: pointer; font-weight: 600; }
-.sample { border-left: 3px solid var(--line); padding: 2px 0 2px 12px; margin: 10px 0; overflow-wrap: anywhere; white-space: pre-line; }
-.sample small { color: var(--soft); display: block; } .sample b { font-weight: 600; }
-@media (max-width: 560px) { section { padding: 14px 12px; } th, td { padding: 6px 8px; } }
-</style>
-</head>
-<body>
-<header><div><h1>Corpus card</h1><p id="lead"></p></div>
-  <button id="theme" type="button" aria-label="Switch between light and dark">◐</button></header>
-<main>
-  <div class="tiles" id="tiles"></div>
-  <section id="languages"><h2>Languages</h2><p>One bar per language of the queries, the largest first; heights are logarithmic. Colours are families of scripts.</p>
-    <div class="legend" id="legend"></div><div class="detail" id="detail" aria-live="polite"></div>
-    <div class="scroll" id="picture"></div><h3>All languages</h3>
-    <input id="find" type="search" placeholder="language, code or script" aria-label="Find a language"><div class="scroll tall" id="languagetable"></div></section>
-  <section id="sources"><h2>Sources</h2><div class="scroll" id="sourcetable"></div><h3>By task</h3><div class="scroll" id="tasktable"></div></section>
-  <section id="rejects"><h2>Rejected rows</h2><div class="scroll" id="reasontable"></div><div class="scroll" id="rejecttable"></div></section>
-  <section id="duplicates"><h2>Duplicates</h2><p id="near"></p><div class="scroll" id="duplicatetable"></div></section>
-  <section id="decontamination"><h2>Evaluation texts kept out</h2><div class="scroll" id="leaktable"></div></section>
-  <section id="samples"><h2>Sampled rows</h2><div id="sampled"></div></section>
-</main>
-<script id="card-data" type="application/json">{{data}}</script>
-<script>
-"use strict";
-const card = JSON.parse(document.getElementById("card-data").textContent);
-const $ = (id) => document.getElementById(id);
+const card = JSON.parse($("card-data").textContent);
 const whole = (value) => (value === null || value === undefined ? "–" : Math.round(value).toLocaleString("en"));
 const short = (value) => value >= 1e9 ? `${+(value / 1e9).toPrecision(3)}B` : value >= 1e6 ? `${+(value / 1e6).toPrecision(3)}M` : value >= 1e4 ? `${+(value / 1e3).toPrecision(3)}k` : whole(value);
 const words = (name) => name.replaceAll("_", " ");
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes))
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value); else node.setAttribute(name, value);
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined));
-  return node;
-}
-function draw(tag, attributes = {}, text) {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
 /* A table that sorts by any heading; a cell is a text or number, or [what is shown, what is sorted by]. */
 function table(headings, rows, texts = 1) {
   const body = make("tbody"), value = (cell) => (Array.isArray(cell) ? cell[1] : cell);
@@ -114,7 +37,7 @@ function showPicture() {
   }
   list.forEach((row, place) => {
     const tall = Math.max(2, height * Math.log10(Math.max(row.rows, 1)) / most);
-    const bar = draw("rect", { class: "language", x: left + place * wide, y: top + height - tall, width: Math.max(1, wide - 1), height: tall, fill: `var(--f${family(row.script)})`, "data-language": row.name, tabindex: -1 });
+    const bar = draw("rect", { class: "language", x: left + place * wide, y: top + height - tall, width: Math.max(1, wide - 1), height: tall, fill: `var(--m${family(row.script)})`, "data-language": row.name, tabindex: -1 });
     bar.append(draw("title", {}, told(row)));
     for (const event of ["pointerenter", "click"]) bar.addEventListener(event, () => ($("detail").textContent = told(row)));
     svg.append(bar);
@@ -122,7 +45,7 @@ function showPicture() {
   });
   $("picture").replaceChildren(svg);
   const counts = FAMILIES.map(([name], place) => [name, place, list.filter((row) => family(row.script) === place).length]).filter(([, , count]) => count);
-  $("legend").replaceChildren(...counts.map(([name, place, count]) => make("span", {}, make("i", { style: `background:var(--f${place})` }), `${name} · ${count}`)));
+  $("legend").replaceChildren(...counts.map(([name, place, count]) => make("span", {}, make("i", { style: `background:var(--m${place})` }), `${name} · ${count}`)));
 }
 function showLanguages() {
   const wanted = $("find").value.trim().toLowerCase();
@@ -156,9 +79,6 @@ function showRest() {
     source.samples.map((row) => make("div", { class: "sample" }, make("b", {}, row.query), make("br"), row.positive, row.negative ? make("small", {}, `not: ${row.negative}`) : null,
       make("small", {}, [row.positive_language && row.positive_language !== row.language ? `${row.language} → ${row.positive_language}` : row.language, row.label && `label ${row.label}`, row.split, row.score !== undefined && `score ${row.score}`, row.confidence !== undefined && `confidence ${row.confidence.toFixed(2)}`].filter(Boolean).join(" · ")))))));
 }
-const setTheme = (theme) => (document.documentElement.dataset.theme = theme);
-setTheme(new URLSearchParams(location.search).get("theme") || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
-$("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
 const kept = card.languages.filter((row) => row.rows > 0).length, total = card.sources.reduce((sum, source) => sum + source.tokens, 0);
 $("lead").textContent = `${whole(card.rows_in)} rows read from ${card.sources.length} sources; ${whole(card.rows_out)} kept, ${whole(card.rows_in - card.rows_out)} rejected, each with a reason. Lengths are in characters; tokens are estimated from a sample.`;
 $("tiles").replaceChildren(...[[short(card.rows_out), "rows kept"], [whole(kept), "languages"], [short(total), card.tokens_are], [whole(card.sources.length), "sources"],
@@ -166,6 +86,3 @@ $("tiles").replaceChildren(...[[short(card.rows_out), "rows kept"], [whole(kept)
 showPicture(); showLanguages(); showSources(); showRejects(); showRest();
 $("find").addEventListener("input", showLanguages);
 document.body.dataset.ready = "yes";
-</script>
-</body>
-</html>
