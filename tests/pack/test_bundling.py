@@ -48,7 +48,14 @@ def pair(number: int, **changes: Any) -> dict[str, Any]:
     return row | changes
 
 
-def pack(rows: Sequence[dict[str, Any]], *, schema: pa.Schema = PAIR, bundle_rows: int = 16, **kwargs: Any) -> Any:
+def pack(
+    rows: Sequence[dict[str, Any]],
+    *,
+    schema: pa.Schema = PAIR,
+    bundle_rows: int = 16,
+    prompts: tuple[str, str] = ("", ""),
+    **kwargs: Any,
+) -> Any:
     settings = {"source": "s", "negatives": True, "instructions": True, "seed": 0, **kwargs}
     examples = shuffle_examples(pa.Table.from_pylist(list(rows), schema=schema), **settings)
     packed = pack_bundles(
@@ -59,6 +66,7 @@ def pack(rows: Sequence[dict[str, Any]], *, schema: pa.Schema = PAIR, bundle_row
         task="retrieval",
         max_tokens=MAX_TOKENS,
         bundle_rows=bundle_rows,
+        prompts=prompts,
     )
     return examples, list(packed)
 
@@ -137,6 +145,16 @@ def test_groups_of_two_sources_never_meet() -> None:
     ]
     assert len(groups[0]) == len(groups[1]) == 7
     assert not groups[0] & groups[1]
+
+
+def test_a_models_own_prompts_stand_before_queries_and_documents() -> None:
+    rows = [pair(number, instruction=None, document_instruction=None) for number in range(3)]
+    _, packed = pack(rows, instructions=False, prompts=("query: ", "passage: "))
+    found = examples_of(packed)
+    for number in range(3):
+        asked, answer = f"query: query {number}", f"passage: {TEXTS[number]}"
+        entry = next(one for (identity, _), one in found.items() if identity == row_id("pair", str(number)))
+        assert entry["tokens"][:2] == [tokens_of(asked), tokens_of(answer)]
 
 
 def test_a_stage_without_instructions_or_negatives_packs_neither() -> None:

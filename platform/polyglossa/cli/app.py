@@ -11,6 +11,7 @@ from polyglossa.cli.evaluations.evaluate import evaluate
 from polyglossa.cli.evaluations.gate import gate
 from polyglossa.cli.models import prune
 from polyglossa.cli.models.run import run
+from polyglossa.cli.models.search import search
 from polyglossa.cli.models.serve import serve
 from polyglossa.cli.recipes import check
 from polyglossa.cli.recipes.docs import docs
@@ -23,6 +24,7 @@ app.add_typer(cluster.app, name="cluster")
 app.add_typer(prune.app, name="prune")
 app.command("run")(run)
 app.command("serve")(serve)
+app.command("search")(search)
 app.command("steps")(steps)
 app.command("plan")(plan)
 app.command("init")(init)

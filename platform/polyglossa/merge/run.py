@@ -1,7 +1,8 @@
 """The merge stage: judge each model, average, judge the average, keep the better.
 
 Inputs are `model:0`, `model:1` … (each with the late checkpoints that its training kept) and `pack`. The models are
-judged in parallel, one Ray task each. If no average beats the best model, the artifact holds that model, and says so.
+judged in parallel, one Ray task each. If no average beats the best model, the artifact holds that model, and says so,
+unless the recipe wants the average whatever it is (`keep: always`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ from polyglossa.storage import local_folder, writable_folder
 Score: TypeAlias = "ray.ObjectRef[float]"
 
 STAGE = "merge"
-REVISION = 2
+REVISION = 3
 
 
 def run(config: MergeConfig, inputs: Mapping[str, Artifact], draft: Draft, placement: StagePlacement) -> None:
@@ -67,7 +68,7 @@ def _merge(config: MergeConfig, models: Sequence[str], scores: Sequence[float], 
         chosen, weights = tuple(range(len(models))), list(config.weights or [1.0] * len(models))
         score = work.score(models, weights)
         trials = [{"models": list(chosen), "score": score}]
-    merged = len(chosen) > 1 and score > scores[best]
+    merged = len(chosen) > 1 and (score > scores[best] or config.keep == "always")
     if not merged:
         chosen, weights, score = (best,), [1.0], scores[best]
     return {

@@ -45,6 +45,7 @@ def pack_bundles(
     max_tokens: int,
     bundle_rows: int,
     first_bundle: int = 0,
+    prompts: tuple[str, str] = ("", ""),
     scores: bool = False,
 ) -> Iterator[Packed]:
     """Render, tokenise and bundle examples.
@@ -58,10 +59,11 @@ def pack_bundles(
         max_tokens: longest text, EOS included; EOS survives the cut.
         bundle_rows: examples of a bundle; the last may hold fewer.
         first_bundle: number of the first bundle.
+        prompts: what stands before every query, and before every document.
         scores: whether bundles hold the scores of pairs.
     """
     number, schema = first_bundle, SCORED_BUNDLE if scores else TOKEN_BUNDLE
-    for part, texts in _groups(examples, documents, bundle_rows):
+    for part, texts in _groups(examples, documents, bundle_rows, prompts):
         tokens = Tokens.of(texts.rendered_T, tokenizer, max_tokens)
         for rows in _spans(part, bundle_rows):
             yield _bundle(part, texts, tokens, rows, source, task, number, schema)
@@ -87,12 +89,14 @@ def pack_texts(
             number += 1
 
 
-def _groups(examples: Examples, documents: Documents, bundle_rows: int) -> Iterator[tuple[Examples, Texts]]:
+def _groups(
+    examples: Examples, documents: Documents, bundle_rows: int, prompts: tuple[str, str] = ("", "")
+) -> Iterator[tuple[Examples, Texts]]:
     """Render examples a group of whole bundles at a time."""
     group = max(1, _GROUP_ROWS // bundle_rows) * bundle_rows
     for start in range(0, len(examples), group):
         part = examples.slice(start, start + group)
-        yield part, Texts.of(part, documents)
+        yield part, Texts.of(part, documents, prompts)
 
 
 def _spans(examples: Examples, bundle_rows: int) -> Iterator[range]:

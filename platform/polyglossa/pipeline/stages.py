@@ -88,6 +88,11 @@ STAGES: Mapping[str, Stage] = {
             "evaluate", "polyglossa.evaluate.run", "polyglossa.evaluate.cost", "evaluate",
             shares_workers=True, extras=_EVALUATION,
         ),
+        Stage(
+            "bm25", "polyglossa.evaluate.bm25", "polyglossa.evaluate.bm25_cost", None,
+            extras=_EVALUATION, has_job=False,
+        ),
+        Stage("own", "polyglossa.own.run", "polyglossa.own.cost", "evaluate", extras=_EVALUATION, has_job=False),
         Stage("report", "polyglossa.report.run", "polyglossa.report.cost", None),
         Stage("serve", "polyglossa.serving.run", "polyglossa.serving.cost", "serve", extras=_SERVING, has_job=False),
         Stage(

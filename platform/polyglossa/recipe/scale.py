@@ -3,7 +3,8 @@
 Works on the recipe's plain data before it is validated; what `--set` gives beside `scale` is applied afterwards, as it
 is written. Nothing is downloaded and no endpoint is asked: a member that starts from a model by name starts from a new
 model of that shape, divided; sources become the embedded corpus; benchmarks become its held-out sets; a mining model
-from outside becomes the first member before any training; a teacher from outside is left out.
+from outside becomes the first member before any training; a teacher from outside is left out, and so is `own`, whose
+tasks are not there.
 """
 
 from collections.abc import Mapping
@@ -38,7 +39,7 @@ def apply_scale(data: Mapping[str, Any]) -> dict[str, Any]:
     if data.get("scale") != "tiny":
         return dict(data)
     members = [_member(member) for member in data.get("members") or []]
-    result = {key: value for key, value in data.items() if key != "expect"} | {
+    result = {key: value for key, value in data.items() if key not in ("expect", "own")} | {
         "name": f"{data.get('name')}-tiny",
         "corpus": _corpus(data.get("corpus") or {}),
         "training": {name: _stage(stage) for name, stage in (data.get("training") or {}).items()},

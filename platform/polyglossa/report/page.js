@@ -371,6 +371,26 @@ function showPeers() {
   const told = Object.entries(first.trained_on).map(([name, found]) => `${name}: ${[...found.tasks, ...found.likely.map((task) => `${task} (by a like name)`)].join(", ")}`);
   $("peertrained").textContent = `‡ Not zero-shot: by mteb's list of its training data, the peer was trained on tasks of this benchmark. ${first.name}: ${told.join("; ")}.`;
 }
+function showOwn() {
+  const own = family.own;
+  if (!own) return;
+  $("own").hidden = false;
+  const signed = (one) => one.difference === undefined ? "–" : `${one.difference < 0 ? "−" : "+"}${Math.abs(one.difference).toFixed(4)}${one.low === null ? "" : ` (${one.low.toFixed(4)} … ${one.high.toFixed(4)})`}`;
+  const line = (task, kind, figures, name, against) => ({ cells: [
+    cell(task), cell(kind), cell(figures.metric), cell(score(figures.own, 4), figures.own), cell(name),
+    cell(score(against.mean, 4), against.mean ?? null), cell(signed(against), against.difference ?? null)] });
+  const rows = [
+    ...Object.entries(own.tasks).flatMap(([task, figures]) => Object.entries(figures.against || {}).map(([name, against]) => line(task, "held out", figures, name, against))),
+    ...Object.entries(own.elsewhere).map(([task, figures]) => line(task, "elsewhere", figures, own.start, figures))];
+  $("owntable").replaceChildren(table(["task", "part", "measure", own.member, "against", "its score", "difference (95 % interval)"], rows));
+  const doubts = Object.entries(own.doubtful).map(([kind, count]) => `${whole(count)} ${DOUBTS[kind] || kind}`);
+  const notes = [
+    own.proposal && make("p", {}, own.proposal.said),
+    doubts.length && make("p", {}, `To look at in your data: ${doubts.join(", ")}.`),
+    family.links.own && make("p", {}, make("a", { href: family.links.own }, "Queries that gained and lost most, and doubtful rows"))];
+  $("ownnotes").replaceChildren(...notes.filter(Boolean));
+}
+const DOUBTS = { label: "answers that neither model ranks high", several_answers: "questions with several answers", repeated: "repeated rows" };
 function options(select, names, chosen) {
   select.replaceChildren(...names.map(([value, text]) => make("option", { value }, text)));
   if (chosen !== undefined) select.value = chosen;
@@ -380,7 +400,7 @@ options($("cost"), Object.entries(COSTS).filter(([name]) => name !== "millisecon
 options($("member"), members.map((member) => [member.name, member.name]));
 options($("figure"), Object.entries(FIGURES).filter(([name]) => family.training.some((run) => run.columns[name])));
 $("legend").replaceChildren(...members.map((member) => make("span", {}, make("i", { class: "dot", style: `background:${member.colour}` }), member.name)));
-showFamily(); showTasks(); showPeers(); showData(); showLineage(); showQuality(); showLanguages();
+showFamily(); showOwn(); showTasks(); showPeers(); showData(); showLineage(); showQuality(); showLanguages();
 if (family.training.length) showTraining(); else $("training").hidden = true;
 $("task").addEventListener("change", () => { showQuality(); showLanguages(); });
 $("cost").addEventListener("change", showQuality);

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from polyglossa.cli.options import Overrides, ProfileFile
+from polyglossa.cli.options import Overrides, ProfileFile, recipe_path
 from polyglossa.errors import UserError
 from polyglossa.recipe import load_profile, load_recipe
 from polyglossa.recipe.sections.serve import ServeConfig
@@ -17,7 +17,12 @@ from polyglossa.storage import absolute
 
 
 def serve(
-    recipe: Annotated[Path | None, typer.Argument(help="Recipe file whose finished members are served.")] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="RECIPE", parser=recipe_path, help="Recipe file, or its name, whose finished members are served."
+        ),
+    ] = None,
     overrides: Overrides = None,
     profile: ProfileFile = None,
     model: Annotated[list[str] | None, typer.Option(metavar="NAME=PATH", help="A model directory.")] = None,

@@ -58,7 +58,7 @@ def write_outcome(
     folder = ("results", spec.name.replace("/", "__"), spec.revision)
     for task_result in evaluated:
         draft.write_json(task_result.result, *folder, f"{task_result.task}.json")
-        _write_samples(draft, task_result)
+        write_samples(draft, task_result.task, task_result.samples)
     draft.write_json(facts.meta, *folder, "model_meta.json")
     clean = clean_tasks(spec, config, [task_result.task for task_result in evaluated])
     tasks = {one.task: _task(one, facts.dim, config, metrics.get(one.task), one.task not in clean) for one in evaluated}
@@ -147,13 +147,14 @@ def _mean_interval(evaluated: Sequence[TaskResult], config: EvaluateConfig) -> l
     return list(mean_interval(tasks, resamples=config.resamples, seed=config.seed))
 
 
-def _write_samples(draft: Draft, task_result: TaskResult) -> None:
+def write_samples(draft: Draft, task: str, samples: Mapping[str, Samples]) -> None:
+    """Write the samples of a task, as `read_samples` reads them back."""
     rows = [
-        {"subset": subset, "score": score, "gold": samples.gold[row] if samples.gold is not None else None}
-        for subset, samples in sorted(task_result.samples.items())
-        for row, score in enumerate(samples.score)
+        {"subset": subset, "score": score, "gold": one.gold[row] if one.gold is not None else None}
+        for subset, one in sorted(samples.items())
+        for row, score in enumerate(one.score)
     ]
-    filesystem, path = open_storage(draft.at("samples", f"{task_result.task}.parquet"))
+    filesystem, path = open_storage(draft.at("samples", f"{task}.parquet"))
     pq.write_table(pa.Table.from_pylist(rows, _SAMPLES), path, filesystem=filesystem, compression="zstd")
 
 

@@ -90,6 +90,8 @@ class GateConfig(Strict):
     """Least share of the full width's mean that half the width keeps, on every task with widths."""
     largest_loss: float | None = Field(None, ge=0, le=1)
     """Largest loss on any task against the model that the alias names now."""
+    gain: float | None = Field(None, ge=0, le=1, exclude_if=is_absent)
+    """Least gain on every task of `own.tasks` over the model that the member started from."""
 
 
 class EvaluateConfig(Strict):

@@ -1,11 +1,11 @@
 """Configuration of a packed corpus: the part of a training stage that decides which tokens exist."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field
 
 from polyglossa.recipe.sections.train import StageConfig
-from polyglossa.recipe.strict import Strict, is_off
+from polyglossa.recipe.strict import Strict, is_absent, is_off
 
 
 class PackConfig(Strict):
@@ -15,6 +15,8 @@ class PackConfig(Strict):
     """Sources packed; None means all."""
     instructions: bool = False
     """Whether texts are rendered behind their row's instructions."""
+    prompts: Literal["model"] | None = Field(None, exclude_if=is_absent)
+    """Whether texts are rendered behind the prompts that the backbone pins."""
     hard_negatives: bool = False
     """Whether negatives are packed too."""
     max_tokens: int = Field(1024, ge=8)
@@ -37,6 +39,7 @@ class PackConfig(Strict):
         return cls(
             sources=stage.sources,
             instructions=stage.instructions,
+            prompts=stage.prompts,
             hard_negatives=stage.hard_negatives,
             scores=stage.scores,
             max_tokens=stage.max_tokens,

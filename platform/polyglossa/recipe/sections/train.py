@@ -84,6 +84,9 @@ class StageConfig(Strict):
     """Sources read, by name or glob (`webfaq_*`); None means all."""
     instructions: bool = False
     """Whether queries (and 30 % of documents in symmetric tasks) carry their task's instruction."""
+    prompts: Literal["model"] | None = Field(None, exclude_if=is_absent)
+    """`model` puts the `query` and `document` prompts that the member's model pins before its texts, as its users do;
+    None puts none. Not with `instructions`."""
     hard_negatives: bool = False
     """Whether mined negatives are read; False trains in-batch only."""
     scores: bool = Field(False, exclude_if=is_off)
