@@ -15,28 +15,17 @@ from packaging.specifiers import SpecifierSet
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from cluster.schemas import ROOT, as_kubernetes_reads, problems
+from cluster.specs import CLUSTER, SPEC, changed
 from polyglossa import __version__
 from polyglossa.cluster.kuberay import job_names, manifests
 from polyglossa.cluster.render import render, stale, write
-from polyglossa.cluster.spec import ClusterSpec, load_spec
 from polyglossa.errors import RecipeError
 from polyglossa.recipe import load_profile
-from polyglossa.recipe.load import validate
 
-CLUSTER = ROOT / "cluster"
-SPEC = load_spec(CLUSTER / "spec.yaml")
 FILES = manifests(SPEC, __version__)
 RAY_KINDS = ("RayCluster", "RayJob", "RayService")
 DOCUMENTS = [(name, document) for name, documents in FILES.items() for document in documents]
 ids = [f"{name}-{document['kind']}" for name, document in DOCUMENTS]
-
-
-def changed(**sections: Any) -> ClusterSpec:
-    """The shipped spec with some sections changed."""
-    data = SPEC.model_dump(mode="json")
-    for section, fields in sections.items():
-        data[section] = data[section] | fields
-    return validate(ClusterSpec, data, "spec")
 
 
 def pod_templates(document: dict[str, Any]) -> list[dict[str, Any]]:
@@ -111,15 +100,12 @@ def test_a_jobs_cluster_starts_empty_and_leaves_when_done() -> None:
         assert all(group["minReplicas"] == 0 for group in job["spec"]["rayClusterSpec"]["workerGroupSpecs"])
 
 
-def test_a_queue_suspends_jobs_for_kueue() -> None:
-    (job,) = manifests(changed(jobs={"queue": "team"}), "1.0")["rayjob-train.yaml"]
-    assert job["spec"]["suspend"]
-    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team"
-    assert problems(job) == []
-
-
 def test_a_bucket_takes_the_place_of_the_volume() -> None:
-    spec = changed(storage={"uri": "s3://bucket/polyglossa", "secret": "keys"})
+    members = [
+        {"name": "small", "path": "s3://bucket/models/small"},
+        {"name": "base", "path": "s3://bucket/models/base"},
+    ]
+    spec = changed(storage={"uri": "s3://bucket/polyglossa", "secret": "keys"}, service={"members": members})
     files = manifests(spec, "1.0")
     assert not [document for document in files["support.yaml"] if document["kind"] == "PersistentVolumeClaim"]
     (cluster,) = files["raycluster.yaml"]
