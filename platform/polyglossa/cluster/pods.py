@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from polyglossa.cluster.check.facts import IMAGE_VARIABLE
 from polyglossa.cluster.head_state import fault_tolerance, history
 from polyglossa.cluster.serve_config import SERVE_ENVIRONMENT
 from polyglossa.cluster.spec import GROUP_LABEL, ClusterSpec, Group, Node
@@ -180,8 +181,8 @@ def _container(asked: _Asked, name: str, node: Node, ready: list[str]) -> Json:
         container["lifecycle"] = {"preStop": {"exec": {"command": ["sleep", "10"]}}}
     if spec.storage.secret:
         container["envFrom"] = [{"secretRef": {"name": spec.storage.secret}}]
-    if asked.serving:
-        container["env"] = [{"name": key, "value": value} for key, value in SERVE_ENVIRONMENT.items()]
+    variables = {IMAGE_VARIABLE: container["image"]} | (SERVE_ENVIRONMENT if asked.serving else {})
+    container["env"] = [{"name": key, "value": value} for key, value in variables.items()]
     return container
 
 

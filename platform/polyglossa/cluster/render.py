@@ -14,7 +14,8 @@ from polyglossa.cluster.spec import ClusterSpec, load_spec
 from polyglossa.cluster.vms import vm_files
 
 _HEADER = "# Rendered from cluster/spec.yaml by `make manifests`. Change the spec, not this file.\n"
-_SERVE_HEADER = """# The endpoint on any cluster: `serve deploy serve/config/production.yaml`. The RayService is the same.
+_SERVE_HEADER = """\
+# The endpoint on any cluster: `serve deploy serve/config/production.yaml`. The RayService holds the same.
 # The image holds the repository as its working directory, models lie where `path` says, and keys are a secret that is
 # mounted under /etc/polyglossa: without that file the application does not start.
 """
