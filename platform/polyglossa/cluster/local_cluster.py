@@ -10,7 +10,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -27,7 +26,7 @@ import psutil
 
 from polyglossa.cluster.spec import ClusterSpec
 from polyglossa.errors import PolyglossaError
-from polyglossa.runtime.ports import free_ports
+from polyglossa.runtime.ports import LOOPBACK, free_ports
 
 _HEAD_ID = "f" * 51 + "00000"
 _PROVIDER = "polyglossa.cluster.local_nodes.LocalNodeProvider"
@@ -40,7 +39,7 @@ class LocalCluster:
     """A running twin."""
 
     address: str
-    """host:port of the control store, for RAY_ADDRESS."""
+    """host:port of the control store, for RAY_ADDRESS; all of Ray's own ports are on loopback."""
     dashboard: str
     """URL of the dashboard and of `ray job submit`."""
     token_file: str
@@ -111,7 +110,7 @@ def start_local_cluster(spec: ClusterSpec, *, idle_seconds: float | None = None)
     """
     folder = tempfile.mkdtemp(prefix="pgtwin-")  # short: Ray's socket paths must stay under 107 characters
     port, dashboard_port, client_port, agent_port = free_ports(4, "")
-    address = f"{_host()}:{port}"
+    address = f"{LOOPBACK}:{port}"
     token_file = os.path.join(folder, "token")
     Path(token_file).touch(mode=0o600)
     Path(token_file).write_text(secrets.token_hex(32))
@@ -119,7 +118,7 @@ def start_local_cluster(spec: ClusterSpec, *, idle_seconds: float | None = None)
     Path(config).write_text(json.dumps(local_cluster_config(spec, address, idle_seconds or spec.idle_seconds)))
     command = [
         *_ray_command(), "start", "--head", "--block", "--num-cpus=0", "--num-gpus=0",
-        f"--port={port}", f"--dashboard-port={dashboard_port}", "--include-dashboard=true",
+        f"--node-ip-address={LOOPBACK}", f"--port={port}", f"--dashboard-port={dashboard_port}", "--include-dashboard=true",
         "--object-store-memory=200000000", f"--temp-dir={folder}/ray", f"--autoscaling-config={config}",
         f"--ray-client-server-port={client_port}", f"--dashboard-agent-listen-port={agent_port}",
         "--disable-usage-stats",
@@ -214,13 +213,3 @@ def _members(session: int) -> list[psutil.Process]:
         except (psutil.NoSuchProcess, ProcessLookupError):
             continue
     return found
-
-
-def _host() -> str:
-    """Address of this machine as its nodes find it (no packet is sent); loopback where there is no network."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-        except OSError:
-            return "127.0.0.1"
-        return str(probe.getsockname()[0])

@@ -14,6 +14,7 @@ import psutil
 import ray
 
 from polyglossa.recipe import Profile
+from polyglossa.runtime.ports import LOOPBACK
 
 _GIB = 1024**3
 _LEAVE_SECONDS = 3.0
@@ -59,6 +60,7 @@ def local_ray(*, cpus: int | None, object_store_gib: float) -> Iterator[None]:
     with _end_leftovers(), _defer_interrupts():
         ray.init(
             address="local",
+            _node_ip_address=LOOPBACK,  # all of Ray's own ports listen there, not on every interface
             num_cpus=cpus,
             include_dashboard=False,
             object_store_memory=int(object_store_gib * _GIB),
