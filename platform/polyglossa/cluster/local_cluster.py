@@ -118,7 +118,8 @@ def start_local_cluster(spec: ClusterSpec, *, idle_seconds: float | None = None)
     Path(config).write_text(json.dumps(local_cluster_config(spec, address, idle_seconds or spec.idle_seconds)))
     command = [
         *_ray_command(), "start", "--head", "--block", "--num-cpus=0", "--num-gpus=0",
-        f"--node-ip-address={LOOPBACK}", f"--port={port}", f"--dashboard-port={dashboard_port}", "--include-dashboard=true",
+        f"--node-ip-address={LOOPBACK}", f"--port={port}",
+        f"--dashboard-port={dashboard_port}", "--include-dashboard=true",
         "--object-store-memory=200000000", f"--temp-dir={folder}/ray", f"--autoscaling-config={config}",
         f"--ray-client-server-port={client_port}", f"--dashboard-agent-listen-port={agent_port}",
         "--disable-usage-stats",
