@@ -3,6 +3,7 @@
 import copy
 import re
 import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,16 @@ def test_kubernetes_reads_every_field(name: str, document: dict[str, Any]) -> No
             assert as_kubernetes_reads("V1PodTemplateSpec", template) == template
     else:
         assert as_kubernetes_reads(f"V1{document['kind']}", document) == document
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+def test_kubectl_reads_every_file_without_a_cluster() -> None:
+    """`kubectl create --dry-run=client` asks an API server for its schemas; a local label asks nobody."""
+    files = [part for path in sorted((CLUSTER / "kuberay").glob("*.yaml")) for part in ("-f", str(path))]
+    command = ["kubectl", "label", "--local", "--dry-run=client", *files, "read=yes", "-o", "name"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) == len(DOCUMENTS)
 
 
 def test_nothing_runs_as_root_or_keeps_a_capability() -> None:

@@ -85,7 +85,7 @@ def check(
             raise typer.Exit(submit_check(dashboard, folder / "spec.yaml", placed, options))
     if address is not None:
         raise typer.Exit(submit_check(address, folder / "spec.yaml", placed, options))
-    if not (os.environ.get("RAY_ADDRESS") or os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR")):
+    if not os.environ.get("RAY_ADDRESS"):  # a submitted job has it
         raise UserError("cluster check: give --address URL, --kubeconfig FILE, or set RAY_ADDRESS.")
     findings = check_cluster(spec, demands, root, wait_seconds=wait_seconds, starts=start_nodes)
     typer.echo(table(findings))

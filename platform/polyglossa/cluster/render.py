@@ -37,7 +37,8 @@ _Dumper.add_representer(
 def render(spec: ClusterSpec, version: str = __version__) -> dict[str, str]:
     """Return every derived file, path from `cluster/` → content."""
     files = {f"kuberay/{name}": _dump(documents) for name, documents in manifests(spec, version).items()}
-    files["../serve/config/production.yaml"] = _SERVE_HEADER + _dump([serve_config(spec)])
+    if spec.service.config_file:
+        files[spec.service.config_file] = _SERVE_HEADER + _dump([serve_config(spec)])
     files |= {f"ray-up/{name}": _dump([content]) for name, content in vm_files(spec, version).items()}
     return files | {"grafana/polyglossa.json": json.dumps(dashboard(), indent=1) + "\n"}
 

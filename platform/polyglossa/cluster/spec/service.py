@@ -119,3 +119,5 @@ class Service(Strict):
     """Priority class of its pods, one of `priorities`."""
     keep_old_seconds: int = Field(120, ge=0)
     """How long the old cluster stays after an upgrade, to finish its requests."""
+    config_file: str | None = None
+    """Where the same configuration is written for clusters without KubeRay, from the spec's folder; None: nowhere."""
