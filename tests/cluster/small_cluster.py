@@ -42,6 +42,7 @@ class SmallCluster:
             plain
             | {
                 "RAY_AUTH_MODE": "token",
+                "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # or 127.0.0.1 would be replaced by the machine's address
                 "RAY_AUTH_TOKEN_PATH": str(token),
                 "RAY_gcs_rpc_server_reconnect_timeout_s": "300",  # KubeRay gives workers 600
                 "PYTHONPATH": os.pathsep.join((str(ROOT / "platform"), str(ROOT / "tests"), str(ROOT))),

@@ -30,6 +30,9 @@ from polyglossa.runtime.ports import LOOPBACK, free_ports
 
 _HEAD_ID = "f" * 51 + "00000"
 _PROVIDER = "polyglossa.cluster.local_nodes.LocalNodeProvider"
+# Ray replaces 127.0.0.1 in an address by the machine's own, where nothing listens, unless it is told that no other
+# machine takes part; the variable is named after the systems on which that is the default.
+_ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 _START_SECONDS = 60.0
 _STOP_SECONDS = 3.0  # a raylet whose control store is gone would wait ten
 
@@ -55,6 +58,7 @@ class LocalCluster:
             "RAY_API_SERVER_ADDRESS": self.dashboard,
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": self.token_file,
+            **_ON_LOOPBACK,
         }
 
 
@@ -176,6 +180,7 @@ def _environment(token_file: str) -> Mapping[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": token_file,
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        **_ON_LOOPBACK,
         # Submitted jobs start with `python`, which must be the one that runs the twin.
         "PATH": _prepend(str(Path(sys.executable).parent), "PATH"),
         # The autoscaler loads its node provider from this package; a job's own upload still comes first in its workers.
