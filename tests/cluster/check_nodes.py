@@ -17,7 +17,7 @@ OTHER_VERSION = "2.59.1"
 def main(address: str) -> None:
     """Start one raylet of the group `cpu`."""
     with tempfile.TemporaryDirectory(prefix="pgodd-") as folder:
-        Path(folder, "sitecustomize.py").write_text(f"import ray._version\nray._version.version = '{OTHER_VERSION}'\n")
+        Path(folder, "sitecustomize.py").write_text(f"import ray\nray.__version__ = '{OTHER_VERSION}'\n")
         parameters = ray._private.parameter.RayParams(
             gcs_address=address,
             redis_address=address,
