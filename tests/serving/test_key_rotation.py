@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cluster.serve_on_local_cluster import make_model
+from cluster.twin.serve_on_local_cluster import make_model
 from polyglossa.runtime.ports import free_ports
 from polyglossa.serving.errors import ApiError
 from polyglossa.serving.http.auth import Keyring

@@ -37,6 +37,13 @@ class StateSource(Protocol):
     def embed(self, texts: Sequence[str]) -> Floats:
         """Return raw states [N, width] of rendered texts, in their order."""
 
+    def confirm(self) -> None:
+        """Hold the model to its fingerprint before states are kept.
+
+        Raises:
+            EndpointError: it is another than when the fingerprint was taken.
+        """
+
 
 class EncoderSource:
     """A model that the one encoder reads."""
@@ -63,6 +70,9 @@ class EncoderSource:
         chunk_tokens = _CHUNK_TOKENS[self.encoder.model.device.type]
         states: Floats = self.encoder.embed(texts, chunk_tokens=chunk_tokens).numpy()
         return states
+
+    def confirm(self) -> None:
+        """Do nothing: a loaded model stays as it is."""
 
 
 class EndpointSource(EndpointClient):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from polyglossa.model.encoder import render
+from polyglossa.model.instructions import render
 from polyglossa.pack.columns import Ints, dictionary_codes
 from polyglossa.pack.documents import Documents
 from polyglossa.pack.examples import Examples

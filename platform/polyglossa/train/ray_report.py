@@ -13,9 +13,7 @@ from typing import Any
 import ray.train
 from ray.util.metrics import Gauge
 
-from polyglossa.data.batch import RankBatch
-from polyglossa.engine.loop import StepRecord
-from polyglossa.engine.step import StepResult
+from polyglossa.engine.loop import Callback, StepRecord
 
 POINTER = "checkpoint.json"
 """File of a reported checkpoint: `uri` of the folder with the weights, `run`, `step`."""
@@ -62,16 +60,13 @@ def _flat(figures: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-class StepGauges:
+class StepGauges(Callback):
     """Sets Prometheus gauges of a run after each step. A callback of the loop, for one rank."""
 
     def __init__(self, name: str) -> None:
         """Set which run's they are."""
         self._tags = {"run": name}
         self._gauges = {gauge: Gauge(gauge, text, tag_keys=("run",)) for gauge, text in GAUGES.items()}
-
-    def before_update(self, batch: RankBatch, result: StepResult) -> None:
-        """Let the update happen."""
 
     def after_step(self, record: StepRecord) -> None:
         """Set the gauges."""

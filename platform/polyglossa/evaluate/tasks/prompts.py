@@ -6,7 +6,7 @@ nothing for a kind of task gets the default of that kind, as F2LLM-v2 is judged.
 
 from collections.abc import Mapping
 
-from polyglossa.model.encoder import render
+from polyglossa.model.instructions import render
 
 BY_TYPE = {
     "STS": "Retrieve semantically similar text.",
