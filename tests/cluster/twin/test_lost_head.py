@@ -38,7 +38,7 @@ class Clients:
         self.answered: list[float] = []
         self.failed: list[str] = []
         self._url, self._stop = url, threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(count)]
+        self._threads = [threading.Thread(target=self._ask, args=(number,), daemon=True) for number in range(count)]
         for thread in self._threads:
             thread.start()
 
