@@ -27,7 +27,7 @@ START_SECONDS = 90
 
 
 class SmallCluster:
-    """A cluster on loopback, with or without Redis behind its control store."""
+    """A cluster on this machine, with or without Redis behind its control store; whoever joins needs its token."""
 
     def __init__(self, folder: str, redis: str | None = None) -> None:
         self._folder = folder
@@ -42,7 +42,6 @@ class SmallCluster:
             plain
             | {
                 "RAY_AUTH_MODE": "token",
-                "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # or 127.0.0.1 would be replaced by the machine's address
                 "RAY_AUTH_TOKEN_PATH": str(token),
                 "RAY_gcs_rpc_server_reconnect_timeout_s": "300",  # KubeRay gives workers 600
                 "PYTHONPATH": os.pathsep.join((str(ROOT / "platform"), str(ROOT / "tests"), str(ROOT))),
@@ -96,7 +95,7 @@ class SmallCluster:
             self.kill(name)
 
     def _start(self, name: str, *options: str) -> None:
-        command = [RAY, "start", "--block", "--node-ip-address=127.0.0.1", "--object-store-memory=200000000"]
+        command = [RAY, "start", "--block", "--object-store-memory=200000000"]
         with open(Path(self._folder, f"{name}.log"), "ab") as log:
             self._sessions[name] = subprocess.Popen(
                 [*command, "--disable-usage-stats", *options],
