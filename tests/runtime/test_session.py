@@ -28,7 +28,7 @@ def test_a_local_ray_listens_on_loopback_alone_and_a_terminated_run_leaves_no_pr
         f"{process.name()} {socket.laddr.ip}:{socket.laddr.port}"
         for process in [psutil.Process(run.pid), *family]
         for socket in process.net_connections(kind="inet")
-        if socket.status == psutil.CONN_LISTEN and socket.laddr.ip not in ("127.0.0.1", "::1")
+        if socket.status == psutil.CONN_LISTEN and socket.laddr.ip not in ("127.0.0.1", "::1", "::ffff:127.0.0.1")
     }
     assert elsewhere == set()
     run.send_signal(signal.SIGTERM)
