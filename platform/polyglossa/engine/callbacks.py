@@ -66,11 +66,14 @@ class MetricsLog(Callback):
         """Set where segments go, and what every step's figures begin with; only one rank `writes`."""
         self._root, self._writes, self._records = root, writes, list[dict[str, Any]]()
         self._figures = figures
+        self.last: dict[str, Any] = {}
+        """The last step's figures, on every rank; a validation's where one was made after it."""
 
     def after_step(self, record: StepRecord) -> None:
         """Remember the figures."""
+        self.last = {**self._figures, **record.plain()}
         if self._writes:
-            self._records.append({**self._figures, **record.plain()})
+            self._records.append(self.last)
 
     def flush(self) -> None:
         """Write what has gathered as one segment."""
@@ -80,8 +83,7 @@ class MetricsLog(Callback):
 
     def add(self, **figures: Any) -> None:
         """Add figures to the last step's."""
-        if self._records:
-            self._records[-1] |= figures
+        self.last |= figures
 
 
 class Validation(Callback):
@@ -145,10 +147,20 @@ class Checkpoints(Callback):
         *,
         due: Callable[[int], bool],
         leaving: Callable[[int], bool],
+        report: Callable[[int], None] = lambda done: None,
     ) -> None:
-        """Set what is saved; `due` and `leaving` tell after each step, the same on every rank, whether to save now."""
+        """Set what is saved.
+
+        Args:
+            writer: writes checkpoints.
+            backend: the model.
+            log: flushed with each checkpoint.
+            due: steps done → whether to save now, the same on every rank.
+            leaving: steps done → whether a node is about to leave, the same on every rank.
+            report: gets the steps done of each checkpoint, on every rank.
+        """
         self._writer, self._backend, self._log = writer, backend, log
-        self._due, self._leaving = due, leaving
+        self._due, self._leaving, self._report = due, leaving, report
 
     def after_step(self, record: StepRecord) -> None:
         """Save when it is time."""
@@ -156,6 +168,7 @@ class Checkpoints(Callback):
         if self._leaving(done) or self._due(done):
             self._log.flush()
             self._writer.save(done, self._backend)
+            self._report(done)
 
 
 class Progress(Callback):

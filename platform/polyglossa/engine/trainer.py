@@ -4,7 +4,7 @@ A run resumes by itself: it looks for the last committed checkpoint and asks for
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ from polyglossa.data.stream import validation_batches
 from polyglossa.engine.backends.plain import PlainBackend
 from polyglossa.engine.callbacks import Checkpoints, Guard, MetricsLog, Progress, Validation
 from polyglossa.engine.checkpoints import checkpoint
-from polyglossa.engine.checkpoints.checkpoint_index import latest
+from polyglossa.engine.checkpoints.checkpoint_index import latest, step_folder
 from polyglossa.engine.checkpoints.export import LateModels, export
 from polyglossa.engine.embedder import Embedder
 from polyglossa.engine.loop import Callback, run_loop
@@ -46,6 +46,7 @@ def train(
     leaving: Callable[[int], bool] = lambda done: False,
     watchers: Callable[[Any], Sequence[Callback]] = lambda backend: (),
     note: Callable[[str], None] = lambda text: None,
+    report: Callable[[Mapping[str, Any], str], None] = lambda figures, uri: None,
 ) -> None:
     """Train one run on this rank, resuming where its last checkpoint is; rank 0 writes the results.
 
@@ -59,6 +60,7 @@ def train(
         leaving: steps done → whether a node is about to leave, the same on every rank: a checkpoint is due.
         watchers: backend → further callbacks; they come before a checkpoint is saved.
         note: gets what a person may want to know, as what is computed in.
+        report: gets (last step's figures, where the weights are) with each checkpoint and at the end, on every rank.
 
     Raises:
         DivergedError: the run cannot go on.
@@ -87,7 +89,7 @@ def train(
             checkpoint.drop_metrics(run.checkpoint_uri, start)
         log = MetricsLog(run.checkpoint_uri, writes=rank() == 0, dtype=precision.dtype)
         due = partial(run.checkpointed_after, every=compute.checkpoint_steps)
-        saves = Checkpoints(writer, backend, log, due=due, leaving=leaving)
+        saves = Checkpoints(writer, backend, log, due=due, leaving=leaving, report=partial(_report, report, run, log))
         late = LateModels(run, backend)
         tell(start, "")
         began = time.monotonic()
@@ -117,6 +119,7 @@ def train(
         writer.wait()
         seconds = round(time.monotonic() - began, 3)
         export(run, backend, {"seconds": seconds, "resumed_at": start, "precision": precision.plain()})
+        report(log.last, run.output_uri)
     finally:
         batches.close()
         writer.close()
@@ -124,6 +127,10 @@ def train(
         if backend is not None:
             backend.close()
     barrier()
+
+
+def _report(report: Callable[[Mapping[str, Any], str], None], run: TrainRun, log: MetricsLog, done: int) -> None:
+    report(log.last, step_folder(run.checkpoint_uri, done))
 
 
 def _backend(path: str, run: TrainRun, compute: Compute, dtype: str) -> Any:

@@ -42,6 +42,7 @@ from polyglossa.train.group_spec import Group
 from polyglossa.train.in_process import fit_in_process
 from polyglossa.train.online_evaluation_ray import start_evaluations
 from polyglossa.train.plan import Job, plan_job
+from polyglossa.train.ray_report import StepGauges, report_checkpoint
 from polyglossa.train.watch import explain_failure, watch_group
 
 STAGE = "train"
@@ -92,7 +93,9 @@ def run_many(
         clear(planned.checkpoint_uri)
 
 
-def fit(runs: Sequence[TrainRun], placement: TrainPlacement, storage: str, evaluator: Evaluator | None = None) -> None:
+def fit(
+    runs: Sequence[TrainRun], placement: TrainPlacement, storage: str, evaluator: Evaluator | None = None
+) -> ray.train.Result | None:
     """Train runs one after another in one worker group; Ray is initialised.
 
     Args:
@@ -101,29 +104,36 @@ def fit(runs: Sequence[TrainRun], placement: TrainPlacement, storage: str, evalu
         storage: folder for Ray Train's own notes, shared by all nodes; cleared afterwards.
         evaluator: evaluates models beside the training; None where no run is evaluated.
 
+    Returns:
+        What Ray Train knows of the group: the last report's metrics; None where there is no group.
+
     Raises:
         TrainingError: a run diverged, or the worker group failed more often than allowed.
     """
     evaluations = start_evaluations(runs, placement, evaluator)
+    result = None
     try:
         if placement.workers == 0:
             fit_in_process(runs, placement, evaluations)
         else:
-            _fit_group(runs, placement, storage, evaluations)
+            result = _fit_group(runs, placement, storage, evaluations)
         evaluations.wait()
     except BaseException:
         evaluations.abandon()
         raise
+    return result
 
 
-def _fit_group(runs: Sequence[TrainRun], placement: TrainPlacement, storage: str, evaluations: Evaluations) -> None:
+def _fit_group(
+    runs: Sequence[TrainRun], placement: TrainPlacement, storage: str, evaluations: Evaluations
+) -> ray.train.Result:
     board = start_progress_board()
     notes = posixpath.join(storage, f"ray-train-{_digest(runs)}")
     clear(notes)  # a killed driver's: Ray Train would go on from them, and not from our checkpoints
     trainer = _trainer(runs, placement, notes, board)
-    failure: list[BaseException] = []
+    ended: list[ray.train.Result | BaseException] = []
     # In a thread of its own Ray Train leaves SIGINT alone: Ctrl-C reaches the driver, which takes Ray down with it.
-    fitting = threading.Thread(target=_fit, args=(trainer, failure), daemon=True)
+    fitting = threading.Thread(target=_fit, args=(trainer, ended), daemon=True)
     fitting.start()
     try:
         watch_group(runs, board, fitting, evaluations)
@@ -133,11 +143,13 @@ def _fit_group(runs: Sequence[TrainRun], placement: TrainPlacement, storage: str
         clear(notes)
     if stopped:
         raise TrainingError(stopped)
-    if failure:
-        raise explain_failure(failure[0])
+    (end,) = ended
+    if isinstance(end, BaseException):
+        raise explain_failure(end)
     unfinished = [run.name for run in runs if not run.finished]
     if unfinished:
         raise TrainingError(f"{', '.join(unfinished)}: training was aborted. Start again: it resumes by itself.")
+    return end
 
 
 def _digest(runs: Sequence[TrainRun]) -> str:
@@ -172,11 +184,11 @@ def _trainer(runs: Sequence[TrainRun], placement: TrainPlacement, notes: str, bo
     )
 
 
-def _fit(trainer: TorchTrainer, failure: list[BaseException]) -> None:
+def _fit(trainer: TorchTrainer, ended: list[ray.train.Result | BaseException]) -> None:
     try:
-        trainer.fit()
+        ended.append(trainer.fit())
     except BaseException as error:
-        failure.append(error)
+        ended.append(error)
 
 
 def train_as_worker(config: Mapping[str, Group]) -> None:
@@ -193,7 +205,18 @@ def train_as_worker(config: Mapping[str, Group]) -> None:
     for run, following in zip_longest(group.runs, group.runs[1:]):
         tell, warn, committed, note = reports(board, run.name, rank=place)
         try:
-            train(run, compute, partial(feeds.open, run, following), tell, warn, committed, leaving, note=note)
+            train(
+                run,
+                compute,
+                partial(feeds.open, run, following),
+                tell,
+                warn,
+                committed,
+                leaving,
+                watchers=lambda _, name=run.name: [StepGauges(name)] if place == 0 else [],
+                note=note,
+                report=partial(report_checkpoint, run.name, place),
+            )
         except DivergedError as error:
             # Every rank meets it at the same step; returning keeps the failure policy from trying again.
             if place == 0:

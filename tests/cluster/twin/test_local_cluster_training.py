@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.jobs import PROFILE, RAY, SMALL_RECIPE, environment, submit
 from cluster.schemas import ROOT
+from cluster.twin.jobs import PROFILE, RAY, SMALL_RECIPE, environment, submit
 from polyglossa.cluster.local_cluster import LocalCluster, running_local_cluster
 from polyglossa.cluster.spec import load_spec
 
