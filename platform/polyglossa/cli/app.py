@@ -7,6 +7,7 @@ from polyglossa.cli.calibrate import calibrate
 from polyglossa.cli.compare import compare
 from polyglossa.cli.docs import docs
 from polyglossa.cli.evaluate import evaluate
+from polyglossa.cli.export import export, submit_mteb
 from polyglossa.cli.gate import gate
 from polyglossa.cli.init import init
 from polyglossa.cli.plan import plan
@@ -30,3 +31,5 @@ app.command("docs")(docs)
 app.command("evaluate")(evaluate)
 app.command("compare")(compare)
 app.command("gate")(gate)
+app.command("export")(export)
+app.command("submit-mteb")(submit_mteb)
