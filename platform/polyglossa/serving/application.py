@@ -8,11 +8,13 @@ from ray.serve.handle import DeploymentHandle
 
 from polyglossa.recipe import StagePlacement
 from polyglossa.runtime.nodes import stage_precision
+from polyglossa.serving.batching.messages import Send
 from polyglossa.serving.family import Family
 from polyglossa.serving.http.api import make_api
 from polyglossa.serving.http.auth import Keyring
 from polyglossa.serving.metrics import Metrics
 from polyglossa.serving.replica import MemberReplica
+from polyglossa.serving.replica_handle import LocalReplica
 from polyglossa.serving.replica_handle import ReplicaHandle as MemberReplicas
 from polyglossa.serving.settings import MemberSettings, Replicas, read_settings
 
@@ -27,7 +29,10 @@ class Ingress:
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Build the HTTP application inside the replica."""
         metrics = Metrics(serve.get_replica_context().replica_id.unique_id)
-        sends = {name: MemberReplicas(handle).send for name, handle in self._handles.items()}
+        sends: dict[str, Send] = {name: MemberReplicas(handle).send for name, handle in self._handles.items()}
+        for member in self._settings.members:
+            if member.colocate:
+                sends[member.name] = LocalReplica(MemberReplica(member.model_dump(mode="json"))).send
         return make_api(Family(self._settings, sends, metrics), self._settings, metrics)
 
 
@@ -39,13 +44,14 @@ def build(args: dict[str, Any]) -> serve.Application:
     """
     settings = read_settings(args)
     Keyring(settings.keys_file)
-    handles = {member.name: _member(_settled(member)) for member in settings.members}
+    settings = settings.changed(members=[_settled(member).model_dump() for member in settings.members])
+    handles = {member.name: _member(member) for member in settings.members if not member.colocate}
     ingress = serve.deployment(
         serve.ingress()(Ingress),
         name="ingress",
         # Back-pressure is the batchers' work, who answer in the API's error shape; this only has to lie above it.
         max_ongoing_requests=4096,
-        ray_actor_options={"num_cpus": 0},
+        ray_actor_options={"num_cpus": sum(member.cpus for member in settings.members if member.colocate)},
         graceful_shutdown_timeout_s=settings.limits.request_seconds,
         **_scale(settings.ingress, target_ongoing_requests=128),
     )

@@ -80,6 +80,7 @@ class Family:
             "widths": served.card.widths,
             "max_tokens": served.card.max_tokens,
             "prompts": served.card.prompts,
+            "engine": dict(served.batcher.engine) or None,
             "compatible_with": sorted({one for pair in pairs for one in pair} - {served.name}),
         }
 

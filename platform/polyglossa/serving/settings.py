@@ -9,7 +9,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from polyglossa.recipe.load import validate
-from polyglossa.recipe.sections.serve import ServedDtype
+from polyglossa.recipe.sections.serve import Engine, ServedDtype
 from polyglossa.recipe.strict import Strict
 
 
@@ -30,6 +30,19 @@ class Replicas(Strict):
         if self.min > self.max:
             raise ValueError(f"min = {self.min} is above max = {self.max}")
         return self
+
+
+class Upstream(Strict):
+    """Another server that computes a member: it must read token ids by the member's own tokenizer."""
+
+    url: str
+    """Base URL of an OpenAI-compatible endpoint, `/v1` included."""
+    model: str
+    """Name that it knows the model by."""
+    key_variable: str | None = None
+    """Environment variable with the key that it wants; keys of our clients never go there."""
+    timeout_seconds: float = Field(30.0, gt=0)
+    """Longest time that it may take to answer (seconds)."""
 
 
 class MemberSettings(Strict):
@@ -57,6 +70,28 @@ class MemberSettings(Strict):
     labels: dict[str, str] = {}
     """Ray label selector of the nodes that replicas run on."""
     replicas: Replicas = Replicas()
+    engine: Engine = "torch"
+    """What computes: this package's forward pass, an export to ONNX or OpenVINO (made and kept on the node when a
+    replica starts), vLLM on GPUs, or another server. `auto` measures those of the first three that are installed, and
+    takes the fastest whose least cosine to the encoder on a panel is 0.999 or more."""
+    colocate: bool = False
+    """Whether the member runs in the ingress's process: no hop between the two, for small members on processors."""
+    upstream: Upstream | None = None
+    """Of `engine: endpoint`: the server."""
+
+    @model_validator(mode="after")
+    def _engine_fits(self) -> Self:
+        if (self.engine == "endpoint") != (self.upstream is not None):
+            raise ValueError("engine: endpoint needs upstream (url, model), and no other engine has one")
+        if self.engine == "vllm" and not self.gpus:
+            raise ValueError("engine: vllm runs on GPUs; give gpus ≥ 1, or take torch, onnx or openvino")
+        if self.engine in ("onnx", "openvino") and self.gpus:
+            raise ValueError(f"engine: {self.engine} runs on processors here; leave gpus at 0")
+        if self.engine in ("onnx", "openvino") and self.dtype == "bfloat16":
+            raise ValueError(f"engine: {self.engine} computes in float32 or int8, not in bfloat16")
+        if self.colocate and (self.gpus or self.replicas != Replicas()):
+            raise ValueError("colocate: for members on processors, without replicas of their own; scale `ingress`")
+        return self
 
     @property
     def forward_tokens(self) -> int:
