@@ -35,13 +35,13 @@ class PaddedEncoder:
     """A graph that takes padded texts.
 
     Args:
-        run: the graph.
-        width: of its states.
+        run: the graph; it is asked once for the width of its states, which its file may leave open.
         padding: token id of padding.
     """
 
-    def __init__(self, run: Run, *, width: int, padding: int = 0) -> None:
-        self._run, self._width, self._padding = run, width, padding
+    def __init__(self, run: Run, *, padding: int = 0) -> None:
+        self._run, self._padding = run, padding
+        self._width = int(run(*pad([[padding]], padding)).shape[1])
 
     @property
     def width(self) -> int:
@@ -104,8 +104,7 @@ def open_onnx(file: Path, *, threads: int = 1, padding: int = 0) -> PaddedEncode
         state_BS: Floats = session.run(["state"], {"input_ids": ids_BL, "attention_mask": mask_BL})[0]
         return state_BS
 
-    width = next(int(output.shape[1]) for output in session.get_outputs() if output.name == "state")
-    return PaddedEncoder(run, width=width, padding=padding)
+    return PaddedEncoder(run, padding=padding)
 
 
 def open_openvino(file: Path, *, threads: int = 1, padding: int = 0) -> PaddedEncoder:
@@ -127,4 +126,4 @@ def open_openvino(file: Path, *, threads: int = 1, padding: int = 0) -> PaddedEn
         answer = compiled.create_infer_request().infer({"input_ids": ids_BL, "attention_mask": mask_BL})
         return np.array(answer[port], np.float32)
 
-    return PaddedEncoder(run, width=int(port.partial_shape[1].get_length()), padding=padding)
+    return PaddedEncoder(run, padding=padding)

@@ -1,4 +1,4 @@
-"""Open the engine that a member's settings name; `auto` measures what is installed and takes the fastest that agrees."""
+"""Open the engine that a member's settings name; `auto` measures those installed and takes the fastest that agrees."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence

@@ -19,6 +19,7 @@ from polyglossa.serving.batching.tokens import Keep
 from polyglossa.serving.errors import ApiError
 from polyglossa.serving.family import Family, Served
 from polyglossa.serving.http.auth import Keyring, check_member
+from polyglossa.serving.http.cohere import add_cohere_routes
 from polyglossa.serving.http.formats import convert, embedding_list
 from polyglossa.serving.http.info_routes import add_info_routes
 from polyglossa.serving.http.middleware import Middleware
@@ -29,6 +30,7 @@ from polyglossa.serving.http.requests import (
     check_items,
     check_width,
     raw_json,
+    raw_values,
     read_body,
     split_input,
     trace_of,
@@ -56,6 +58,7 @@ def make_api(family: Family, settings: AppSettings, metrics: Metrics) -> FastAPI
     keyring = Keyring(settings.keys_file)
     _refusals(api)
     _add_embeddings(api, family, settings.limits, keyring)
+    add_cohere_routes(api, family, settings.limits, keyring)
     add_tei_routes(api, family, settings.limits, keyring)
     add_info_routes(api, family, metrics, keyring)
     if settings.cors_origins:
@@ -110,6 +113,8 @@ def _add_embeddings(api: FastAPI, family: Family, limits: Limits, keyring: Keyri
             state_ND, tokens_N = await served.batcher.states_of_tokens(arrays)
         trace_of(request).tokens = total = int(tokens_N.sum())
         vector_NV = convert(finish(state_ND, width), wanted.output_dtype)
+        if wanted.encoding_format == "bytes":
+            return raw_values(vector_NV, wanted.output_dtype, served.name, total)
         return raw_json(await embedding_list(vector_NV, wanted.encoding_format, served.name, total))
 
 

@@ -64,6 +64,13 @@ TEI = _COMMON | {
     "parameters": Foreign(({},), "put them beside inputs"),
 }
 
+COHERE = _COMMON | {
+    "input": Foreign((), "set texts, or ask /v1/embeddings"),
+    "inputs": Foreign((), "set texts; only texts are embedded"),
+    "images": Foreign((), "only texts are embedded"),
+    "max_tokens": Foreign((), "a text is cut at the model's own limit only"),
+    "dimensions": Foreign((), "set output_dimension"),
+}
 SIMILARITY = _COMMON | {"options": Foreign()}
 
 

@@ -42,6 +42,26 @@ async def embedding_list(vector_NV: np.ndarray, encoding: str, model: str, token
     return b'{"object":"list","data":[%b],"model":%b,"usage":%b}' % (b",".join(parts), orjson.dumps(model), usage)
 
 
+def cohere_rows(vector_ND: np.ndarray, kind: str) -> list[object]:
+    """Write vectors in one of Cohere's types.
+
+    Args:
+        vector_ND: finished vectors, float32.
+        kind: `float`, `base64`; `int8` and `uint8` (each vector scaled to its largest coordinate, moved by 128);
+            `binary` and `ubinary` (sign bits, eight to a byte, signed and not).
+    """
+    if kind == "base64":
+        return [base64.b64encode(vector_D.astype("<f4").tobytes()).decode() for vector_D in vector_ND]
+    if kind == "float":
+        return list(vector_ND)
+    value_NV = convert(vector_ND, "int8" if kind in ("int8", "uint8") else "binary")
+    if kind == "uint8":
+        value_NV = (value_NV.astype(np.int16) + 128).astype(np.uint8)
+    if kind == "binary":
+        value_NV = (value_NV.astype(np.int16) - 128).astype(np.int8)
+    return list(value_NV)
+
+
 async def matrix(vector_ND: np.ndarray) -> bytes:
     """Write a list of lists of numbers."""
     return b"[%b]" % b",".join([value async for _, value in _rows(vector_ND, "float")])

@@ -1,5 +1,6 @@
 """Read, check and answer requests in bytes: what all routes share."""
 
+import numpy as np
 import orjson
 from fastapi import Request, Response
 
@@ -90,6 +91,18 @@ def trace_of(request: Request) -> Trace:
 def raw_json(body: bytes) -> Response:
     """Answer with JSON that is written already."""
     return Response(body, media_type="application/json")
+
+
+def raw_values(vector_NV: np.ndarray, dtype: str, model: str, tokens: int) -> Response:
+    """Answer with the values alone, row by row, little-endian; what JSON would say beside them is in headers."""
+    about = {
+        "x-embedding-count": str(vector_NV.shape[0]),
+        "x-embedding-width": str(vector_NV.shape[1]),
+        "x-embedding-dtype": dtype,
+        "x-model": model,
+        "x-total-tokens": str(tokens),
+    }
+    return Response(vector_NV.tobytes(), headers=about, media_type="application/octet-stream")
 
 
 def body_schema(model: type[Strict]) -> dict[str, object]:

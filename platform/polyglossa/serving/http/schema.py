@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from polyglossa.serving.errors import ApiError
 from polyglossa.serving.http.explain import explain_field, explain_texts
-from polyglossa.serving.http.foreign_fields import OPENAI, SIMILARITY, TEI, Foreign, settle_fields
+from polyglossa.serving.http.foreign_fields import COHERE, OPENAI, SIMILARITY, TEI, Foreign, settle_fields
 from polyglossa.serving.http.json_body import read_object
 
 
@@ -54,6 +54,11 @@ _Truncate = Annotated[
 _InputType = Annotated[
     Literal["query", "document"], _words(search_query="query", search_document="document", passage="document")
 ]
+_CohereInputType = Annotated[
+    Literal["search_query", "search_document", "classification", "clustering"],
+    _words(query="search_query", document="search_document"),
+]
+_CohereType = Annotated[Literal["float", "int8", "uint8", "binary", "ubinary", "base64"], _words()]
 _Direction = Annotated[Literal["left", "right"], _words()]
 
 
@@ -71,7 +76,7 @@ class Strict(BaseModel):
     def _settle(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        fields = cls.model_fields
+        fields = {field.alias or name: field for name, field in cls.model_fields.items()}
         present = {
             name: value
             for name, value in given.items()
@@ -92,8 +97,8 @@ class EmbeddingRequest(Strict):
     """Name or alias of a member."""
     dimensions: Width | None = None
     """Width of the vectors: the first so many coordinates, normalised again; null is the full width."""
-    encoding_format: Annotated[Literal["float", "base64"], _words()] = "float"
-    """JSON numbers, or base64 of little-endian values."""
+    encoding_format: Annotated[Literal["float", "base64", "bytes"], _words()] = "float"
+    """JSON numbers, base64 of little-endian values, or those values alone as the answer's body, row by row."""
     output_dtype: Annotated[Literal["float32", "int8", "binary"], _words(float="float32")] = "float32"
     """float32 of length 1; int8, scaled so that the largest coordinate is ±127; or sign bits, eight to a byte."""
     input_type: _InputType | None = None
@@ -124,6 +129,26 @@ class EmbedRequest(Strict):
     """Name of one of the model's prompts."""
     dimensions: Width | None = None
     """Width of the vectors."""
+
+
+class CohereEmbedRequest(Strict):
+    """`POST /v2/embed` and `/v1/embed`: the body of Cohere's API."""
+
+    foreign = COHERE
+    texts = {"texts": False}
+
+    wanted: Texts = Field(alias="texts")
+    """Texts."""
+    model: Text
+    """Name or alias of a member."""
+    input_type: _CohereInputType | None = None
+    """`search_query` and `search_document` put the model's own prompts before each text; the other two the default."""
+    embedding_types: Annotated[list[_CohereType], Field(min_length=1)] | None = None
+    """In which types the vectors are answered; null is `float`."""
+    output_dimension: Width | None = None
+    """Width of the vectors."""
+    truncate: _Truncate = "end"
+    """What goes when a text is too long: its end, its start, or the request (413)."""
 
 
 class SentencePair(Strict):
