@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from ray import serve
 
+from polyglossa.engines.choose import open_engine
 from polyglossa.model.pass_plan import cut_passes
 from polyglossa.recipe.load import validate
 from polyglossa.serving.batching.messages import Reply
 from polyglossa.serving.batching.tokens import tokenizer_digest
-from polyglossa.serving.engines.choose import open_engine
 from polyglossa.serving.settings import MemberSettings
 from polyglossa.storage import cached_folder
 
@@ -38,7 +38,7 @@ class MemberReplica:
         # The number of torch threads belongs to the thread that sets it.
         self._pool = ThreadPoolExecutor(self._threads, "model", torch.set_num_threads, (1,))
         path = cached_folder(self._settings.path)
-        self._engine = open_engine(path, self._settings)
+        self._engine = open_engine(path, self._settings.engine_spec)
         self._tokenizer = tokenizer_digest(path)
         self._replica = serve.get_replica_context().replica_id.unique_id
         # The first forward pass allocates; no request should pay for it.

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
+from polyglossa.engines.spec import EngineSpec, UpstreamSpec
 from polyglossa.recipe.load import validate
 from polyglossa.recipe.sections.serve import Engine, ServedDtype
 from polyglossa.recipe.strict import Strict
@@ -92,6 +93,12 @@ class MemberSettings(Strict):
         if self.colocate and (self.gpus or self.replicas != Replicas()):
             raise ValueError("colocate: for members on processors, without replicas of their own; scale `ingress`")
         return self
+
+    @property
+    def engine_spec(self) -> EngineSpec:
+        """What the engine is told."""
+        upstream = UpstreamSpec(**self.upstream.model_dump()) if self.upstream else None
+        return EngineSpec(self.engine, self.dtype, self.max_tokens, self.gpus, self.threads, upstream)
 
     @property
     def forward_tokens(self) -> int:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from polyglossa.endpoint.client import EndpointClient
-from polyglossa.errors import DataError
+from polyglossa.engines.spec import EngineSpec
+from polyglossa.errors import DataError, UserError
 from polyglossa.model.directory import describe_directory
-from polyglossa.serving.settings import MemberSettings, Upstream
 from polyglossa.vectors import Floats
 
 
@@ -34,31 +34,32 @@ class UpstreamEngine:
         return sum(lengths)
 
 
-def open_upstream(path: str, settings: MemberSettings) -> UpstreamEngine:
+def open_upstream(path: str, spec: EngineSpec) -> UpstreamEngine:
     """Reach the other server, and check that it gives vectors of the member's width.
 
     Args:
         path: local directory with the member's configuration and tokenizer; its weights are not read.
-        settings: the member's, with `upstream`.
+        spec: the engine, with `upstream`.
 
     Raises:
         EndpointError: nothing answers there.
         DataError: its vectors are of another width.
     """
-    upstream = settings.upstream
-    assert isinstance(upstream, Upstream)
+    upstream = spec.upstream
+    if upstream is None:
+        raise UserError("engine: endpoint: give upstream, with url and model.")
     client = EndpointClient(
         upstream.url,
         upstream.model,
         key_variable=upstream.key_variable,
         timeout_seconds=upstream.timeout_seconds,
         patience_seconds=upstream.timeout_seconds,
-        in_flight=max(4, settings.threads),
+        in_flight=max(4, spec.calls),
     )
     description, _ = describe_directory(path)
     if client.width != description.width:
         raise DataError(
-            f"{upstream.url}: {upstream.model} answers vectors {client.width} wide, and {settings.name} is "
+            f"{upstream.url}: {upstream.model} answers vectors {client.width} wide, and the member is "
             f"{description.width} wide. Another model stands behind it."
         )
     return UpstreamEngine(client, {"name": "endpoint", "model": upstream.model})

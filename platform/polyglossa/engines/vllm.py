@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from polyglossa.engines.spec import EngineSpec
 from polyglossa.errors import DataError
 from polyglossa.export.panel import builtin_panel, compare
 from polyglossa.extras import MissingExtra
 from polyglossa.model.encoder import Encoder
-from polyglossa.serving.settings import MemberSettings
 from polyglossa.vectors import Floats
 
 _LEAST_COSINE = {"int8": 0.97}
@@ -43,12 +43,12 @@ class VllmEngine:
         return sum(lengths)
 
 
-def open_vllm(path: str, settings: MemberSettings) -> VllmEngine:
+def open_vllm(path: str, spec: EngineSpec) -> VllmEngine:
     """Start a vLLM engine over as many GPUs as the member has.
 
     Args:
         path: local model directory.
-        settings: the member's; `dtype: int8` asks for eight-bit floats (fp8), which keep more than integers there.
+        spec: the engine; `dtype: int8` asks for eight-bit floats (fp8), which keep more than integers there.
 
     Raises:
         MissingExtra: vLLM is not installed.
@@ -60,22 +60,22 @@ def open_vllm(path: str, settings: MemberSettings) -> VllmEngine:
         raise MissingExtra(
             'engine: vllm needs vllm, which is not installed. Install it with: pip install "polyglossa[vllm]"'
         ) from None
-    encoder = Encoder.load(path, max_tokens=settings.max_tokens)
+    encoder = Encoder.load(path, max_tokens=spec.max_tokens)
     model = vllm.LLM(
         model=path,
         runner="pooling",
-        dtype=_DTYPES[settings.dtype],
-        quantization="fp8" if settings.dtype == "int8" else None,
-        tensor_parallel_size=max(1, round(settings.gpus)),
+        dtype=_DTYPES[spec.dtype],
+        quantization="fp8" if spec.dtype == "int8" else None,
+        tensor_parallel_size=max(1, round(spec.gpus)),
         max_model_len=encoder.max_tokens,
         enforce_eager=False,
     )
-    weights = "fp8" if settings.dtype == "int8" else _DTYPES[settings.dtype]
+    weights = "fp8" if spec.dtype == "int8" else _DTYPES[spec.dtype]
     engine = VllmEngine(model, encoder.width, {"name": "vllm", "weights": weights})
     panel = builtin_panel()
     tokens = encoder.tokenize(panel.texts)
     found = compare(encoder.states(tokens).numpy(), engine.states(tokens), panel)
-    least = _LEAST_COSINE.get(settings.dtype or "", _LEAST_COSINE_ELSE)
+    least = _LEAST_COSINE.get(spec.dtype or "", _LEAST_COSINE_ELSE)
     if not found.least_cosine >= least:
         raise DataError(
             f"{path}: vLLM's vectors have a least cosine of {found.least_cosine:.5f} to the encoder's, and {least} is "

@@ -1,4 +1,4 @@
-"""Open the engine that a member's settings name; `auto` measures those installed and takes the fastest that agrees."""
+"""Open the engine that a spec names; `auto` measures those installed and takes the fastest that agrees."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -6,11 +6,11 @@ from importlib.util import find_spec
 
 import numpy as np
 
+from polyglossa.engines.engine import Engine, TorchEngine, open_exported
+from polyglossa.engines.spec import EngineSpec
 from polyglossa.errors import UserError
 from polyglossa.export.panel import builtin_panel, compare
 from polyglossa.model.encoder import Encoder
-from polyglossa.serving.engines.engine import Engine, TorchEngine, open_exported
-from polyglossa.serving.settings import MemberSettings
 from polyglossa.vectors import Floats
 
 LEAST_COSINE = 0.999
@@ -19,42 +19,42 @@ _ROUNDS = 3
 _TIMED_TEXTS = 24
 
 
-def open_engine(path: str, settings: MemberSettings) -> Engine:
+def open_engine(path: str, spec: EngineSpec) -> Engine:
     """Open the engine of a member.
 
     Args:
         path: local model directory.
-        settings: the member's.
+        spec: the engine.
 
     Raises:
         UserError: a package that the engine needs is not installed, or the engine cannot run this model.
     """
-    if settings.engine == "vllm":
-        from polyglossa.serving.engines.vllm import open_vllm
+    if spec.engine == "vllm":
+        from polyglossa.engines.vllm import open_vllm
 
-        return open_vllm(path, settings)
-    if settings.engine == "endpoint":
-        from polyglossa.serving.engines.upstream import open_upstream
+        return open_vllm(path, spec)
+    if spec.engine == "endpoint":
+        from polyglossa.engines.upstream import open_upstream
 
-        return open_upstream(path, settings)
-    if settings.engine in ("onnx", "openvino"):
-        return open_exported(path, settings.engine, settings.dtype or "float32")
-    own = _open_torch(path, settings)
-    return fastest(path, own, settings) if settings.engine == "auto" and not settings.gpus else own
-
-
-def _open_torch(path: str, settings: MemberSettings) -> TorchEngine:
-    dtype, device = settings.dtype or "float32", "cuda" if settings.gpus else "cpu"
-    encoder = Encoder.load(path, dtype=dtype, device=device, max_tokens=settings.max_tokens)
-    return TorchEngine(encoder, dtype=dtype, on_gpu=bool(settings.gpus))
+        return open_upstream(path, spec)
+    if spec.engine in ("onnx", "openvino"):
+        return open_exported(path, spec.engine, spec.dtype or "float32")
+    own = _open_torch(path, spec)
+    return fastest(path, own, spec) if spec.engine == "auto" and not spec.gpus else own
 
 
-def fastest(path: str, own: TorchEngine, settings: MemberSettings) -> Engine:
+def _open_torch(path: str, spec: EngineSpec) -> TorchEngine:
+    dtype, device = spec.dtype or "float32", "cuda" if spec.gpus else "cpu"
+    encoder = Encoder.load(path, dtype=dtype, device=device, max_tokens=spec.max_tokens)
+    return TorchEngine(encoder, dtype=dtype, on_gpu=bool(spec.gpus))
+
+
+def fastest(path: str, own: TorchEngine, spec: EngineSpec) -> Engine:
     """Measure every engine that is installed, one text a call, and return the fastest that agrees with the encoder.
 
     Engines that are missing, or that refuse the model, are told beside the figures with the reason.
     """
-    encoder = Encoder.load(path, max_tokens=settings.max_tokens)
+    encoder = Encoder.load(path, max_tokens=spec.max_tokens)
     panel = builtin_panel()
     tokens = encoder.tokenize(panel.texts)
     wanted = encoder.states(tokens).numpy()
@@ -65,7 +65,7 @@ def fastest(path: str, own: TorchEngine, settings: MemberSettings) -> Engine:
             left_out[name] = f'not installed: pip install "polyglossa[{name}]"'
             continue
         try:
-            found[name] = open_exported(path, name, "int8" if settings.dtype == "int8" else "float32")
+            found[name] = open_exported(path, name, "int8" if spec.dtype == "int8" else "float32")
         except UserError as refusal:
             left_out[name] = " ".join(str(refusal).split())[:300]
     agreeing, milliseconds = choose(found, tokens, wanted, lambda got: compare(wanted, got, panel).least_cosine)
