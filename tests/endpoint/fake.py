@@ -55,11 +55,12 @@ class Fake:
     most_in_flight: int = 0
     in_flight: int = 0
 
-    def vectors(self, texts: list[str], request: int) -> np.ndarray:
+    def vectors(self, texts: list[str | list[int]], request: int) -> np.ndarray:
         """Embed texts: the mean of their words' random vectors, or the last one's."""
         rows = []
         for text in texts:
-            words = text.split()[: self.words] or [""]
+            parts = text.split() if isinstance(text, str) else list(map(str, text))
+            words = parts[: self.words] or [""]
             drawn = [_word(word, self.width) for word in words]
             rows.append(drawn[-1] if self.pooling == "last" else np.mean(drawn, axis=0))
         vector_ND = np.stack(rows)

@@ -149,8 +149,8 @@ def test_wrong_inputs_of_tei_are_told_by_their_element(open_api) -> None:
 def test_wrong_values_are_told_with_what_is_allowed(open_api) -> None:
     client = open_api()
     for field, value, said in (
-        ("encoding_format", "md5", "encoding_format: must be 'float' or 'base64', not another text."),
-        ("encoding_format", 1, "encoding_format: must be 'float' or 'base64', not a whole number."),
+        ("encoding_format", "md5", "encoding_format: must be 'float', 'base64' or 'bytes', not another text."),
+        ("encoding_format", 1, "encoding_format: must be 'float', 'base64' or 'bytes', not a whole number."),
         ("dimensions", "8", "dimensions: must be a whole number, not a text."),
         ("dimensions", 8.0, "dimensions: must be a whole number, not a number with a fraction."),
         ("dimensions", True, "dimensions: must be a whole number, not true."),

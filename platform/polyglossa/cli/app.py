@@ -6,6 +6,7 @@ from polyglossa.cli import cluster, prune, recipe
 from polyglossa.cli.calibrate import calibrate
 from polyglossa.cli.compare import compare
 from polyglossa.cli.docs import docs
+from polyglossa.cli.embed import embed
 from polyglossa.cli.evaluate import evaluate
 from polyglossa.cli.export import export, submit_mteb
 from polyglossa.cli.gate import gate
@@ -33,3 +34,4 @@ app.command("compare")(compare)
 app.command("gate")(gate)
 app.command("export")(export)
 app.command("submit-mteb")(submit_mteb)
+app.command("embed")(embed)

@@ -47,7 +47,7 @@ def export(
         check_card(name or "", licence or "")
     kind = "folder" if hub else to
     check_request(kind, weights or ())
-    path, called = _find(member, recipe, overrides or ())
+    path, called = find_member(member, recipe, overrides or ())
     place = out or f"exports/{called}-{to}"
     texts = _panel(panel) if panel is not None else None
     from polyglossa.storage import local_folder
@@ -79,8 +79,12 @@ def submit_mteb(
     typer.echo(f"{done.folder}: {len(done.tasks)} tasks, loaded by mteb. Open a pull request with this folder.")
 
 
-def _find(member: str, recipe: Path | None, overrides: Sequence[str]) -> tuple[str, str]:
-    """Model directory and name of what is exported."""
+def find_member(member: str, recipe: Path | None, overrides: Sequence[str]) -> tuple[str, str]:
+    """Model directory and name of what a command is given: a directory, or a recipe's finished member.
+
+    Raises:
+        UserError: there is no such thing.
+    """
     if recipe is None:
         if not Path(member).is_dir() and "://" not in member:
             raise UserError(f"{member}: no model directory; give one, or --recipe RECIPE and a member's name.")

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+ENGINES = ("torch", "onnx", "openvino", "vllm", "auto")
+"""Engines that need no other server."""
+
 
 @dataclass(frozen=True)
 class UpstreamSpec:
