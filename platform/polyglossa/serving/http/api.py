@@ -35,6 +35,7 @@ from polyglossa.serving.http.requests import (
     split_input,
     trace_of,
 )
+from polyglossa.serving.http.rerank import add_rerank_routes
 from polyglossa.serving.http.routing import Routing
 from polyglossa.serving.http.schema import EmbeddingRequest, parse
 from polyglossa.serving.http.tei import add_tei_routes
@@ -58,6 +59,7 @@ def make_api(family: Family, settings: AppSettings, metrics: Metrics) -> FastAPI
     keyring = Keyring(settings.keys_file)
     _refusals(api)
     _add_embeddings(api, family, settings.limits, keyring)
+    add_rerank_routes(api, family, settings.limits, keyring)
     add_cohere_routes(api, family, settings.limits, keyring)
     add_tei_routes(api, family, settings.limits, keyring)
     add_info_routes(api, family, metrics, keyring)

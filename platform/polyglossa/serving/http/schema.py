@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from polyglossa.serving.errors import ApiError
 from polyglossa.serving.http.explain import explain_field, explain_texts
-from polyglossa.serving.http.foreign_fields import COHERE, OPENAI, SIMILARITY, TEI, Foreign, settle_fields
+from polyglossa.serving.http.foreign_fields import COHERE, OPENAI, RERANK, SIMILARITY, TEI, Foreign, settle_fields
 from polyglossa.serving.http.json_body import read_object
 
 
@@ -176,6 +176,47 @@ class SimilarityRequest(Strict):
     parameters: SimilarityParameters = SimilarityParameters()
     model: Text | None = None
     """Name or alias of a member; null is the first member."""
+
+
+class RerankDocument(Strict):
+    """A document as an object."""
+
+    text: Text
+
+
+class RerankRequest(Strict):
+    """`POST /v1/rerank` and `/v2/rerank`: the body of Cohere's and Jina's APIs."""
+
+    foreign = RERANK
+
+    query: Text
+    """What is asked for."""
+    documents: Annotated[list[Annotated[Text | RerankDocument, Field(union_mode="left_to_right")]], Field(min_length=1)]
+    """Texts, or objects with a text."""
+    model: Text | None = None
+    """Name of a reranker; null is the first."""
+    top_n: Annotated[int, Field(ge=1)] | None = None
+    """Only so many of the best; null is all."""
+    return_documents: bool = False
+    """Whether the texts come back too."""
+
+
+class TeiRerankRequest(Strict):
+    """`POST /rerank`: the body of Text Embeddings Inference, and `model`."""
+
+    foreign = RERANK
+    texts = {"texts": False}
+
+    query: Text
+    """What is asked for."""
+    texts_: Texts = Field(alias="texts")
+    """Texts."""
+    model: Text | None = None
+    """Name of a reranker; null is the first."""
+    raw_scores: bool = False
+    """Whether scores are the model's own numbers, instead of between 0 and 1."""
+    return_text: bool = False
+    """Whether the texts come back too."""
 
 
 class ErrorDetail(BaseModel):
