@@ -122,11 +122,9 @@ def test_an_index_finds_each_vector_under_its_id(job: EmbedJob, dtype: str, kind
     ids = pq.read_table(Path(job.out, "ids.parquet"))["id"].to_pylist()
     place = str(Path(job.out, "index.faiss"))
     index = faiss.read_index_binary(place) if dtype == "binary" else faiss.read_index(place)
-    wanted = vectors(job.out)["k7"][None]
-    _, rows = index.search(wanted if dtype == "binary" else wanted.astype(np.float32), 1)
-    distances, _ = index.search(wanted if dtype == "binary" else wanted.astype(np.float32), 1)
-    assert "k7" in ids
-    assert ids[rows[0][0]] == "k7" or distances[0][0] == 0
+    wanted = vectors(job.out)["k7"][None].astype(np.uint8 if dtype == "binary" else np.float32)
+    _, rows = index.search(wanted, 40)
+    assert "k7" in [ids[row] for row in rows[0][:5]]
     with pytest.raises(UserError, match="no such index"):
         write_index(job, "Nonsense")
 

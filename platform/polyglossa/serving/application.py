@@ -16,15 +16,18 @@ from polyglossa.serving.metrics import Metrics
 from polyglossa.serving.replica import MemberReplica
 from polyglossa.serving.replica_handle import LocalReplica
 from polyglossa.serving.replica_handle import ReplicaHandle as MemberReplicas
-from polyglossa.serving.settings import MemberSettings, Replicas, read_settings
+from polyglossa.serving.rerank.replica import RerankerHandle, RerankerReplica
+from polyglossa.serving.settings import MemberSettings, Replicas, RerankerSettings, read_settings
 
 
 class Ingress:
     """The deployment class of the endpoint: parses, tokenises, batches and answers; no model runs here."""
 
-    def __init__(self, settings: dict[str, Any], handles: dict[str, DeploymentHandle]) -> None:
+    def __init__(
+        self, settings: dict[str, Any], handles: dict[str, DeploymentHandle], rerankers: dict[str, DeploymentHandle]
+    ) -> None:
         self._settings = read_settings(settings)
-        self._handles = handles
+        self._handles, self._rerankers = handles, rerankers
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Build the HTTP application inside the replica."""
@@ -33,7 +36,8 @@ class Ingress:
         for member in self._settings.members:
             if member.colocate:
                 sends[member.name] = LocalReplica(MemberReplica(member.model_dump(mode="json"))).send
-        return make_api(Family(self._settings, sends, metrics), self._settings, metrics)
+        scores = {name: RerankerHandle(handle).score for name, handle in self._rerankers.items()}
+        return make_api(Family(self._settings, sends, metrics, scores), self._settings, metrics)
 
 
 def build(args: dict[str, Any]) -> serve.Application:
@@ -55,7 +59,8 @@ def build(args: dict[str, Any]) -> serve.Application:
         graceful_shutdown_timeout_s=settings.limits.request_seconds,
         **_scale(settings.ingress, target_ongoing_requests=128),
     )
-    return ingress.bind(settings.model_dump(mode="json"), handles)
+    rerankers = {one.name: _reranker(one) for one in settings.rerankers}
+    return ingress.bind(settings.model_dump(mode="json"), handles, rerankers)
 
 
 def _settled(member: MemberSettings) -> MemberSettings:
@@ -75,6 +80,20 @@ def _member(member: MemberSettings) -> serve.Application:
         **_scale(member.replicas, target_ongoing_requests=1.5),
     )
     return deployment.bind(member.model_dump(mode="json"))
+
+
+def _reranker(reranker: RerankerSettings) -> serve.Application:
+    resources = {"num_cpus": reranker.cpus, "num_gpus": reranker.gpus, "label_selector": reranker.labels}
+    deployment = serve.deployment(
+        RerankerReplica,
+        name=f"reranker-{reranker.name.replace('/', '-')}",
+        max_ongoing_requests=2 * reranker.threads,
+        max_queued_requests=256,
+        ray_actor_options=resources,
+        graceful_shutdown_timeout_s=60,
+        **_scale(reranker.replicas, target_ongoing_requests=1.5),
+    )
+    return deployment.bind(reranker.model_dump(mode="json"))
 
 
 def _scale(replicas: Replicas, *, target_ongoing_requests: float) -> dict[str, Any]:

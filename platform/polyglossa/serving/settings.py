@@ -112,6 +112,26 @@ class MemberSettings(Strict):
         return 16_384 if self.gpus else 1024 if self.dtype == "bfloat16" else 512
 
 
+class RerankerSettings(Strict):
+    """One cross-encoder, for `/v1/rerank` and `/rerank`."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._/-]*$")
+    """Name in requests (`model`)."""
+    path: str
+    """Directory of a sequence classifier with one output."""
+    max_tokens: int | None = Field(None, ge=8)
+    """Longest pair (tokens); None takes the model's own limit."""
+    threads: int = Field(1, ge=1)
+    """Requests that a replica scores side by side on CPUs, each on one core."""
+    cpus: float = Field(1.0, ge=0)
+    """CPUs that Ray reserves for a replica."""
+    gpus: float = Field(0.0, ge=0)
+    """GPUs that Ray reserves for a replica."""
+    labels: dict[str, str] = {}
+    """Ray label selector of the nodes that replicas run on."""
+    replicas: Replicas = Replicas()
+
+
 class Limits(Strict):
     """What one request and one queue may hold; beyond it the answer is 413 or 429."""
 
@@ -132,6 +152,8 @@ class AppSettings(Strict):
 
     members: tuple[MemberSettings, ...] = Field(min_length=1)
     """Served models; the first answers requests that cannot name one (`/embed`)."""
+    rerankers: tuple[RerankerSettings, ...] = ()
+    """Cross-encoders of the family; the first answers requests that name none."""
     aliases: dict[str, str] = {}
     """Extra model names → member."""
     compatible: tuple[tuple[str, str], ...] = ()
@@ -150,8 +172,9 @@ class AppSettings(Strict):
     @model_validator(mode="after")
     def _names_hold(self) -> Self:
         names = [member.name for member in self.members]
-        if len(set(names)) != len(names):
-            raise ValueError(f"members: names must differ, got {', '.join(names)}")
+        both = [*names, *(reranker.name for reranker in self.rerankers)]
+        if len(set(both)) != len(both):
+            raise ValueError(f"members: names must differ, got {', '.join(both)}")
         for where, name in [
             *((f"aliases.{alias}", name) for alias, name in self.aliases.items()),
             *(("compatible", name) for pair in self.compatible for name in pair),

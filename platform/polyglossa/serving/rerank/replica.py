@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,9 +19,6 @@ from polyglossa.serving.settings import RerankerSettings
 from polyglossa.storage import cached_folder
 
 _log = logging.getLogger("ray.serve")
-
-Score = Callable[[str, Sequence[str]], Awaitable[np.ndarray]]
-"""Takes a query and texts; gives a number for each."""
 
 
 class RerankerReplica:
