@@ -13,10 +13,11 @@ from polyglossa.bulk import plan
 from polyglossa.bulk.faiss_index import write_index
 from polyglossa.bulk.plan import EmbedJob, check_job, missing_units, open_job, plan_units
 from polyglossa.bulk.run import embed_corpus
-from polyglossa.bulk.unit import UnitEmbedder, convert
+from polyglossa.bulk.unit import UnitEmbedder
 from polyglossa.errors import UserError
 from polyglossa.model.encoder import Encoder
 from polyglossa.recipe.placement import StagePlacement
+from polyglossa.vectors import as_float16, as_int8, as_sign_bits
 
 TEXTS = [f"the river {index} and ドイツ" for index in range(40)]
 
@@ -105,11 +106,11 @@ def test_a_file_of_another_format_is_refused_by_name(job: EmbedJob, tmp_path: Pa
 
 def test_types_of_vectors_keep_their_directions() -> None:
     vector_ND = np.random.default_rng(0).normal(size=(5, 16)).astype(np.float32)
-    assert convert(vector_ND, "float16").dtype == np.float16
-    eight = convert(vector_ND, "int8").astype(np.float32)
+    assert as_float16(vector_ND).dtype == np.float16
+    eight = as_int8(vector_ND).astype(np.float32)
     cosine = (eight * vector_ND).sum(1) / np.linalg.norm(eight, axis=1) / np.linalg.norm(vector_ND, axis=1)
     assert cosine.min() > 0.999
-    assert (np.unpackbits(convert(vector_ND, "binary"), axis=1) == (vector_ND > 0)).all()
+    assert (np.unpackbits(as_sign_bits(vector_ND), axis=1) == (vector_ND > 0)).all()
 
 
 @pytest.mark.parametrize(("dtype", "kind"), [("float16", "Flat"), ("int8", "HNSW8"), ("binary", "BFlat")])

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from polyglossa.capacity.devices import (
+from polyglossa.capacity.estimate import CapacityPlan, estimate, longest_path
+from polyglossa.capacity.node_groups import read_groups, read_prices
+from polyglossa.capacity.processor import with_this_processor
+from polyglossa.costing.devices import (
     DEVICES,
     FLOAT32_CORE,
     NATIVE_CORE,
@@ -19,13 +22,10 @@ from polyglossa.capacity.devices import (
     read_calibration,
     write_calibration,
 )
-from polyglossa.capacity.durations import step_of
-from polyglossa.capacity.estimate import CapacityPlan, estimate, longest_path
-from polyglossa.capacity.node_groups import read_groups, read_prices
-from polyglossa.capacity.processor import with_this_processor
 from polyglossa.errors import RecipeError
 from polyglossa.pipeline.build import build
 from polyglossa.recipe import Profile, TrainPlacement, load_profile, load_recipe
+from polyglossa.train.cost import step_of
 
 ROOT = Path(__file__).parents[2]
 RECIPES, PROFILES = ROOT / "jobs/recipes", ROOT / "cluster/profiles"

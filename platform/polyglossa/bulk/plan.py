@@ -17,10 +17,10 @@ from polyglossa.errors import UserError
 from polyglossa.readers.files import list_files
 from polyglossa.readers.pieces import Piece, cut
 from polyglossa.storage import absolute, revision_of
+from polyglossa.vectors import OUTPUT_DTYPES
 
 UNIT_BYTES = 4 * 2**20
 """Text of a unit: some thousand texts, so that workers share a file and a killed job loses little."""
-DTYPES = ("float32", "float16", "int8", "binary")
 JOB = "job.json"
 
 
@@ -40,7 +40,7 @@ class EmbedJob:
     """Name of one of the model's prompts; None takes its default, an empty one leaves texts bare."""
     width: int | None = None
     dtype: str = "float32"
-    """Of the vectors: one of `DTYPES`."""
+    """Of the vectors: one of `vectors.OUTPUT_DTYPES`."""
     engine: EngineSpec = field(default_factory=EngineSpec)
     chunk_tokens: int = 2048
     """Token budget of one forward pass."""
@@ -129,8 +129,8 @@ def check_job(job: EmbedJob, widths: Sequence[int], prompts: Sequence[str]) -> N
     full = max(widths)
     if job.width is not None and not 1 <= job.width <= full:
         raise UserError(f"--width {job.width}: is not within 1 … {full}.")
-    if job.dtype not in DTYPES:
-        raise UserError(f"--dtype {job.dtype}: is not one of {', '.join(DTYPES)}.")
+    if job.dtype not in OUTPUT_DTYPES:
+        raise UserError(f"--dtype {job.dtype}: is not one of {', '.join(OUTPUT_DTYPES)}.")
     if job.dtype == "binary" and (job.width or full) % 8:
         raise UserError(f"--dtype binary: {job.width or full} bits do not fill bytes; give a multiple of 8 as --width.")
     if job.prompt and job.prompt not in prompts:

@@ -18,7 +18,7 @@ from polyglossa.model.encoder import tokenize
 from polyglossa.model.pass_plan import cut_passes
 from polyglossa.readers.tables import Batch, Columns, read_piece
 from polyglossa.storage import cached_folder
-from polyglossa.vectors import Floats, finish
+from polyglossa.vectors import OUTPUT_DTYPES, finish
 
 _BATCH_ROWS = 2048
 
@@ -98,26 +98,10 @@ class UnitEmbedder:
         state_NS = np.zeros((len(texts), self._engine.width), np.float32)
         for rows in cut_passes([len(one) for one in tokens], job.chunk_tokens):
             state_NS[rows] = self._engine.states([tokens[row] for row in rows])
-        values = convert(finish(state_NS, width), job.dtype)
+        values = OUTPUT_DTYPES[job.dtype](finish(state_NS, width))
         flat = pa.array(values.reshape(-1))
         vectors = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
         return pa.table({"id": pa.array(ids, pa.string()), "vector": vectors}), sum(map(len, tokens))
-
-
-def convert(vector_ND: Floats, dtype: str) -> np.ndarray:
-    """Turn vectors of unit length into the type of a file.
-
-    Args:
-        vector_ND: float32.
-        dtype: float32; float16; int8, each vector scaled so that its largest coordinate is ±127; or binary, sign bits,
-            eight to a byte, first coordinate in the highest bit.
-    """
-    if dtype == "float16":
-        return vector_ND.astype(np.float16)
-    if dtype == "int8":
-        largest_N1 = np.maximum(np.abs(vector_ND).max(axis=1, keepdims=True, initial=0), 1e-12)
-        return np.rint(vector_ND * (127 / largest_N1)).astype(np.int8)
-    return np.packbits(vector_ND > 0, axis=1) if dtype == "binary" else vector_ND
 
 
 def _bad(batch: Batch) -> int:

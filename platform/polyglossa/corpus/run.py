@@ -22,7 +22,8 @@ from polyglossa.artifact import Artifact, Draft, clear
 from polyglossa.corpus import row_accounting
 from polyglossa.corpus.clean.evaluation_texts import evaluation_sets, set_files
 from polyglossa.corpus.sources.per_file import expand_sources
-from polyglossa.corpus.sources.shards import Shard, plan_shards
+from polyglossa.corpus.sources.shards import plan_shards
+from polyglossa.corpus.sources.source import Shard
 from polyglossa.corpus.steps import decontaminate, near_duplicates, publish, tasks
 from polyglossa.corpus.steps.decontaminate import KeptOut
 from polyglossa.corpus.steps.tasks import Figures, Plan
@@ -30,7 +31,6 @@ from polyglossa.corpus.task_store import TaskStore
 from polyglossa.errors import DataError
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.sections.corpus import CorpusConfig, EvaluationSet
-from polyglossa.recipe.sections.sources import CldrSource
 from polyglossa.runtime.console import Bar, track
 
 STAGE = "corpus"
@@ -138,12 +138,12 @@ def _curate(runner: _Runner, shards: Sequence[Shard], sets: Sequence[EvaluationS
         secret=tuple(work.at("secret.npy") for work in readings),
         sets=tuple((evaluation.name, work.at("")) for evaluation, work in zip(sets, indexes, strict=True)),
     )
-    judged = runner.step("judge", decontaminate.decontaminate, buckets, uniques, drops, [kept_out] * every)
-    thresholds = row_accounting.thresholds(judged, runner.plan)
-    emitted = runner.step("emit", tasks.emit, buckets, judged, [thresholds] * every)
+    filtered = runner.step("judge", decontaminate.decontaminate, buckets, uniques, drops, [kept_out] * every)
+    thresholds = row_accounting.thresholds(filtered, runner.plan)
+    emitted = runner.step("emit", tasks.emit, buckets, filtered, [thresholds] * every)
     files = [work.at("documents.arrow") for work in emitted]
     documents = runner.step("documents", tasks.documents, buckets, [files] * every)
-    made = publish.Made(runner.plan, readings, uniques, judged, emitted, documents, indexes, near)
+    made = publish.Made(runner.plan, readings, uniques, filtered, emitted, documents, indexes, near)
     publish.publish(draft, made, revision=REVISION)
 
 
@@ -168,12 +168,7 @@ def input_fingerprint(config: CorpusConfig) -> str:
 
 def row_sources(config: CorpusConfig) -> tuple[str, ...]:
     """Names that rows carry, in recipe order."""
-    names: list[str] = []
-    for source in config.sources:
-        names.append(source.name)
-        if isinstance(source, CldrSource) and source.classification:
-            names.append(f"{source.name}_kind")
-    return tuple(names)
+    return tuple(name for source in config.sources for name in source.row_sources)
 
 
 def _shape(item: Any) -> Any:

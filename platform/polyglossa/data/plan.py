@@ -145,7 +145,12 @@ def select_sources(sources: Sequence[PlanSource], names: Sequence[str] | None) -
     return [s for s in sources if names is None or any(fnmatchcase(s.name, pattern) for pattern in names)]
 
 
+_SCORED_TASK = "sts"
+
+
 def _learns(source: PlanSource, settings: PlanSettings) -> bool:
+    if settings.scores and source.task == _SCORED_TASK:
+        return True
     return source.in_batch or (settings.negatives_of(source.task) > 0 and source.negatives > 0)
 
 

@@ -36,6 +36,8 @@ class PlanSettings:
     """Examples per step over all workers."""
     negatives: int = 0
     """Negatives per query and step; 0 trains in-batch only."""
+    scores: bool = False
+    """Whether terms read the scores of pairs: sources of scored pairs then learn without negatives too."""
     task_negatives: Mapping[str, int] = field(default_factory=dict, hash=False)
     """Negatives per query of single tasks, where they differ from `negatives`."""
     epochs: float = 1.0

@@ -70,20 +70,20 @@ def evaluate(
     cache = ResultCache(root, facts.fingerprint)
     prompts = {task.name: task_prompts(task, facts.prompts, instructed) for task in planned}
     keys = {task.name: task_key(task, config, prompts[task.name], widths) for task in planned}
-    verdicts = {task.name: known_result(task, cache, keys[task.name]) for task in planned}
-    missing = [task for task in planned if verdicts[task.name] is None]
+    task_results = {task.name: known_result(task, cache, keys[task.name]) for task in planned}
+    missing = [task for task in planned if task_results[task.name] is None]
     embedded, fresh = _evaluate_tasks(pool, missing, prompts, widths, instructed=instructed, foreign=spec.foreign)
     for name, found in fresh.items():
         cache.put(keys[name], found)
-    verdicts |= fresh
-    names = pool.first("language_names", language_codes(verdicts))
-    judged = [verdict for task in planned if (verdict := verdicts[task.name]) is not None]
+    task_results |= fresh
+    names = pool.first("language_names", language_codes(task_results))
+    evaluated = [task_result for task in planned if (task_result := task_results[task.name]) is not None]
     metrics = {task.name: task.metric for task in planned if task.metric is not None}
     benchmarks = [(benchmark, task.name) for task in planned for benchmark in task.benchmarks]
     notices = {task.name: task.notices for task in planned if task.notices}
-    write_outcome(draft, spec, facts, config, judged, metrics, names, benchmarks, notices)
+    write_outcome(draft, spec, facts, config, evaluated, metrics, names, benchmarks, notices)
     draft.write_json(pool.first("speed"), "speed.json")
-    draft.count(texts_embedded=embedded + sum(verdict.embedded for verdict in fresh.values()))
+    draft.count(texts_embedded=embedded + sum(task_result.embedded for task_result in fresh.values()))
 
 
 def _evaluate_tasks(
@@ -109,7 +109,7 @@ def _evaluate_tasks(
         calls: list[Call] = [("check",)] if foreign else []
         for share in shares:
             states = known if share.heldout is not None else ()
-            calls.append(("judge_share", share, prompts[share.task], widths, *states))
+            calls.append(("evaluate_share", share, prompts[share.task], widths, *states))
         for index, answer in pool.each(calls):
             if foreign and index == 0:
                 _raise_if_error(answer)

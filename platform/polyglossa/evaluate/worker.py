@@ -118,7 +118,7 @@ class Worker:
         """Return raw states [N, D] of rendered texts."""
         return self.source.embed(texts)
 
-    def judge_share(
+    def evaluate_share(
         self,
         share: Share,
         prompts: dict[str, str],
@@ -137,36 +137,36 @@ class Worker:
         """
         try:
             if share.heldout is None:
-                return self._judge_any(share, prompts, widths)
-            return self._judge_heldout(share, StateTable(self.embed, texts or (), state_ND), prompts, widths)
+                return self._evaluate_any(share, prompts, widths)
+            return self._evaluate_heldout(share, StateTable(self.embed, texts or (), state_ND), prompts, widths)
         except Exception as error:  # mteb and its data sets raise anything; one task must not cost the others
             return TaskResult(share.task, share.rows, reason=_reason(error))
 
-    def _judge_heldout(
+    def _evaluate_heldout(
         self, share: Share, states: StateTable, prompts: dict[str, str], widths: Sequence[int]
     ) -> TaskResult:
         assert share.heldout is not None
         task = SearchTask(share.heldout)
         task.load_data()
-        verdict = self._judge(share, task, MtebSearcher(states, prompts, self.meta, **self._kind()))
+        task_result = self._run_task(share, task, MtebSearcher(states, prompts, self.meta, **self._kind()))
         swept = {
             width: score_by_language(task, MtebSearcher(states, prompts, self.meta, width, **self._kind()))
             for width in widths
         }
-        return replace(verdict, widths=swept)
+        return replace(task_result, widths=swept)
 
-    def _judge_any(self, share: Share, prompts: dict[str, str], widths: Sequence[int]) -> TaskResult:
+    def _evaluate_any(self, share: Share, prompts: dict[str, str], widths: Sequence[int]) -> TaskResult:
         counted = CountedEmbed(self._shared)
         kept = counted if self._store is None else StoredEmbed(counted, self._store, self.source.confirm)
         states = StateTable(kept)
         task = build_task(share)
         task.load_data()
-        verdict = self._judge(share, task, MtebEncoder(states, prompts, self.meta, **self._kind()))
+        task_result = self._run_task(share, task, MtebEncoder(states, prompts, self.meta, **self._kind()))
         swept = {
             width: self._main_scores(task, MtebEncoder(states, prompts, self.meta, width, **self._kind()))
             for width in widths
         }
-        return replace(verdict, widths=swept, embedded=counted.texts)
+        return replace(task_result, widths=swept, embedded=counted.texts)
 
     def plan_named(self, config: EvaluateConfig) -> list[PlannedTask]:
         """Look up the tasks that a recipe names; one that mteb does not know is planned with its reason."""
@@ -184,7 +184,7 @@ class Worker:
     def _kind(self) -> dict[str, Any]:
         return {"finished": self.source.finished, "similarity": self.source.similarity}
 
-    def _judge(self, share: Share, task: Any, model: MtebEncoder) -> TaskResult:
+    def _run_task(self, share: Share, task: Any, model: MtebEncoder) -> TaskResult:
         recorder = Recorder(task)
         with tempfile.TemporaryDirectory() as folder:
             keeps = None if share.heldout is not None else Path(folder)

@@ -44,16 +44,16 @@ def run(config: MergeConfig, inputs: Mapping[str, Artifact], draft: Draft, place
         raise UserError(f"merge.weights: got {len(config.weights)} for {len(models)} models; give one each.")
     work = _Work(config, inputs["pack"].uri, placement)
     with track(STAGE, total=len(models) + 2, unit="models") as bar:
-        scores: list[float] = results([work.judge([model], [1.0]) for model in models])
+        scores: list[float] = results([work.start_scoring([model], [1.0]) for model in models])
         bar.advance(len(models))
         report = _merge(config, models, scores, work)
         bar.advance()
-        results([work.judge([models[index] for index in report["kept"]], report["weights"], draft.at("model"))])
+        results([work.start_scoring([models[index] for index in report["kept"]], report["weights"], draft.at("model"))])
         report["score_reloaded"] = work.score([draft.at("model")], [1.0])
         bar.advance()
     draft.write_json(report, "merge.json")
     draft.count(method=config.method, score=report["score"], best_single=max(scores), merged=report["merged"])
-    say(_verdict(report, max(scores)))
+    say(_describe_choice(report, max(scores)))
 
 
 def _merge(config: MergeConfig, models: Sequence[str], scores: Sequence[float], work: "_Work") -> dict[str, Any]:
@@ -80,7 +80,7 @@ def _merge(config: MergeConfig, models: Sequence[str], scores: Sequence[float], 
     }
 
 
-def _verdict(report: Mapping[str, Any], best: float) -> str:
+def _describe_choice(report: Mapping[str, Any], best: float) -> str:
     tried = max((trial["score"] for trial in report["trials"]), default=best)
     kept = f"averaged {len(report['kept'])} models" if report["merged"] else "no average is better: kept the best model"
     return f"  merge: best average {tried:.4f}, best of {len(report['scores'])} models {best:.4f}; {kept}"
@@ -90,11 +90,11 @@ class _Work:
     """Starts tasks that average and judge."""
 
     def __init__(self, config: MergeConfig, pack_uri: str, placement: StagePlacement) -> None:
-        self._task = ray.remote(_average_and_judge).options(**placement.ray_options)
+        self._task = ray.remote(_average_and_score).options(**placement.ray_options)
         self._method = "linear" if config.method == "greedy_soup" else config.method
         self._pack_uri, self._queries, self._threads = pack_uri, config.validation_queries, placement.threads
 
-    def judge(
+    def start_scoring(
         self, models: Sequence[str], weights: Sequence[float], target: str | None = None
     ) -> "ray.ObjectRef[float]":
         """Score the average of some models (or one model alone), writing it to a folder where one is given."""
@@ -104,10 +104,10 @@ class _Work:
 
     def score(self, models: Sequence[str], weights: Sequence[float]) -> float:
         """Score the average of some models, and wait for it."""
-        return float(results([self.judge(models, weights)])[0])
+        return float(results([self.start_scoring(models, weights)])[0])
 
 
-def _average_and_judge(
+def _average_and_score(
     method: str,
     models: Sequence[str],
     weights: Sequence[float],

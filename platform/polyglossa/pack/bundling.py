@@ -15,7 +15,7 @@ from polyglossa.pack.columns import Ints, gather_ranges, id_column, lists, one_r
 from polyglossa.pack.documents import Documents
 from polyglossa.pack.examples import Examples
 from polyglossa.pack.texts import Texts, Tokens
-from polyglossa.records import TEXT_BUNDLE, TOKEN_BUNDLE
+from polyglossa.records import SCORED_BUNDLE, TEXT_BUNDLE, TOKEN_BUNDLE
 
 _GROUP_ROWS = 16_384  # examples rendered and tokenised at a time: bounds memory, and batches suit the tokenizer
 
@@ -45,6 +45,7 @@ def pack_bundles(
     max_tokens: int,
     bundle_rows: int,
     first_bundle: int = 0,
+    scores: bool = False,
 ) -> Iterator[Packed]:
     """Render, tokenise and bundle examples.
 
@@ -57,12 +58,13 @@ def pack_bundles(
         max_tokens: longest text, EOS included; EOS survives the cut.
         bundle_rows: examples of a bundle; the last may hold fewer.
         first_bundle: number of the first bundle.
+        scores: whether bundles hold the scores of pairs.
     """
-    number = first_bundle
+    number, schema = first_bundle, SCORED_BUNDLE if scores else TOKEN_BUNDLE
     for part, texts in _groups(examples, documents, bundle_rows):
         tokens = Tokens.of(texts.rendered_T, tokenizer, max_tokens)
         for rows in _spans(part, bundle_rows):
-            yield _bundle(part, texts, tokens, rows, source, task, number)
+            yield _bundle(part, texts, tokens, rows, source, task, number, schema)
             number += 1
 
 
@@ -123,7 +125,14 @@ def _text_bundle(examples: Examples, texts: Texts, rows: range, source: str, num
 
 
 def _bundle(
-    examples: Examples, texts: Texts, tokens: Tokens, rows: range, source: str, task: str, number: int
+    examples: Examples,
+    texts: Texts,
+    tokens: Tokens,
+    rows: range,
+    source: str,
+    task: str,
+    number: int,
+    schema: pa.Schema,
 ) -> Packed:
     text, local, offsets = _used(examples, texts, rows)
     local, span = local.astype(np.int32), slice(rows.start, rows.stop)
@@ -142,10 +151,11 @@ def _bundle(
         "negatives": one_row(lists(local[2 * count :], np.diff(offsets))),
         "group": one_row(pa.array(examples.group[span])),
         "positive_score": one_row(pa.array(examples.positive_score[span])),
+        "score": one_row(pa.array(examples.score[span])),
     }
     full = tokens.full_length_T[text]
     return Packed(
-        table=pa.table([columns[name] for name in TOKEN_BUNDLE.names], names=TOKEN_BUNDLE.names).cast(TOKEN_BUNDLE),
+        table=pa.table([columns[name] for name in schema.names], names=schema.names).cast(schema),
         examples=count,
         texts=len(text),
         tokens=int(lengths.sum()),

@@ -117,7 +117,13 @@ def _packed(
         return pack_texts(examples, Documents(documents), **bundling)
     tokenizer = load_stored_tokenizer(model_uri).backend_tokenizer
     return pack_bundles(
-        examples, Documents(documents), tokenizer, task=job.task, max_tokens=config.max_tokens, **bundling
+        examples,
+        Documents(documents),
+        tokenizer,
+        task=job.task,
+        max_tokens=config.max_tokens,
+        scores=config.scores,
+        **bundling,
     )
 
 

@@ -44,7 +44,7 @@ class _Builder:
         self.graph.add(Node("corpus", "corpus", self.recipe.corpus, self._evaluation_texts()))
         for member in self.recipe.members:
             self._member(member)
-        self._judge()
+        self._evaluate_and_serve()
         return self.graph
 
     def _evaluation_texts(self) -> dict[str, str]:
@@ -191,7 +191,7 @@ class _Builder:
         known = [shape.hidden for shape in shapes if shape is not None]
         return max(known) if len(known) == len(shapes) else None
 
-    def _judge(self) -> None:
+    def _evaluate_and_serve(self) -> None:
         labels: dict[str, str] = {}
         rows: list[ReportedMember] = []
         for member in self.recipe.members:

@@ -8,7 +8,7 @@ from typing import Any
 
 from polyglossa.artifact import Artifact, exists, open_artifact, open_storage, read_json, write_json
 from polyglossa.errors import ArtifactError, RecipeError
-from polyglossa.evaluate.scoring.gate import GateVerdict, check_gate
+from polyglossa.evaluate.scoring.gate import GateOutcome, check_gate
 from polyglossa.pipeline.build import build
 from polyglossa.pipeline.find_artifacts import find_artifacts
 from polyglossa.recipe import Recipe
@@ -23,7 +23,7 @@ def read_promotions(recipe: Recipe) -> dict[str, dict[str, str]]:
     return dict(read_json(uri)) if exists(uri) else {}
 
 
-def promote(recipe: Recipe, alias: str, member: str, *, move: bool = True) -> GateVerdict:
+def promote(recipe: Recipe, alias: str, member: str, *, move: bool = True) -> GateOutcome:
     """Hold a member's evaluation against the gate, and move the alias if it passes.
 
     Args:
@@ -43,11 +43,11 @@ def promote(recipe: Recipe, alias: str, member: str, *, move: bool = True) -> Ga
     evaluation, model = _find_evaluation(recipe, member)
     known = read_promotions(recipe)
     current = _summary(known[alias]["evaluation"]) if alias in known else None
-    verdict = check_gate(recipe.evaluate.gate, evaluation.read_json("summary.json"), current)
-    if verdict.passed and move:
+    outcome = check_gate(recipe.evaluate.gate, evaluation.read_json("summary.json"), current)
+    if outcome.passed and move:
         entry = {"member": member, "model": model.at("model"), "evaluation": evaluation.uri}
         _write(recipe, {**known, alias: entry})
-    return verdict
+    return outcome
 
 
 def _find_evaluation(recipe: Recipe, member: str) -> tuple[Artifact, Artifact]:

@@ -1,43 +1,10 @@
-"use strict";
-const family = JSON.parse(document.getElementById("family-data").textContent);
-const $ = (id) => document.getElementById(id);
+const family = JSON.parse($("family-data").textContent);
 const colour = (index) => `var(--m${index % 8})`;
 const score = (value, digits = 3) => (value === undefined || value === null ? "–" : value.toFixed(digits));
 const whole = (value) => Math.round(value).toLocaleString("en");
 const short = (value) =>
   value >= 1e9 ? `${+(value / 1e9).toPrecision(3)}B` : value >= 1e6 ? `${+(value / 1e6).toPrecision(3)}M`
   : value >= 1e3 ? `${+(value / 1e3).toPrecision(3)}k` : `${+value.toPrecision(3)}`;
-
-/* Small makers of elements; text always goes in as text. */
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes))
-    if (name === "class") node.className = value;
-    else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value !== undefined && value !== false) node.setAttribute(name, value);
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined));
-  return node;
-}
-function draw(tag, attributes = {}, ...children) {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children.flat());
-  return node;
-}
-const tip = $("tip");
-function hint(node, text) {
-  const show = (x, y) => {
-    tip.textContent = text;
-    tip.hidden = false;
-    const box = tip.getBoundingClientRect();
-    tip.style.left = `${Math.max(4, Math.min(innerWidth - box.width - 4, x + 12))}px`;
-    tip.style.top = `${y - box.height - 10 < 4 ? y + 16 : y - box.height - 10}px`;
-  };
-  node.addEventListener("pointermove", (event) => show(event.clientX, event.clientY));
-  node.addEventListener("pointerleave", () => (tip.hidden = true));
-  node.append(draw("title", {}, text));
-  return node;
-}
 
 /* Every model that was judged: members, and beside them the untrained and the undistilled ones. */
 const models = family.members.flatMap((member, index) => [
@@ -404,11 +371,6 @@ function options(select, names, chosen) {
   select.replaceChildren(...names.map(([value, text]) => make("option", { value }, text)));
   if (chosen !== undefined) select.value = chosen;
 }
-function setTheme(theme) {
-  document.documentElement.dataset.theme = theme;
-}
-setTheme(new URLSearchParams(location.search).get("theme") || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
-$("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
 options($("task"), taskNames.map((task) => [task, `${task} (${metric(task)})`]), mainTask());
 options($("cost"), Object.entries(COSTS).filter(([name]) => name !== "milliseconds" || members.some((member) => member.milliseconds)).map(([name, { title }]) => [name, title]));
 options($("member"), members.map((member) => [member.name, member.name]));

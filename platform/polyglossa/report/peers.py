@@ -29,10 +29,10 @@ def peers(config: ReportConfig, summaries: Mapping[str, Mapping[str, Any]]) -> d
     rows = []
     for member in config.members:
         summary = summaries[member.name]
-        judged = {name: one for name, one in summary.get("benchmarks", {}).items() if name in known and one["tasks"]}
-        if judged:
-            means = {name: one["mean"] for name, one in judged.items()}
-            left_out = {name: one["left_out"] for name, one in judged.items() if one["left_out"]}
+        evaluated = {name: one for name, one in summary.get("benchmarks", {}).items() if name in known and one["tasks"]}
+        if evaluated:
+            means = {name: one["mean"] for name, one in evaluated.items()}
+            left_out = {name: one["left_out"] for name, one in evaluated.items() if one["left_out"]}
             rows.append({**_size(summary), "name": member.name, "ours": True, "means": means, "left_out": left_out})
     shared = sorted({name for row in rows for name in row["means"]})
     if not shared:

@@ -9,7 +9,7 @@ import xxhash
 
 from polyglossa.artifact import Draft, exists, open_storage, read_json
 from polyglossa.corpus import statistics
-from polyglossa.corpus.card import card_data, render_card
+from polyglossa.corpus.card.figures import card_data, render_card
 from polyglossa.corpus.instructions import SYMMETRIC_TASKS
 from polyglossa.corpus.row_accounting import add_counts, reconcile, sum_entries
 from polyglossa.corpus.steps.tasks import Plan
@@ -25,7 +25,7 @@ class Made:
     plan: Plan
     readings: Sequence[TaskStore]
     uniques: Sequence[TaskStore]
-    judged: Sequence[TaskStore]
+    filtered: Sequence[TaskStore]
     emitted: Sequence[TaskStore]
     documents: Sequence[TaskStore]
     indexes: Sequence[TaskStore]
@@ -88,7 +88,7 @@ def _copy_parts(draft: Draft, made: Made, content: xxhash.xxh3_128) -> None:
     for bucket, work in enumerate(made.documents):
         _copy(work.at("documents.parquet"), draft, content, "documents", f"part-{bucket:05}.parquet")
     _join((work.at("heldout.parquet") for work in made.documents), DOCUMENT, draft.at("heldout", "documents.parquet"))
-    steps = {"read": made.readings, "unique": made.uniques, "judge": made.judged, "emit": made.emitted}
+    steps = {"read": made.readings, "unique": made.uniques, "judge": made.filtered, "emit": made.emitted}
     for step, works in steps.items():
         files = [work.at("rejects.parquet") for work in works if any(work.figures()["rejects"].values())]
         _join(files, REJECT, draft.at("rejects", f"{step}.parquet"))
@@ -152,7 +152,7 @@ def notices_of(made: Made) -> list[str]:
 def account_of(made: Made) -> dict[str, Any]:
     """All figures about rows: in, rejected by reason, duplicates between sources, contamination by set, languages."""
     readings = [work.figures() for work in made.readings]
-    steps = [work.figures() for works in (made.readings, made.uniques, made.judged, made.emitted) for work in works]
+    steps = [work.figures() for works in (made.readings, made.uniques, made.filtered, made.emitted) for work in works]
     return {
         "rows_in": dict.fromkeys(made.plan.sources, 0) | sum_entries(readings, "rows_in"),
         "rejects": add_counts(step["rejects"] for step in steps),
@@ -161,7 +161,7 @@ def account_of(made: Made) -> dict[str, Any]:
         "notices": notices_of(made),
         "decontamination": {
             "sets": {work.figures()["name"]: work.figures() for work in made.indexes},
-            "removed": add_counts(work.figures()["contaminated"] for work in made.judged),
+            "removed": add_counts(work.figures()["contaminated"] for work in made.filtered),
         },
         "given_languages": add_counts(
             {figures["source"]: figures["checked"]} for figures in readings if any(figures["checked"].values())

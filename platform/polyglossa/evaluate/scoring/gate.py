@@ -10,7 +10,7 @@ Summary = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class GateVerdict:
+class GateOutcome:
     """Whether the gate holds; if not, why."""
 
     reasons: tuple[str, ...]
@@ -21,7 +21,7 @@ class GateVerdict:
         return not self.reasons
 
 
-def check_gate(config: GateConfig | None, summary: Summary, current: Summary | None = None) -> GateVerdict:
+def check_gate(config: GateConfig | None, summary: Summary, current: Summary | None = None) -> GateOutcome:
     """Check a member against the gate of its recipe.
 
     Args:
@@ -29,7 +29,7 @@ def check_gate(config: GateConfig | None, summary: Summary, current: Summary | N
         summary: evaluation of the member.
         current: evaluation of the model that the alias names now, if there is one.
     """
-    return GateVerdict(tuple(_objections(config, summary, current)) if config is not None else ())
+    return GateOutcome(tuple(_objections(config, summary, current)) if config is not None else ())
 
 
 def _objections(config: GateConfig, summary: Summary, current: Summary | None) -> Iterator[str]:

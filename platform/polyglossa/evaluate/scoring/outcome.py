@@ -30,7 +30,7 @@ def write_outcome(
     spec: ModelSpec,
     facts: Any,
     config: EvaluateConfig,
-    verdicts: Sequence[TaskResult],
+    task_results: Sequence[TaskResult],
     metrics: Mapping[str, str],
     language_names: Mapping[str, str],
     benchmarks: Sequence[tuple[str, str]] = (),
@@ -43,35 +43,32 @@ def write_outcome(
         spec: the model; where it comes from decides which tasks are marked as contaminated.
         facts: what the worker found out of it (`worker.ModelFacts`).
         config: how many resamples stand behind an interval.
-        verdicts: one per task, in the order of the summary.
+        task_results: one per task, in the order of the summary.
         metrics: how the recipe calls a task's main score, where it does.
         language_names: English names by code.
         benchmarks: whole benchmarks that were asked for, a pair (benchmark, task) for each of their tasks.
         notices: what to know of a task's data beside its score.
     """
-    judged = [verdict for verdict in verdicts if verdict.reason is None]
+    evaluated = [task_result for task_result in task_results if task_result.reason is None]
     folder = ("results", spec.name.replace("/", "__"), spec.revision)
-    for verdict in judged:
-        draft.write_json(verdict.result, *folder, f"{verdict.task}.json")
-        _write_samples(draft, verdict)
+    for task_result in evaluated:
+        draft.write_json(task_result.result, *folder, f"{task_result.task}.json")
+        _write_samples(draft, task_result)
     draft.write_json(facts.meta, *folder, "model_meta.json")
-    clean = clean_tasks(spec, config, [verdict.task for verdict in judged])
-    tasks = {
-        verdict.task: _task(verdict, facts.dim, config, metrics.get(verdict.task), verdict.task not in clean)
-        for verdict in judged
-    }
+    clean = clean_tasks(spec, config, [task_result.task for task_result in evaluated])
+    tasks = {one.task: _task(one, facts.dim, config, metrics.get(one.task), one.task not in clean) for one in evaluated}
     for task, said in (notices or {}).items():
         if task in tasks:
             tasks[task]["notices"] = list(said)
-    languages = scripts_of([verdict.result for verdict in judged])
-    failed = {verdict.task: verdict.reason for verdict in verdicts if verdict.reason is not None}
+    languages = scripts_of([task_result.result for task_result in evaluated])
+    failed = {task_result.task: task_result.reason for task_result in task_results if task_result.reason is not None}
     summary = {
         "model": spec.name,
         "revision": spec.revision,
         "parameters": facts.parameters,
         "dim": facts.dim,
         "mean": fmean(task["mean"] for task in tasks.values()) if tasks else None,
-        "mean_interval": _mean_interval(judged, config),
+        "mean_interval": _mean_interval(evaluated, config),
         "tasks": tasks,
         "failed": failed,
         "benchmarks": _benchmarks(benchmarks, tasks),
@@ -118,30 +115,32 @@ def read_samples(evaluation: Artifact, task: str) -> dict[str, Samples]:
     return {subset: Samples(scores, golds or None) for subset, (scores, golds) in found.items()}
 
 
-def _task(verdict: TaskResult, dim: int, config: EvaluateConfig, metric: str | None, unclean: bool) -> dict[str, Any]:
-    figures = summarise(metric or verdict.metric, verdict.result, verdict.widths, dim)
-    figures["type"] = verdict.type
+def _task(
+    task_result: TaskResult, dim: int, config: EvaluateConfig, metric: str | None, unclean: bool
+) -> dict[str, Any]:
+    figures = summarise(metric or task_result.metric, task_result.result, task_result.widths, dim)
+    figures["type"] = task_result.type
     figures["contaminated"] = unclean
-    if verdict.samples:
-        figures["interval"] = list(interval(verdict.samples, resamples=config.resamples, seed=config.seed))
+    if task_result.samples:
+        figures["interval"] = list(interval(task_result.samples, resamples=config.resamples, seed=config.seed))
     return figures
 
 
-def _mean_interval(judged: Sequence[TaskResult], config: EvaluateConfig) -> list[float] | None:
+def _mean_interval(evaluated: Sequence[TaskResult], config: EvaluateConfig) -> list[float] | None:
     """Interval of the mean over tasks, where every task has samples."""
-    if not judged or not all(verdict.samples for verdict in judged):
+    if not evaluated or not all(task_result.samples for task_result in evaluated):
         return None
-    tasks = {verdict.task: verdict.samples for verdict in judged}
+    tasks = {task_result.task: task_result.samples for task_result in evaluated}
     return list(mean_interval(tasks, resamples=config.resamples, seed=config.seed))
 
 
-def _write_samples(draft: Draft, verdict: TaskResult) -> None:
+def _write_samples(draft: Draft, task_result: TaskResult) -> None:
     rows = [
         {"subset": subset, "score": score, "gold": samples.gold[row] if samples.gold is not None else None}
-        for subset, samples in sorted(verdict.samples.items())
+        for subset, samples in sorted(task_result.samples.items())
         for row, score in enumerate(samples.score)
     ]
-    filesystem, path = open_storage(draft.at("samples", f"{verdict.task}.parquet"))
+    filesystem, path = open_storage(draft.at("samples", f"{task_result.task}.parquet"))
     pq.write_table(pa.Table.from_pylist(rows, _SAMPLES), path, filesystem=filesystem, compression="zstd")
 
 

@@ -25,6 +25,8 @@ class PackConfig(Strict):
     """Examples of a bundle."""
     seed: int = 0
     """Salt of the hash that shuffles a source's rows into bundles."""
+    scores: bool = Field(False, exclude_if=is_off)
+    """Whether the scores of pairs are packed."""
     texts: bool = Field(False, exclude_if=is_off)
     """Whether bundles hold the texts themselves instead of tokens: for teachers with prompts and tokens of their own.
     Files, bundles and the places of texts in them are those of the tokens' pack."""
@@ -36,6 +38,7 @@ class PackConfig(Strict):
             sources=stage.sources,
             instructions=stage.instructions,
             hard_negatives=stage.hard_negatives,
+            scores=stage.scores,
             max_tokens=stage.max_tokens,
             max_examples=stage.max_examples,
         )
@@ -43,5 +46,5 @@ class PackConfig(Strict):
     @classmethod
     def of_texts(cls, stage: StageConfig) -> Self:
         """Take what decides which texts a training stage reads; they are whole, so its longest text is no matter."""
-        whole = {**cls.of(stage).model_dump(), "max_tokens": cls.model_fields["max_tokens"].default}
-        return cls.model_validate({**whole, "texts": True})
+        whole = {"max_tokens": cls.model_fields["max_tokens"].default, "scores": False, "texts": True}
+        return cls.of(stage).changed(**whole)

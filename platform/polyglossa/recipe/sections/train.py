@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AliasChoices, Field, field_validator, model_validator
 
 from polyglossa.recipe.sections.evaluate import EvaluateConfig
-from polyglossa.recipe.strict import Strict, is_absent
+from polyglossa.recipe.strict import Strict, is_absent, is_off
 
 TEACHER_PRESETS: Mapping[str, Mapping[str, float]] = {
     "similarity": {"similarity_kl": 5.0},
@@ -39,10 +39,14 @@ class ObjectiveConfig(Strict):
     """Cosine margin of the `known+score` mask."""
     distillation_weight: float = Field(1.0, ge=0)
     """Weight of the distillation term, where the member has a teacher."""
-    teacher_terms: dict[str, float] = {}
-    """Weights of further terms by name, where the member has a teacher: cosine, similarity_kl, similarity_kl_by_width,
-    cross_space, or one that you add to `objectives/terms.py`. Or a preset: `similarity` (rank as the teacher does) or
-    `compatible` (one index for both: documents from the teacher, queries from the student)."""
+    # Called `teacher_terms` before terms without a teacher: that name is still read, and artifacts' addresses keep it.
+    terms: dict[str, float] = Field(
+        {}, validation_alias=AliasChoices("terms", "teacher_terms"), serialization_alias="teacher_terms"
+    )
+    """Weights of further terms by name: scores (rank pairs as their scores do; needs `scores`), or one that you add to
+    `objectives/terms.py`; and where the member has a teacher: cosine, similarity_kl, similarity_kl_by_width,
+    cross_space. Or a preset: `similarity` (rank as the teacher does) or `compatible` (one index for both: documents
+    from the teacher, queries from the student)."""
     layer_exits: bool = False
     """Train the states after 1, 2, 4, 8, 16 … layers too, with equal weights: any of these depths is then a model."""
 
@@ -52,7 +56,7 @@ class ObjectiveConfig(Strict):
             raise ValueError("learned_temperature: not with layer_exits; switch one of them off")
         return self
 
-    @field_validator("teacher_terms", mode="before")
+    @field_validator("terms", mode="before")
     @classmethod
     def _preset(cls, given: Any) -> Any:
         if not isinstance(given, str):
@@ -82,6 +86,9 @@ class StageConfig(Strict):
     """Whether queries (and 30 % of documents in symmetric tasks) carry their task's instruction."""
     hard_negatives: bool = False
     """Whether mined negatives are read; False trains in-batch only."""
+    scores: bool = Field(False, exclude_if=is_off)
+    """Whether batches carry the scores of their pairs (`columns.score`), for terms that read them; sources of task
+    `sts` are then trained on without negatives too."""
     negatives: int = Field(7, ge=0)
     """Negatives used per query and step, chosen among the mined ones (classification uses at most what a row has)."""
     task_negatives: dict[str, int] = {}
@@ -135,6 +142,12 @@ class StageConfig(Strict):
     """Steps between late checkpoints, counted back from the last step."""
     seed: int = 0
     """Seed of order, negative choice and dropout."""
+
+    @model_validator(mode="after")
+    def _scores_are_read(self) -> Self:
+        if "scores" in self.objective.terms and not self.scores:
+            raise ValueError("objective.terms: `scores` ranks pairs by their own scores; set `scores: true` beside it")
+        return self
 
 
 class EvaluationBeside(Strict):

@@ -8,17 +8,17 @@ from fastapi import FastAPI, Request, Response
 from polyglossa.serving.batching.tokens import Keep
 from polyglossa.serving.errors import ApiError
 from polyglossa.serving.family import Family, Served
-from polyglossa.serving.http.auth import Keyring, check_member
+from polyglossa.serving.http.auth import Keyring
 from polyglossa.serving.http.formats import cohere_rows
 from polyglossa.serving.http.requests import (
     ERRORS,
+    admit,
     body_schema,
     check_items,
     raw_json,
-    read_body,
     trace_of,
 )
-from polyglossa.serving.http.schema import CohereEmbedRequest, parse
+from polyglossa.serving.http.schema import CohereEmbedRequest
 from polyglossa.serving.settings import Limits
 from polyglossa.vectors import finish
 
@@ -40,10 +40,7 @@ def add_cohere_routes(api: FastAPI, family: Family, limits: Limits, keyring: Key
         return await _answer(request, version=1)
 
     async def _answer(request: Request, version: int) -> Response:
-        key = keyring.admit(request.headers.get("authorization"))
-        wanted = parse(CohereEmbedRequest, await read_body(request, limits), request.headers.get("content-type"))
-        served = family.find(wanted.model)
-        check_member(key, served.name)
+        wanted, served, key = await admit(CohereEmbedRequest, request, family, limits, keyring)
         kinds = wanted.embedding_types or ["float"]
         _check_width(wanted.output_dimension, kinds, served)
         trace = trace_of(request)
