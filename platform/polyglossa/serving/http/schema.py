@@ -100,7 +100,7 @@ class EmbeddingRequest(Strict):
     encoding_format: Annotated[Literal["float", "base64", "bytes"], _words()] = "float"
     """JSON numbers, base64 of little-endian values, or those values alone as the answer's body, row by row."""
     output_dtype: Annotated[Literal["float32", "float16", "int8", "binary"], _words(float="float32")] = "float32"
-    """float32 of length 1; float16; int8, scaled so that the largest coordinate is ±127; or sign bits, eight to a byte."""
+    """float32 of length 1; float16; int8, scaled so that the largest coordinate is ±127; or sign bits, 8 to a byte."""
     input_type: _InputType | None = None
     """Puts the model's own prompt of that name before each text; null takes the model's default, if it has one."""
     instruction: Text | None = None
