@@ -59,7 +59,7 @@ def test_a_file_of_thousands_of_lines_is_searched_with_two_members_side_by_side(
     tab.evaluate(
         """(async () => {
           const rows = Array.from({length: 1200}, (_, i) => `${i},"line ${i}, of many"`);
-          const file = new File([["id,text", ...rows, '1200,"Saksa, ""Deutschland"""'].join("\\n")], "lines.csv");
+          const file = new File([["id,text", ...rows, '1200,"Saksa, ""B"" and more"'].join("\\n")], "lines.csv");
           const carrier = new DataTransfer();
           carrier.items.add(file);
           $('file').files = carrier.files;
@@ -68,7 +68,7 @@ def test_a_file_of_thousands_of_lines_is_searched_with_two_members_side_by_side(
     )
     tab.wait("$('status').textContent === '1201 texts from lines.csv'")
     tab.evaluate("$('beside').value = 'small'; $('beside').dispatchEvent(new Event('change'))")
-    tab.evaluate("$('besidewidth').value = '8'; $('query').value = 'Saksa, \"Deutschland\"'; $('go').click()")
+    tab.evaluate("$('besidewidth').value = '8'; $('query').value = 'Saksa'; $('go').click()")
     tab.wait("document.querySelectorAll('#otherresults li').length === 20")
     assert tab.evaluate("document.querySelectorAll('#results li').length") == 20
     assert tab.evaluate("$('othername').textContent") == "small, 8"
