@@ -4,8 +4,8 @@
 
 Three runs over the same texts (names and docstrings, mixed lengths), one after another on the same cores: the encoder
 alone in a loop over all texts sorted by length; FastAPI with `SentenceTransformer.encode`; and the endpoint with API
-keys, metrics and access log on, its member in replicas of its own and then in the ingress's process. The load comes from a process of its own. The last line is one JSON object; its ratios
-compare what this run measured.
+keys, metrics and access log on, its member in replicas of its own and then in the ingress's process. The load comes
+from a process of its own. The last line is one JSON object; its ratios compare what this run measured.
 """
 
 import argparse
