@@ -55,12 +55,11 @@ class Fake:
     most_in_flight: int = 0
     in_flight: int = 0
 
-    def vectors(self, texts: list[str | list[int]], request: int) -> np.ndarray:
+    def vectors(self, texts: list[str], request: int) -> np.ndarray:
         """Embed texts: the mean of their words' random vectors, or the last one's."""
         rows = []
         for text in texts:
-            parts = text.split() if isinstance(text, str) else list(map(str, text))
-            words = parts[: self.words] or [""]
+            words = text.split()[: self.words] or [""]
             drawn = [_word(word, self.width) for word in words]
             rows.append(drawn[-1] if self.pooling == "last" else np.mean(drawn, axis=0))
         vector_ND = np.stack(rows)
@@ -120,7 +119,7 @@ def _handler(fake: Fake) -> type[BaseHTTPRequestHandler]:
             self._send(status, answer)
 
         def _answer(self, body: dict[str, Any], request: int) -> tuple[int, Any]:
-            texts = body["input"]
+            texts = [one if isinstance(one, str) else " ".join(map(str, one)) for one in body["input"]]
             if self.path != "/v1/embeddings" or body["model"] != fake.model:
                 return 404, {"error": {"message": f"The model `{body['model']}` does not exist."}}
             if fake.key and self.headers.get("authorization") != f"Bearer {fake.key}":
