@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +33,7 @@ def write_index(job: EmbedJob, kind: str) -> int:
         raise UserError(f"--index: {job.out} is not on this disk; FAISS writes local files.")
     files = sorted(Path(job.out, "vectors").glob("part-*.parquet"))
     width = pq.read_schema(files[0]).field("vector").type.list_size
+    index: Any
     try:
         if job.dtype == "binary":
             index = faiss.index_binary_factory(8 * width, kind)

@@ -1,6 +1,7 @@
 """The embed routes of Cohere's API, so that its clients need no change."""
 
 import uuid
+from collections.abc import Sequence
 
 import orjson
 from fastapi import FastAPI, Request, Response
@@ -65,7 +66,7 @@ def add_cohere_routes(api: FastAPI, family: Family, limits: Limits, keyring: Key
         return raw_json(orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
-def _check_width(width: int | None, kinds: list[str], served: Served) -> None:
+def _check_width(width: int | None, kinds: Sequence[str], served: Served) -> None:
     """Refuse a width that the member does not have, or bits that do not fill bytes.
 
     Raises:
