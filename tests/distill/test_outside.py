@@ -175,7 +175,7 @@ def test_a_run_that_broke_off_goes_on_where_it_was(
         teacher = OutsideTeacher(
             model="m", endpoint=url, query_prompt="query: ", document_prompt="passage: ", patience_seconds=0.2
         )
-        break_after(fake, 40)
+        break_after(fake, 50)
         with pytest.raises(EndpointError, match=r"429.*asked \d+ times"):
             make_store(tmp_path, packs[1], teacher)
         assert not list(tmp_path.glob("artifacts/distill/*/manifest.json"))
