@@ -1,7 +1,7 @@
 """From a stage's settings to the loss of a global batch: the recipe's words become tensors' arguments here, once."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -12,6 +12,7 @@ from polyglossa.objectives.batch import Examples, embedding_loss, teacher_loss
 from polyglossa.objectives.exits import mean_over_exits
 from polyglossa.objectives.matryoshka import weights, widths
 from polyglossa.objectives.terms import TermInputs
+from polyglossa.runtime.transfer import send
 
 # Only these speak to the loss under the recipe's own names.
 _PASSED_ON = ("hard_weight", "in_batch_weight", "gather", "mask", "score_margin", "bidirectional")
@@ -131,7 +132,18 @@ def _split(
 
 
 def examples_of(batch: RankBatch) -> Examples:
-    """Return the batch's examples as the objectives take them."""
+    """Return the batch's examples as the objectives take them; what depends on values is found on the host."""
+    found: dict[str, Tensor] = {}
+    if batch.host is not None and batch.teacher_TE is not None:
+        host = _examples(batch.host)
+        found = {
+            "chosen_P": send(host.chosen_negatives, batch.query_Q.device),
+            "document_P": send(host.documents, batch.query_Q.device),
+        }
+    return replace(_examples(batch), **found)
+
+
+def _examples(batch: RankBatch) -> Examples:
     return Examples(
         query_Q=batch.query_Q,
         positive_Q=batch.positive_Q,

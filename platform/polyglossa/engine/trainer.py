@@ -3,10 +3,13 @@
 A run resumes by itself: it looks for the last committed checkpoint and asks for the batches from that step on.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
+
+import torch
 
 from polyglossa.data.batch import RankBatch
 from polyglossa.data.feed_spec import FeedSpec
@@ -27,6 +30,8 @@ from polyglossa.engine.schedule import learning_rate
 from polyglossa.engine.step import Budget
 from polyglossa.engine.trackers import open_trackers
 from polyglossa.engine.train_run import Compute, TrainRun
+from polyglossa.model.attention.kernels import chosen_kernels
+from polyglossa.model.attention.products import attention_slots
 from polyglossa.model.directory import load_model
 from polyglossa.model.variants.adapt import adapt, choose_table_rank
 from polyglossa.model.variants.exits import exit_layers
@@ -85,6 +90,7 @@ def train(
             checkpoint.load(run.checkpoint_uri, start, backend)
         if rank() == 0:
             checkpoint.drop_metrics(run.checkpoint_uri, start)
+        kernels = chosen_kernels(backend.embedder.backbone, device=torch.device(compute.device).type, dtype=precision.dtype)
         log = MetricsLog(run.checkpoint_uri, writes=rank() == 0, dtype=precision.dtype)
         due = partial(run.checkpointed_after, every=compute.checkpoint_steps)
         saves = Checkpoints(writer, backend, log, due=due, leaving=leaving)
@@ -112,11 +118,12 @@ def train(
                 saves,
                 Progress(tell),
             ],
+            slots=attention_slots if any(one["kernel"] == "products" for one in kernels) else sum,
         )
         log.flush()
         writer.wait()
         seconds = round(time.monotonic() - began, 3)
-        export(run, backend, {"seconds": seconds, "resumed_at": start, "precision": precision.plain()})
+        export(run, backend, {"seconds": seconds, "resumed_at": start, "precision": precision.plain(), "attention": kernels})
     finally:
         batches.close()
         writer.close()
@@ -150,6 +157,7 @@ def _backend(path: str, run: TrainRun, compute: Compute, dtype: str) -> Any:
     ).to(compute.device)
     if compute.zero is None or dtype == "float64":
         return PlainBackend(embedder, settings=settings)
+    os.environ["DS_ACCELERATOR"] = torch.device(compute.device).type  # read when deepspeed is imported
     from polyglossa.engine.backends.deepspeed import DeepSpeedBackend
 
     return DeepSpeedBackend(embedder, settings=settings, zero=compute.zero)

@@ -93,13 +93,14 @@ class _Work:
         self._task = ray.remote(_average_and_judge).options(**placement.ray_options)
         self._method = "linear" if config.method == "greedy_soup" else config.method
         self._pack_uri, self._queries, self._threads = pack_uri, config.validation_queries, placement.threads
+        self._device = "cuda" if placement.gpus else "cpu"
 
     def judge(
         self, models: Sequence[str], weights: Sequence[float], target: str | None = None
     ) -> "ray.ObjectRef[float]":
         """Score the average of some models (or one model alone), writing it to a folder where one is given."""
         return self._task.remote(
-            self._method, list(models), list(weights), self._pack_uri, self._queries, self._threads, target
+            self._method, list(models), list(weights), self._pack_uri, self._queries, self._threads, self._device, target
         )
 
     def score(self, models: Sequence[str], weights: Sequence[float]) -> float:
@@ -114,6 +115,7 @@ def _average_and_judge(
     pack_uri: str,
     queries: int,
     threads: int,
+    device: str,
     target: str | None,
 ) -> float:
     torch.set_num_threads(threads)
@@ -123,8 +125,7 @@ def _average_and_judge(
     if target is not None:
         with writable_folder(target) as folder:
             save(encoder, folder)
-    if torch.cuda.is_available():
-        encoder.model.to("cuda")
+    encoder.model.to(device)
     return validation_score(encoder, pack_uri, queries)
 
 

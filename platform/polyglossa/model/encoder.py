@@ -6,6 +6,7 @@ vectors of them.
 
 import hashlib
 import json
+from collections import deque
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -18,11 +19,12 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerF
 from polyglossa.model.description import ModelDescription
 from polyglossa.model.directory import load_model, load_model_tokenizer
 from polyglossa.model.forward import TextModel, fill_up
-from polyglossa.model.pass_plan import plan_passes
+from polyglossa.model.pass_plan import Pass, plan_passes
+from polyglossa.runtime.transfer import send
 
 _FORWARD = 1
 """Raised when the forward path gives other numbers for the same model, so that stored states are not read for it."""
-_LEAST_FILLED = 512  # tokens; a single query is not made longer
+_LEAST_FILLED = {"cpu": 512, "cuda": 2048}  # tokens; a single query is not made longer
 # Of a configuration, what changes no number: names, versions, and what training and generation alone read.
 _SILENT = frozenset({"_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype", "use_cache"})
 
@@ -147,16 +149,25 @@ class Encoder:
         plan = plan_passes(
             [token_ids[index] for index in written], chunk_tokens, share=self.description.shares_beginnings
         )
+        # One pass stays under way while the one before it is fetched, so that a GPU does not wait for the host.
+        under_way: deque[tuple[list[int], Tensor]] = deque()
         for one in plan:
-            lengths = [len(part) for part in one.parts]
-            tokens_N = torch.tensor([token for part in one.parts for token in part])
-            if self._fills_up and len(tokens_N) >= _LEAST_FILLED:
-                tokens_N, lengths = fill_up(tokens_N, lengths)
-            shared = len(one.parts[0]) if one.shared else 0
-            state_BS = self.model(tokens_N.to(self.model.device), lengths, shared_tokens=shared)
-            first = int(one.shared)
-            state_NS[[written[text] for text in one.texts]] = state_BS[first : first + len(one.texts)].float().cpu()
+            under_way.append(([written[text] for text in one.texts], self._pass(one)))
+            if len(under_way) > 1:
+                _fetch(under_way.popleft(), state_NS)
+        if under_way:
+            _fetch(under_way.popleft(), state_NS)
         return state_NS
+
+    def _pass(self, one: Pass) -> Tensor:
+        """Return the states of one pass, where the model is."""
+        lengths = [len(part) for part in one.parts]
+        tokens_N = send(torch.tensor([token for part in one.parts for token in part]), self.model.device)
+        if self._fills_up and len(tokens_N) >= _LEAST_FILLED[self.model.device.type]:
+            tokens_N, lengths = fill_up(tokens_N, lengths)
+        shared, first = len(one.parts[0]) if one.shared else 0, int(one.shared)
+        state_BS: Tensor = self.model(tokens_N, lengths, shared_tokens=shared)
+        return state_BS[first : first + len(one.texts)].float()
 
     def embed(self, texts: Sequence[str], *, chunk_tokens: int = 2048) -> Tensor:
         """Return the raw states [N, S] of rendered texts."""
@@ -164,8 +175,7 @@ class Encoder:
 
     @property
     def _fills_up(self) -> bool:
-        backbone = self.backbone
-        return backbone.device.type == "cpu" and self.description.packed and backbone.dtype == torch.bfloat16
+        return self.description.packed and self.backbone.dtype == torch.bfloat16
 
     def encode(
         self,
@@ -199,6 +209,11 @@ class Encoder:
             raise ValueError(f"prompt: {prompt!r} is not one of {', '.join(self.description.prompts) or 'none'}")
         before = self.description.prompts[prompt] if prompt else instruction_prompt(instruction) if instruction else ""
         return finish(self.embed([before + text for text in texts], chunk_tokens=chunk_tokens), width).numpy()
+
+
+def _fetch(part: tuple[list[int], Tensor], state_NS: Tensor) -> None:
+    rows, state_BS = part
+    state_NS[rows] = state_BS.cpu()
 
 
 def configuration_of(config: PretrainedConfig) -> str:

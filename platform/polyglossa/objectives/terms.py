@@ -110,7 +110,7 @@ def find_term(name: str) -> Term:
 
 def _similarity(inputs: TermInputs, state_TD: Tensor) -> Tensor:
     examples, teacher_TE = inputs.examples, inputs.teacher
-    document_P = torch.cat([examples.positive_Q, examples.negatives_QN[examples.negatives_QN >= 0]]).unique()
+    document_P = examples.documents
     return similarity_kl(
         state_TD[examples.query_Q],
         state_TD[document_P],

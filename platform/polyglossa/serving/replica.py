@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from ray import serve
 
-from polyglossa.model.attention.packed import attention_slots
+from polyglossa.model.attention.products import attention_slots
 from polyglossa.model.encoder import Encoder
 from polyglossa.model.pass_plan import cut_passes
 from polyglossa.recipe.load import validate

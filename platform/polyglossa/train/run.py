@@ -197,10 +197,10 @@ def train_as_worker(config: dict[str, Any]) -> None:
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS_KEPT)
     context = ray.train.get_context()
     place, world = context.get_world_rank(), context.get_world_size()
-    compute = Compute.of(placement, zero=placement.zero, device=str(get_device()))
+    compute = Compute.of(placement, zero=placement.zero, device=str(get_device()) if placement.gpus else "cpu")
     leaving = Leaving() if config["nodes"] > 1 else stays
     runs = [TrainRun(**plain) for plain in config["runs"]]
-    feeds = Feeds(place, world)
+    feeds = Feeds(place, world, compute.device)
     for run, following in zip_longest(runs, runs[1:]):
         tell, warn, committed, note = reports(board, run.name, rank=place)
         try:
