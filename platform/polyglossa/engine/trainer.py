@@ -37,7 +37,7 @@ from polyglossa.model.variants.adapt import adapt, choose_table_rank
 from polyglossa.model.variants.exits import exit_layers
 from polyglossa.recipe.placement import TrackingConfig
 from polyglossa.runtime.collectives import barrier, rank, world_size
-from polyglossa.runtime.precision import device_facts
+from polyglossa.runtime.precision import apply_precision, device_facts
 from polyglossa.storage import local_folder
 
 
@@ -72,6 +72,7 @@ def train(
         return
     start = latest(run.checkpoint_uri)
     precision = settle_precision(run.stage["dtype"], device_facts(compute.device), run.checkpoint_uri, compute.beside)
+    apply_precision(precision.dtype)
     if precision.notable:
         note(str(precision))
     batches = open_batches(start)

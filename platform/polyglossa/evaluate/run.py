@@ -102,7 +102,7 @@ def _score_shared_index(
     """Add to the summary how well the model's queries find the documents that its teacher embedded."""
     task = ray.remote(shared_index_scores).options(**placement.ray_options)
     models = [inputs[role].at("model") for role in ("model", "teacher")]
-    how = {"instructed": spec.instructed, "dtype": spec.dtype}
+    how = {"instructed": spec.instructed, "dtype": spec.dtype, "device": spec.device}
     found = ray.get(task.remote(inputs["corpus"], config.heldout, *models, **how))
     summary = read_json(draft.at("summary.json"))
     draft.write_json({**summary, "teacher_documents": found}, "summary.json")

@@ -20,10 +20,13 @@ from polyglossa.model.description import ModelDescription
 from polyglossa.model.directory import load_model, load_model_tokenizer
 from polyglossa.model.forward import TextModel, fill_up
 from polyglossa.model.pass_plan import Pass, plan_passes
+from polyglossa.runtime.precision import apply_precision
 from polyglossa.runtime.transfer import send
 
 _FORWARD = 1
 """Raised when the forward path gives other numbers for the same model, so that stored states are not read for it."""
+PASS_TOKENS = {"cpu": 2048, "cuda": 32_768}
+"""Token budget of a forward pass where none is named, by kind of device: a GPU is bound by launches below it."""
 _LEAST_FILLED = {"cpu": 512, "cuda": 2048}  # tokens; a single query is not made longer
 # Of a configuration, what changes no number: names, versions, and what training and generation alone read.
 _SILENT = frozenset({"_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype", "use_cache"})
@@ -87,6 +90,7 @@ class Encoder:
         Raises:
             DataError: nothing usable is there, or something of it is not known.
         """
+        apply_precision(dtype)
         model = load_model(path, dtype, device=device, revision=revision)
         tokenizer = load_model_tokenizer(path, model, revision=revision, max_tokens=max_tokens)
         return cls(model, tokenizer, max_tokens=tokenizer.model_max_length)
@@ -134,20 +138,21 @@ class Encoder:
         return tokenize(self.tokenizer, texts, self.max_tokens)
 
     @torch.inference_mode()
-    def states(self, token_ids: Sequence[Sequence[int]], *, chunk_tokens: int = 2048) -> Tensor:
+    def states(self, token_ids: Sequence[Sequence[int]], *, chunk_tokens: int | None = None) -> Tensor:
         """Embed tokenised texts; what many begin with is computed once a pass where no token of it sees what follows.
 
         Args:
             token_ids: tokens of each text, special ones included.
-            chunk_tokens: token budget of one forward pass.
+            chunk_tokens: token budget of one forward pass; None takes the device's.
 
         Returns:
             state_NS: raw pooled states, float32, on the CPU, in the order of the texts; zero for a text of no tokens.
         """
         state_NS = torch.zeros(len(token_ids), self.width)
         written = [index for index, tokens in enumerate(token_ids) if len(tokens)]
+        budget = chunk_tokens or PASS_TOKENS[self.model.device.type]
         plan = plan_passes(
-            [token_ids[index] for index in written], chunk_tokens, share=self.description.shares_beginnings
+            [token_ids[index] for index in written], budget, share=self.description.shares_beginnings
         )
         # One pass stays under way while the one before it is fetched, so that a GPU does not wait for the host.
         under_way: deque[tuple[list[int], Tensor]] = deque()
@@ -169,7 +174,7 @@ class Encoder:
         state_BS: Tensor = self.model(tokens_N, lengths, shared_tokens=shared)
         return state_BS[first : first + len(one.texts)].float()
 
-    def embed(self, texts: Sequence[str], *, chunk_tokens: int = 2048) -> Tensor:
+    def embed(self, texts: Sequence[str], *, chunk_tokens: int | None = None) -> Tensor:
         """Return the raw states [N, S] of rendered texts."""
         return self.states(self.tokenize(texts), chunk_tokens=chunk_tokens)
 
@@ -184,7 +189,7 @@ class Encoder:
         instruction: str | None = None,
         prompt: str | None = None,
         width: int | None = None,
-        chunk_tokens: int = 2048,
+        chunk_tokens: int | None = None,
     ) -> np.ndarray:
         """Embed texts.
 
@@ -193,7 +198,7 @@ class Encoder:
             instruction: put before each of them (queries); None leaves them bare (documents).
             prompt: name of one of the model's prompts, instead of an instruction.
             width: Matryoshka width; None is the full one.
-            chunk_tokens: token budget of one forward pass.
+            chunk_tokens: token budget of one forward pass; None takes the device's.
 
         Returns:
             vector_NS: float32 of unit length, N × width.
