@@ -65,7 +65,9 @@ def seconds_of(
 
 def embedding_seconds(work: NodeWork, placement: StagePlacement, device: Device) -> float:
     """Seconds of forward passes over all tokens, shared by the workers."""
-    each = _EMBED_TOKEN_SHARE * device.token_seconds + work.flops / work.tokens / device.embedding_rate
+    each = _EMBED_TOKEN_SHARE * device.token_seconds + work.flops / work.tokens / (
+        device.embedding_rate * _precision_share(work, device)
+    )
     return work.tokens * each / _units(placement)
 
 
@@ -75,8 +77,9 @@ def step_of(work: NodeWork, placement: TrainPlacement, device: Device) -> Step:
     world = max(1, placement.workers)
     units = _units(placement)
     own = work.step_tokens / world
-    compute = work.step_tokens * (device.token_seconds + work.flops / work.tokens / device.training_rate) / units
-    forward = work.flops / 3 / work.tokens / device.training_rate
+    rate = device.training_rate * _precision_share(work, device)
+    compute = work.step_tokens * (device.token_seconds + work.flops / work.tokens / rate) / units
+    forward = work.flops / 3 / work.tokens / rate
     again = max(0.0, own - placement.resident_tokens) + (own if placement.gradient_checkpointing else 0.0)
     return Step(
         compute=compute,
@@ -84,6 +87,11 @@ def step_of(work: NodeWork, placement: TrainPlacement, device: Device) -> Step:
         exchange=_exchanged_bytes(work, placement, world, own) / _link(placement, device),
         update=_STATE_BYTES * work.parameters / (world if placement.zero else 1) / _MEMORY_SPEED[placement.gpus > 0],
     )
+
+
+def _precision_share(work: NodeWork, device: Device) -> float:
+    """Speed of the precision that is computed in, over bfloat16's."""
+    return 1.0 if work.low_precision else device.float32_share
 
 
 def pass_tokens(work: NodeWork, placement: TrainPlacement) -> int:

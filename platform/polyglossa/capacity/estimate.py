@@ -60,6 +60,8 @@ class CapacityPlan:
     """Nodes that follow from each other and take longest together: no number of nodes makes a run shorter."""
     misfits: tuple[Misfit, ...]
     warnings: tuple[str, ...]
+    assumed: tuple[str, ...]
+    """Devices whose speeds are shares of data sheets, not measured."""
     prices: Mapping[str, float]
 
     @property
@@ -129,6 +131,7 @@ def estimate(
         longest_path=longest_path(graph, {node.name: node.seconds for node in nodes}),
         misfits=tuple(planner.misfits),
         warnings=tuple(dict.fromkeys(planner.warnings)),
+        assumed=tuple(sorted(planner.assumed)),
         prices=prices or {},
     )
 
@@ -154,6 +157,7 @@ class _Planner:
         self.profile, self.calibration, self.groups = profile, calibration, groups
         self.misfits: list[Misfit] = []
         self.warnings: list[str] = []
+        self.assumed: set[str] = set()
         self._seen: set[str] = set()
 
     def plan(self, node: Node, work: NodeWork) -> NodePlan:
@@ -174,6 +178,8 @@ class _Planner:
             assert device.memory_gib is not None
             remedy, least = self._remedy(work, placement, device.memory_gib)
             self.misfits.append(Misfit(node.name, device.name, device.memory_gib, footprint, remedy, least))
+        if device.assumed and work.flops:
+            self.assumed.add(device.name)
         seconds = seconds_of(node.stage, work, placement, self.calibration, again=node.stage in self._seen)
         self._seen.add(node.stage)
         models = sum(role.startswith("model:") for role in node.inputs)
@@ -188,7 +194,7 @@ class _Planner:
             return _training(work, placement)
         if find_stage(node.stage).cost.embeds:
             gpu = bool(placement.gpus)
-            return embedding_footprint(work.shape, work.parameters, low_precision=work.low_precision, gpu=gpu)
+            return embedding_footprint(work.shape, work.parameters, low_precision=bool(work.low_precision), gpu=gpu)
         return None
 
     def _remedy(self, work: NodeWork, placement: StagePlacement, memory_gib: float) -> tuple[str, str]:
@@ -200,7 +206,10 @@ class _Planner:
 
 def _computed_on(device: Device, work: NodeWork) -> NodeWork:
     """What a node has to do in the precision that its device computes."""
-    return work if device.bfloat16 else replace(work, low_precision=False)
+    if not device.bfloat16:
+        return replace(work, low_precision=False)
+    gpu = device.memory_gib is not None
+    return replace(work, low_precision=gpu) if work.low_precision is None else work
 
 
 def _training(work: NodeWork, placement: TrainPlacement) -> Footprint:
@@ -211,4 +220,4 @@ def _training(work: NodeWork, placement: TrainPlacement) -> Footprint:
         pass_tokens=pass_tokens(work, placement),
         teacher_width=work.teacher_width,
     )
-    return training_footprint(work.shape, work.parameters, placement, load, low_precision=work.low_precision)
+    return training_footprint(work.shape, work.parameters, placement, load, low_precision=bool(work.low_precision))

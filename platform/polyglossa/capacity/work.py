@@ -13,6 +13,7 @@ from polyglossa.errors import RecipeError
 from polyglossa.pipeline.graph import Graph, Node
 from polyglossa.recipe import Recipe
 from polyglossa.recipe.sections.backbone import Shape
+from polyglossa.recipe.sections.evaluate import EvaluateConfig
 from polyglossa.recipe.sections.merge import MergeConfig
 from polyglossa.recipe.sections.mine import MineConfig
 from polyglossa.recipe.sections.teacher import TeacherConfig
@@ -42,7 +43,8 @@ class NodeWork:
     parameters: int = 0
     shape: Shape | None = None
     teacher_width: int = 0
-    low_precision: bool = True
+    low_precision: bool | None = True
+    """Whether it is computed in bfloat16; None leaves it to the device: GPUs do, processors do not."""
     details: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -185,6 +187,7 @@ class Workload:
         )
 
     def _mine(self, node: Node) -> NodeWork:
+        assert isinstance(node.config, MineConfig)
         expect = self.recipe.expect
         largest = max(self.packs.values(), key=lambda counts: counts.stored_tokens)
         rows = expect.mined_rows if expect is not None else largest.rows
@@ -201,6 +204,7 @@ class Workload:
             stored_bytes=largest.stored_texts * 16,
             shape=shape,
             parameters=self.parameters_of(member),
+            low_precision=node.config.dtype != "float32",
         )
 
     def _distill(self, node: Node) -> NodeWork:
@@ -245,6 +249,7 @@ class Workload:
         return sum(one.config.stage.late_checkpoints for one in trained if isinstance(one.config, TrainConfig))
 
     def _evaluate(self, node: Node) -> NodeWork:
+        assert isinstance(node.config, EvaluateConfig)
         member = self._owner(node.inputs["model"])
         shape, expect = self.shape_of(member), self.recipe.expect
         texts = expect.evaluation_texts if expect is not None else 0
@@ -255,5 +260,5 @@ class Workload:
             flops=texts * length * forward_flops(shape, 1.5 * length),
             parameters=self.parameters_of(member),
             shape=shape,
-            low_precision=False,
+            low_precision=None if node.config.dtype is None else node.config.dtype == "bfloat16",
         )

@@ -105,7 +105,7 @@ def _container(spec: ClusterSpec, version: str, name: str, node: Node, ready: li
     container: Json = {
         "name": f"ray-{'head' if name == 'head' else 'worker'}",
         "image": spec.image_of(node, version),
-        "resources": _resources(node.cpus, node.memory_gib, node.gpus, node.disk_gib),
+        "resources": _resources(node.cpus, node.memory_gib, node.gpus, node.disk_gib, _fabric_resources(node)),
         "securityContext": _container_security(),
         "volumeMounts": mounts,
         "readinessProbe": _probe(ready, period=5, failures=12),
@@ -117,6 +117,8 @@ def _container(spec: ClusterSpec, version: str, name: str, node: Node, ready: li
     else:
         container["ports"] = [{"name": "metrics", "containerPort": 8080}, {"name": "serve", "containerPort": 8000}]
         container["lifecycle"] = {"preStop": {"exec": {"command": ["sleep", "10"]}}}
+    if node.gpus:
+        container["env"] = [{"name": key, "value": value} for key, value in _gpu_environment(node).items()]
     if spec.storage.secret:
         container["envFrom"] = [{"secretRef": {"name": spec.storage.secret}}]
     return container
@@ -139,18 +141,39 @@ def _placement(node: Node) -> Json:
     return placement | ({"nodeSelector": selector} if selector else {})
 
 
-def _resources(cpus: int, memory_gib: int, gpus: int = 0, disk_gib: int | None = None) -> Json:
+def _gpu_environment(node: Node) -> dict[str, str]:
+    """What CUDA and NCCL are told before they start."""
+    told = {"PYTORCH_ALLOC_CONF": "expandable_segments:True", "NCCL_DEBUG": "WARN", "NCCL_SOCKET_IFNAME": "^lo,docker"}
+    if not isinstance(node, Group):
+        return told
+    if node.fabric == "efa":
+        told |= {"FI_PROVIDER": "efa", "FI_EFA_USE_DEVICE_RDMA": "1", "FI_EFA_FORK_SAFE": "1"}
+    return told | node.environment
+
+
+def _fabric_resources(node: Node) -> dict[str, str]:
+    """What a pod asks for so that NCCL reaches the fabric; its provider registers its buffers in huge pages."""
+    if not isinstance(node, Group) or node.fabric != "efa":
+        return {}
+    return {"vpc.amazonaws.com/efa": str(node.fabric_interfaces), "hugepages-2Mi": "5120Mi"}
+
+
+def _resources(
+    cpus: int, memory_gib: int, gpus: int = 0, disk_gib: int | None = None, further: dict[str, str] | None = None
+) -> Json:
     """Ask for what a container may use: Ray plans with its limits, so a request below them would promise too much."""
     wanted = {"cpu": str(cpus), "memory": f"{memory_gib}Gi"}
     if disk_gib:
         wanted["ephemeral-storage"] = f"{disk_gib}Gi"
     if gpus:
         wanted["nvidia.com/gpu"] = str(gpus)
+    wanted |= further or {}
     return {"requests": dict(wanted), "limits": dict(wanted)}
 
 
 def _shm(node: Node) -> str:
-    return f"{max(1, node.memory_gib * 3 // 10)}Gi"  # Ray's object store takes 30 % of a node's memory
+    """Ray's object store takes 30 % of a node's memory; NCCL's ranks exchange through what is beside it."""
+    return f"{max(1, node.memory_gib * 3 // 10) + (2 + node.gpus if node.gpus else 0)}Gi"
 
 
 def _container_security() -> Json:

@@ -68,12 +68,22 @@ class Group(Node):
     """How long an idle node stays; None takes the cluster's."""
     accelerator: str | None = None
     """Value of the Kubernetes node label `nvidia.com/gpu.product`; None takes any GPU."""
+    fabric: Literal["tcp", "efa"] = "tcp"
+    """What NCCL sends over between nodes: plain sockets, or AWS's Elastic Fabric Adapter with GPUDirect RDMA."""
+    fabric_interfaces: int = Field(0, ge=0)
+    """EFA interfaces of a node (32 on p5.48xlarge)."""
+    environment: dict[str, str] = {}
+    """Further environment variables of the group's pods, such as NCCL's of another fabric."""
     twin: Twin = Twin()
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.min > self.max:
             raise ValueError(f"min = {self.min} is above max = {self.max}")
+        if (self.fabric == "efa") != (self.fabric_interfaces > 0):
+            raise ValueError(
+                f"fabric = {self.fabric} with fabric_interfaces = {self.fabric_interfaces}; efa has one or more, tcp none"
+            )
         return self
 
 

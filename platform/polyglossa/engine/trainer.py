@@ -34,6 +34,7 @@ from polyglossa.model.attention.kernels import chosen_kernels
 from polyglossa.model.attention.products import attention_slots
 from polyglossa.model.directory import load_model
 from polyglossa.model.variants.adapt import adapt, choose_table_rank
+from polyglossa.model.variants.compiled import compile_layers
 from polyglossa.model.variants.exits import exit_layers
 from polyglossa.recipe.placement import TrackingConfig
 from polyglossa.runtime.collectives import barrier, rank, world_size
@@ -91,7 +92,9 @@ def train(
             checkpoint.load(run.checkpoint_uri, start, backend)
         if rank() == 0:
             checkpoint.drop_metrics(run.checkpoint_uri, start)
-        kernels = chosen_kernels(backend.embedder.backbone, device=torch.device(compute.device).type, dtype=precision.dtype)
+        kernels = chosen_kernels(
+            backend.embedder.backbone, device=torch.device(compute.device).type, dtype=precision.dtype
+        )
         log = MetricsLog(run.checkpoint_uri, writes=rank() == 0, dtype=precision.dtype)
         due = partial(run.checkpointed_after, every=compute.checkpoint_steps)
         saves = Checkpoints(writer, backend, log, due=due, leaving=leaving)
@@ -124,7 +127,11 @@ def train(
         log.flush()
         writer.wait()
         seconds = round(time.monotonic() - began, 3)
-        export(run, backend, {"seconds": seconds, "resumed_at": start, "precision": precision.plain(), "attention": kernels})
+        export(
+            run,
+            backend,
+            {"seconds": seconds, "resumed_at": start, "precision": precision.plain(), "attention": kernels},
+        )
     finally:
         batches.close()
         writer.close()
@@ -156,6 +163,8 @@ def _backend(path: str, run: TrainRun, compute: Compute, dtype: str) -> Any:
         temperature=objective["temperature"] if objective["learned_temperature"] else None,
         seed=stage["seed"],
     ).to(compute.device)
+    if compute.compile:
+        compile_layers(backbone)
     if compute.zero is None or dtype == "float64":
         return PlainBackend(embedder, settings=settings)
     os.environ["DS_ACCELERATOR"] = torch.device(compute.device).type  # read when deepspeed is imported

@@ -100,7 +100,14 @@ class _Work:
     ) -> "ray.ObjectRef[float]":
         """Score the average of some models (or one model alone), writing it to a folder where one is given."""
         return self._task.remote(
-            self._method, list(models), list(weights), self._pack_uri, self._queries, self._threads, self._device, target
+            self._method,
+            list(models),
+            list(weights),
+            self._pack_uri,
+            self._queries,
+            self._threads,
+            self._device,
+            target,
         )
 
     def score(self, models: Sequence[str], weights: Sequence[float]) -> float:

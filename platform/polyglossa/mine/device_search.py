@@ -93,7 +93,10 @@ def _resident(
     for first in range(0, len(documents), step):
         last = min(first + step, len(documents))
         blocks = [
-            send(torch.from_numpy(np.ascontiguousarray(documents.block(start, min(start + READ_DOCUMENTS, last)))), device)
+            send(
+                torch.from_numpy(np.ascontiguousarray(documents.block(start, min(start + READ_DOCUMENTS, last)))),
+                device,
+            )
             for start in range(first, last, READ_DOCUMENTS)
         ]
         yield first, blocks[0] if len(blocks) == 1 else torch.cat(blocks)

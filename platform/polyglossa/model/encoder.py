@@ -151,9 +151,7 @@ class Encoder:
         state_NS = torch.zeros(len(token_ids), self.width)
         written = [index for index, tokens in enumerate(token_ids) if len(tokens)]
         budget = chunk_tokens or PASS_TOKENS[self.model.device.type]
-        plan = plan_passes(
-            [token_ids[index] for index in written], budget, share=self.description.shares_beginnings
-        )
+        plan = plan_passes([token_ids[index] for index in written], budget, share=self.description.shares_beginnings)
         # One pass stays under way while the one before it is fetched, so that a GPU does not wait for the host.
         under_way: deque[tuple[list[int], Tensor]] = deque()
         for one in plan:

@@ -77,9 +77,7 @@ class PackedTexts:
         keys = self.tokens + self.shared_tokens * (len(self.lengths) - 1)
         seen_B = self.lengths_B + self._behind_B
         ends_B = seen_B.cumsum(0)
-        place_K = torch.arange(keys, device=self.device) - (ends_B - seen_B).repeat_interleave(
-            seen_B, output_size=keys
-        )
+        place_K = torch.arange(keys, device=self.device) - (ends_B - seen_B).repeat_interleave(seen_B, output_size=keys)
         own_K = (self.starts_B - self._behind_B).repeat_interleave(seen_B, output_size=keys) + place_K
         return torch.where(place_K < self.shared_tokens, place_K, own_K)
 
