@@ -61,7 +61,8 @@ def _gpu(name: str, memory_gib: float, peak: float, float32: float, link: float,
     return Device(name, memory_gib, *rates, link, network, float32_share=float32 / peak, assumed=True)
 
 
-# Peaks in bfloat16 and float32, NVLink or PCIe speeds (one direction, effective) and network per GPU from the makers' data sheets.
+# Peaks in bfloat16 and float32, NVLink or PCIe speeds (one direction, effective) and network per GPU, from the makers'
+# data sheets.
 DEVICES = {
     device.name: device
     for device in (

@@ -82,7 +82,7 @@ class Group(Node):
             raise ValueError(f"min = {self.min} is above max = {self.max}")
         if (self.fabric == "efa") != (self.fabric_interfaces > 0):
             raise ValueError(
-                f"fabric = {self.fabric} with fabric_interfaces = {self.fabric_interfaces}; efa has one or more, tcp none"
+                f"fabric = {self.fabric} with fabric_interfaces = {self.fabric_interfaces}; efa has some, tcp none"
             )
         return self
 

@@ -17,9 +17,9 @@ from polyglossa.model.dense import Dense
 from polyglossa.model.description import ModelDescription, describe_backbone
 from polyglossa.model.pooling import POOLINGS
 
-# A low-precision pass is filled up to a multiple of these tokens. On a CPU oneDNN keeps a kernel for every size that it
-# has met, and 1,200 passes of any size held 0.9 GiB and ran at 5.5 µs a token where even ones held 0.1 GiB and took 4.4.
-# On a GPU sizes that differ every pass leave the allocator fragments, and products run in tiles of 128 rows.
+# A low-precision pass is filled up to a multiple of these tokens. On a CPU oneDNN keeps a kernel for every size that
+# it has met, and 1,200 passes of any size held 0.9 GiB and ran at 5.5 µs a token where even ones held 0.1 GiB and took
+# 4.4. On a GPU sizes that differ every pass leave the allocator fragments, and products run in tiles of 128 rows.
 EVEN_TOKENS = {"cpu": 64, "cuda": 128}
 
 
