@@ -6,7 +6,16 @@
 namespace at {
 namespace {
 
+const c10::Device device(c10::DeviceType::CUDA, 0);
+const c10::Stream stream(c10::Stream::DEFAULT, device);
+
 struct Guard : c10::impl::NoOpDeviceGuardImpl<c10::DeviceType::CUDA> {
+  c10::Device exchangeDevice(c10::Device) const override { return device; }
+  c10::Device getDevice() const override { return device; }
+  c10::Stream getStream(c10::Device) const noexcept override { return stream; }
+  c10::Stream getDefaultStream(c10::Device) const override { return stream; }
+  c10::Stream getNewStream(c10::Device, int = 0) const override { return stream; }
+  c10::Stream exchangeStream(c10::Stream) const noexcept override { return stream; }
   void record(void**, const c10::Stream&, const c10::DeviceIndex, const c10::EventFlag) const override {}
   void block(void*, const c10::Stream&) const override {}
   bool queryEvent(void*) const override { return true; }

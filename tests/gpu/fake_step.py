@@ -2,12 +2,13 @@
 
     LD_PRELOAD=fake_cuda.so python -m gpu.fake_step
 
-Tensors have shapes, types and devices and no values: what is computed where, what the host waits for, and how many bytes
-live at the same time follow from those. Started by `test_step.py`.
+Tensors have shapes, types and devices and no values: what is computed where, and what the host waits for, follow from
+those. Started by `test_step.py`.
 """
 
 import json
 import traceback
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._mode_utils import no_dispatch
 from torch.utils._pytree import tree_leaves
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -47,6 +49,8 @@ class Recorder(TorchDispatchMode):
         self.pinned: dict[int, Tensor] = {}
         self.lists: list[str] = []
         self.inside = 0
+        self.peak = 0
+        self._held: dict[int, int] = {}
 
     def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
         options = options or {}
@@ -55,6 +59,10 @@ class Recorder(TorchDispatchMode):
         if name == "_local_scalar_dense" and isinstance(tensors[0], FakeTensor):
             self._wait(name, tensors[0])
             return 0.5 if tensors[0].is_floating_point() else 0
+        real = tensors and not any(isinstance(tensor, FakeTensor) for tensor in tensors)
+        if real and torch.device(options.get("device") or "cpu").type == "cpu":
+            with no_dispatch():  # on the host values are there, and nobody waits for them
+                return function(*arguments, **options)
         if name in _DATA_DEPENDENT:
             self._wait(name, tensors[0])
         if name == "_to_copy" and options.get("device") is not None:
@@ -65,7 +73,20 @@ class Recorder(TorchDispatchMode):
         if "varlen_attn" in name:
             self.kernels[name] += 1
             self.kernel_types |= {str(tensor.dtype) for tensor in tensors if tensor.dim() == 3}
-        return function(*arguments, **options)
+        made = function(*arguments, **options)
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, FakeTensor) and tensor.is_cuda:
+                self._hold(tensor.untyped_storage())
+        return made
+
+    def _hold(self, storage: torch.UntypedStorage) -> None:
+        """Count a storage's bytes for as long as it lives."""
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._held:
+            return
+        self._held[key] = size
+        self.peak = max(self.peak, sum(self._held.values()))
+        weakref.finalize(storage, self._held.pop, key, None)
 
     def _copied(self, source: Tensor, target: torch.device, non_blocking: bool) -> None:
         if source.device.type == target.type:
@@ -115,15 +136,12 @@ def pretend(recorder: Recorder) -> None:
     autocast_mode.torch.cuda.amp.common.amp_definitely_not_available = lambda: False  # type: ignore[attr-defined]
     torch.cuda.is_bf16_supported = lambda *_, **__: True  # type: ignore[assignment]
     Tensor.pin_memory = lambda tensor, *_: recorder.pin(tensor)  # type: ignore[method-assign, assignment]
-    real_list = Tensor.tolist
 
     def to_list(tensor: Tensor) -> Any:
-        if not isinstance(tensor, FakeTensor):
-            return real_list(tensor)
         recorder._wait("tolist", tensor)
         return [0.5] * len(tensor)
 
-    Tensor.tolist = to_list  # type: ignore[method-assign]
+    FakeTensor.tolist = to_list  # type: ignore[method-assign]
     for name in ("tensor", "as_tensor"):
         setattr(torch, name, _noting(recorder, getattr(torch, name)))
 
@@ -159,8 +177,33 @@ def one_step(name: str, objective: Objective, batch: RankBatch, budget: Budget) 
         "kernels": dict(recorder.kernels),
         "kernel_types": sorted(recorder.kernel_types),
         "lists": recorder.lists,
+        "peak": recorder.peak,
         "devices": sorted(devices),
     }
+
+
+def enlarge(batch: RankBatch, times: int) -> RankBatch:
+    """Repeat a batch's texts and examples."""
+
+    def repeat(index: Tensor, step: int) -> Tensor:
+        return torch.cat([torch.where(index < 0, index, index + turn * step) for turn in range(times)])
+
+    texts = batch.texts
+    return replace(
+        batch,
+        chunks=batch.chunks * times,
+        texts=times * texts,
+        tokens=times * batch.tokens,
+        rows_per_rank=times * batch.rows_per_rank,
+        gather_T=repeat(batch.gather_T, batch.rows_per_rank),
+        own_R=repeat(batch.own_R, texts),
+        query_Q=repeat(batch.query_Q, texts),
+        positive_Q=repeat(batch.positive_Q, texts),
+        negatives_QN=repeat(batch.negatives_QN, texts),
+        group_Q=repeat(batch.group_Q, len(batch.query_Q)),
+        source_Q=batch.source_Q.repeat(times),
+        positive_score_Q=batch.positive_score_Q.repeat(times),
+    )
 
 
 def main() -> None:
@@ -173,6 +216,8 @@ def main() -> None:
         ("whole", build_objective(known, width=WIDTH), batch, Budget(1 << 20, 1 << 20)),
         ("two passes", build_objective(known, width=WIDTH), batch, Budget(64, 128)),
         ("taught", build_objective(terms, width=WIDTH, distillation_weight=1.0), taught, Budget(64, 1 << 20)),
+        ("16 × in two passes", build_objective(known, width=WIDTH), enlarge(batch, 16), Budget(64, 128)),
+        ("16 × whole", build_objective(known, width=WIDTH), enlarge(batch, 16), Budget(1 << 20, 1 << 20)),
         ("no negatives", build_objective(known, width=WIDTH), replace(batch, negatives_QN=batch.negatives_QN[:, :0]),
          Budget(64, 1 << 20)),
     ]  # fmt: skip

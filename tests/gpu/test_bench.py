@@ -1,6 +1,7 @@
 """`make bench-gpu`: a phase that fails, hangs or kills its process costs itself; every phase runs at tiny sizes."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from polyglossa.errors import RecipeError
 
 ROOT = Path(__file__).parents[2]
 BENCH = ROOT / "jobs" / "bench"
+ENVIRONMENT = {"PYTHONPATH": str(ROOT / "platform"), "PATH": os.environ["PATH"]}
 SCRIPT = """
 import os, sys, time
 sys.path.insert(0, {bench!r})
@@ -51,10 +53,8 @@ def test_no_gpu_is_one_line(tmp_path: Path) -> None:
 
     if torch.cuda.is_available():
         pytest.skip("a GPU is here")
-    done = subprocess.run(
-        [sys.executable, str(BENCH / "gpu.py"), "--out", str(tmp_path / "gpu.json")],
-        capture_output=True, text=True, check=False, env={"PYTHONPATH": str(ROOT / "platform"), "PATH": "/usr/bin:/bin"},
-    )  # fmt: skip
+    command = [sys.executable, str(BENCH / "gpu.py"), "--out", str(tmp_path / "gpu.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT)
     assert done.returncode == 1
     assert done.stderr.startswith("bench-gpu: ")
     assert len(done.stderr.strip().splitlines()) == 1
@@ -93,10 +93,8 @@ def test_a_benchmark_without_rates_is_no_calibration(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_every_phase_runs_at_tiny_sizes(tmp_path: Path) -> None:
     out = tmp_path / "gpu.json"
-    done = subprocess.run(
-        [sys.executable, str(BENCH / "gpu.py"), "--tiny", "--out", str(out)],
-        capture_output=True, text=True, check=True, env={"PYTHONPATH": str(ROOT / "platform"), "PATH": "/usr/bin:/bin"},
-    )  # fmt: skip
+    command = [sys.executable, str(BENCH / "gpu.py"), "--tiny", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=ENVIRONMENT)
     figures = json.loads(out.read_text())["phases"]
     assert {name: one["error"] for name, one in figures.items() if "error" in one} == {}
     assert len(figures) == 12
