@@ -40,6 +40,8 @@ def main() -> None:
     if options.child:
         import torch
 
+        if options.tiny:
+            torch.set_num_threads(1)  # sizes are too small for two, which would wait for each other
         run_phases(
             phases, figures, ends=options.ends, say=lambda text: print(text, flush=True), works=lambda: _works(torch)
         )
