@@ -133,7 +133,7 @@ def _split(
 
 def examples_of(batch: RankBatch) -> Examples:
     """Return the batch's examples as the objectives take them; what depends on values is found on the host."""
-    found: dict[str, Tensor] = {}
+    found: dict[str, Any] = {}
     if batch.host is not None and batch.teacher_TE is not None:
         host = _examples(batch.host)
         found = {

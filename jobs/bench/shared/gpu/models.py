@@ -145,7 +145,9 @@ class Drawn:
         return sum(self.lengths)
 
 
-def draw(scale: Scale, examples: int, *, negatives: int = 7, columns: bool = False, seed: int = 0) -> Drawn:
+def draw(
+    scale: Scale, examples: int, *, negatives: int = 7, columns: bool = False, chunk_tokens: int | None = None
+) -> Drawn:
     """Draw a batch with log-normal lengths, most short and a few at the limit.
 
     Args:
@@ -154,9 +156,9 @@ def draw(scale: Scale, examples: int, *, negatives: int = 7, columns: bool = Fal
         negatives: N.
         columns: lay chunks out as published trainers do, one column of the batch (queries, positives, each negative)
             after another and as the rows come; else by length.
-        seed: of lengths and tokens.
+        chunk_tokens: tokens of a chunk; None takes small ones, of which packed passes are put together.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     texts = examples * (2 + negatives)
     length_T = np.clip(rng.lognormal(np.log(scale.median_tokens), 0.7, texts), 4, scale.longest).astype(np.int64)
     words = [torch.from_numpy(rng.integers(2, scale.vocabulary, int(length))) for length in length_T]
@@ -164,7 +166,7 @@ def draw(scale: Scale, examples: int, *, negatives: int = 7, columns: bool = Fal
         order_T, bounds = np.arange(texts), list(range(0, texts + 1, _column_chunk(scale, examples)))
         bounds = sorted({*bounds, texts, *range(0, texts + 1, examples)})
     else:
-        chunks = chunk_texts(length_T, max(1, scale.pass_tokens // 16))
+        chunks = chunk_texts(length_T, chunk_tokens or max(1, scale.pass_tokens // 16))
         order_T, bounds = chunks.order_T, chunks.bounds_C1.tolist()
     row_T = torch.from_numpy(np.argsort(order_T))
     example_Q = torch.arange(examples)

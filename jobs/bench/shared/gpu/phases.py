@@ -179,11 +179,12 @@ def train(scale: Scale, shape: Shape, examples: int) -> Json:
     found: Json = {}
     backbone = build(scale, shape)
     packed, columns = draw(scale, examples), draw(scale, examples, columns=True)
+    wide = draw(scale, examples, chunk_tokens=scale.pass_tokens // 2)  # padded passes as full as memory lets them be
     flops = 3 * shape.forward_flops(packed.lengths)
     for name in ("packed", "padded_by_length", "padded_in_columns", "packed_compiled"):
         fresh_memory(scale)
         try:
-            drawn = columns if name == "padded_in_columns" else packed
+            drawn = {"padded_in_columns": columns, "padded_by_length": wide}.get(name, packed)
             if name == "packed_compiled":
                 backend = plain_backend(backbone)
                 compile_layers(backbone, "inductor" if scale.gpu else "eager")

@@ -149,7 +149,7 @@ def _torch_varlen(
     from torch.nn.attention.varlen import varlen_attn
 
     # torch 2.11 lets query heads share keys unasked; later releases want to be told.
-    grouped = {"enable_gqa": True} if "enable_gqa" in installed_kernels().torch_arguments else {}
+    grouped: dict[str, Any] = {"enable_gqa": True} if "enable_gqa" in installed_kernels().torch_arguments else {}
     attended = varlen_attn(
         query_NHE, key_NKE, value_NKE, texts.bounds, texts.key_bounds, texts.longest, texts.longest_key,
         scale=scale, window_size=_window(layer), **grouped,
