@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 RECIPE ?= jobs/recipes/quickstart.yaml
+# A file of tests runs in one process, two files at a time: most tests use one core.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 .PHONY: quickstart test test-all check format serve docs manifests bench-report clean
 
@@ -24,10 +26,10 @@ serve: $(VENV)/installed
 	$(BIN)/python jobs/serve.py $(RECIPE)
 
 test: $(VENV)/developing
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-all: $(VENV)/developing
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(PYTEST) -m "slow or not slow"
 
 check: $(VENV)/developing
 	$(BIN)/ruff check .
@@ -55,7 +57,7 @@ bench-report: $(VENV)/developing
 bench-%: SHELL := /bin/bash -o pipefail
 bench-%: $(VENV)/developing
 	mkdir -p runs/bench
-	$(BIN)/python jobs/bench/$*.py | tee runs/bench/$*.txt
+	$(BIN)/python $(or $(wildcard jobs/bench/studies/$*.py),jobs/bench/$*.py) | tee runs/bench/$*.txt
 	$(BIN)/python jobs/bench/report.py --save $* runs/bench/$*.txt
 
 clean:

@@ -6,6 +6,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+# Beside another file's tests, Ray's workers at nice 15 would wait for them.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 from collections.abc import Iterator
 

@@ -42,12 +42,8 @@ def run(
     from polyglossa.extras import naming_extras
 
     with naming_extras():
-        from polyglossa.pipeline.run import make, run
-    if until != "tune":
-        return run(loaded, placement, until=until)
-    from polyglossa.tune.plan import search_nodes
-
-    return make(loaded, placement, search_nodes(loaded))
+        from polyglossa.pipeline.run import run
+    return run(loaded, placement, until=until)
 
 
 def plan(
@@ -75,10 +71,10 @@ def plan(
     Raises:
         UserError: the recipe, the profile or a file is wrong.
     """
-    from polyglossa.capacity.devices import read_calibration
     from polyglossa.capacity.estimate import estimate
     from polyglossa.capacity.node_groups import read_groups
     from polyglossa.capacity.processor import with_this_processor
+    from polyglossa.costing.devices import read_calibration
 
     loaded, placement = as_recipe(recipe, overrides), as_profile(profile)
     speeds = with_this_processor(read_calibration(calibration), [placement])

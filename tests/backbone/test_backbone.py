@@ -11,7 +11,8 @@ from polyglossa.artifact import Artifact, Draft
 from polyglossa.backbone import run as stage
 from polyglossa.backbone.texts import training_texts
 from polyglossa.errors import DataError
-from polyglossa.model.encoder import Encoder, render
+from polyglossa.model.encoder import Encoder
+from polyglossa.model.instructions import render
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.sections.backbone import BackboneConfig
 

@@ -18,7 +18,7 @@ from polyglossa.distill.outside import windows
 from polyglossa.embedding import actors
 from polyglossa.errors import DataError, EndpointError
 from polyglossa.model.directory import load_model
-from polyglossa.model.encoder import render
+from polyglossa.model.instructions import render
 from polyglossa.recipe.outside import OutsideTeacher
 from polyglossa.recipe.placement import TrainPlacement
 from polyglossa.recipe.sections.train import TrainConfig
@@ -132,7 +132,7 @@ def test_a_teacher_of_another_width_is_reached_whole_through_the_projection(
             trained(tmp_path, student, packs[0], store)
     config, inputs = TrainConfig.of(STAGE, distil=True, projection=True), {"model": student, "pack": packs[0]}
     planned = plan_run("x", config, {**inputs, "teacher": store}, str(tmp_path), str(tmp_path))
-    assert (planned.teacher_widths, planned.projections) == ((width,), (width,))
+    assert ([term.width for term in planned.teacher_terms], planned.projections) == ([width], (width,))
     made = trained(tmp_path, student, packs[0], store, projection=True)
     assert made.counts["steps"] == 6
 

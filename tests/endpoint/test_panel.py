@@ -7,6 +7,9 @@ import pytest
 
 from polyglossa.endpoint import EndpointClient
 from polyglossa.endpoint.panel import LONG, SHORT, long_text
+from polyglossa.errors import EndpointError
+from polyglossa.evaluate.models.states import StoredEmbed
+from polyglossa.vectors import VectorStore
 from tests.endpoint.fake import Fake, running
 
 
@@ -69,3 +72,17 @@ def test_the_panel_speaks_many_scripts_with_prompts_and_at_every_length() -> Non
     assert {"query: ", "passage: ", "Instruct: "} <= {text[: text.find(" ") + 1] for text in SHORT}
     assert [len(text.split()) for text in LONG] == [0, 6, 24, 96, 384, 1536, 6144]
     assert len(set(long_text(6144).split())) > 3000
+
+
+def test_what_an_endpoint_embeds_after_it_changed_is_not_kept_as_what_it_was(tmp_path: Path) -> None:
+    fake = Fake(words=3)
+    with running(fake) as url:
+        client = EndpointClient(url, fake.model)
+        store = VectorStore(str(tmp_path), client.fingerprint)
+        embed = StoredEmbed(client.embed, store, client.confirm)
+        embed(["one text"])
+        fake.words = 100
+        with pytest.raises(EndpointError, match="answers otherwise than when its fingerprint was taken"):
+            embed(["one text", "a longer text of seven words here"])
+    store.refresh()
+    assert len(store) == 1

@@ -1,14 +1,15 @@
 """Prompts travel with the model: what training rendered, every reader of the directory renders."""
 
-from typing import Any
-
+from polyglossa.data.pack_index import PackedSource
 from polyglossa.engine.learned_prompts import learned_prompts
 
 
-def entry(
-    name: str, task: str, instructions: dict[str, int], documents: dict[str, int] | None = None
-) -> dict[str, Any]:
-    return {"name": name, "task": task, "instructions": instructions, "document_instructions": documents or {}}
+def entry(name: str, task: str, instructions: dict[str, int], documents: dict[str, int] | None = None) -> PackedSource:
+    return PackedSource(
+        name=name, task=task, in_batch=True, examples=max(100, sum(instructions.values())), negatives=0,
+        instructions=instructions, document_instructions=documents or {}, bundles=(), files=(), validation=(),
+        validation_files=(),
+    )  # fmt: skip
 
 
 def test_prompts_are_by_source_by_task_and_a_default_for_queries() -> None:
@@ -36,5 +37,14 @@ def test_sources_that_were_not_trained_on_leave_nothing() -> None:
 
 
 def test_documents_that_were_trained_behind_a_prompt_keep_it() -> None:
-    prompts = learned_prompts([entry("faq", "retrieval", {"Find it.": 4}, {"A passage.": 3})], None)
+    prompts = learned_prompts([entry("faq", "retrieval", {"Find it.": 100}, {"A passage.": 60})], None)
     assert prompts["document"] == "Instruct: A passage.\nQuery: "
+
+
+def test_documents_stay_bare_where_most_of_them_were() -> None:
+    code, asked = entry("code", "retrieval", {"Find it.": 50}), {"Translate.": 200}
+    prompts = learned_prompts([code, entry("names", "bitext", asked, {"Translate.": 60})], None)
+    assert prompts["document"] == prompts["Retrieval-document"] == ""
+    prompts = learned_prompts([code, entry("names", "bitext", asked, {"Translate.": 160})], None)
+    assert prompts["document"] == "Instruct: Translate.\nQuery: "
+    assert prompts["Retrieval-document"] == ""  # no searched document had it

@@ -16,7 +16,7 @@ from polyglossa.evaluate.tasks.heldout import HeldoutSet, read_heldout
 from polyglossa.evaluate.tasks.prompts import prompts_for
 from polyglossa.evaluate.tasks.search_task import SearchTask
 from polyglossa.evaluate.worker import Worker
-from polyglossa.model.encoder import render
+from polyglossa.model.instructions import render
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +29,9 @@ def judge(worker: Worker, heldout: HeldoutSet, *, instructed: bool) -> TaskResul
     texts = list(dict.fromkeys(heldout.texts(instructed=instructed)))
     share = Share(heldout.name, len(heldout.queries), heldout, None, tuple(heldout.languages))
     prompts = prompts_of(heldout) if instructed else {}
-    verdict = worker.judge_share(share, prompts, worker.facts().widths, texts, worker.embed(texts))
-    assert verdict.reason is None
-    return verdict
+    task_result = worker.evaluate_share(share, prompts, worker.facts().widths, texts, worker.embed(texts))
+    assert task_result.reason is None
+    return task_result
 
 
 def prompts_of(heldout: HeldoutSet) -> dict[str, str]:

@@ -28,6 +28,7 @@ from polyglossa.data.batch import RankBatch
 from polyglossa.engine.backends.plain import PlainBackend
 from polyglossa.engine.embedder import Embedder
 from polyglossa.engine.objective import build_objective
+from polyglossa.engine.stage_spec import ObjectiveSpec
 from polyglossa.engine.step import Budget, Objective, run_step
 from polyglossa.model.forward import TextModel
 from polyglossa.recipe.sections.train import ObjectiveConfig
@@ -210,8 +211,8 @@ def main() -> None:
     """Take steps of several kinds."""
     batch = make_batch(3, 0, 1)
     taught = make_batch(3, 0, 1, teacher=True)
-    known = ObjectiveConfig(mask="known").model_dump()
-    terms = ObjectiveConfig(teacher_terms={"similarity_kl": 1.0}).model_dump()
+    known = ObjectiveSpec.of(ObjectiveConfig(mask="known"))
+    terms = ObjectiveSpec.of(ObjectiveConfig(terms={"similarity_kl": 1.0}))
     cases = [
         ("whole", build_objective(known, width=WIDTH), batch, Budget(1 << 20, 1 << 20)),
         ("two passes", build_objective(known, width=WIDTH), batch, Budget(64, 128)),

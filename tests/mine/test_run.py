@@ -14,7 +14,8 @@ import pytest
 from polyglossa.artifact import Artifact, ArtifactKey, produce
 from polyglossa.errors import DataError
 from polyglossa.mine import run as stage
-from polyglossa.model.encoder import Encoder, render
+from polyglossa.model.encoder import Encoder
+from polyglossa.model.instructions import render
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.sections.mine import MineConfig
 from polyglossa.records import MINED_PAIR, text_id

@@ -1,13 +1,17 @@
 """One embedding everywhere: encoder = stock transformers = sentence-transformers, batch = single, every width."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 from transformers import AutoModel, AutoTokenizer
 
-from polyglossa.model.directory import load_model
-from polyglossa.model.encoder import Encoder, finish, render
+from polyglossa.model.directory import load_model, save_model_directory
+from polyglossa.model.encoder import Encoder, finish
+from polyglossa.model.instructions import render
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +32,23 @@ def test_sentence_transformers_gives_the_encoders_vectors(model_path: str, encod
     np.testing.assert_allclose(stock.encode(texts), encoder.encode(texts), atol=1e-6)
     prompted = stock.encode(texts, prompt_name="query", truncate_dim=8, normalize_embeddings=True)
     np.testing.assert_allclose(prompted, encoder.encode(texts, instruction="Find it.", width=8), atol=1e-6)
+
+
+def test_a_default_prompt_goes_before_texts_for_which_none_is_named(
+    tmp_path: Path, model_path: str, texts: list[str]
+) -> None:
+    prompts = {"document": "Passage: ", "query": ""}
+    encoder = Encoder.load(model_path)
+    encoder.model.description = replace(encoder.description, prompts=prompts, default_prompt="document")
+    longest = encoder.max_tokens
+    save_model_directory(tmp_path / "model", encoder.model, encoder.tokenizer, max_tokens=longest, matryoshka_widths=[])
+    stock = SentenceTransformer(str(tmp_path / "model"), device="cpu")
+    np.testing.assert_allclose(stock.encode(texts), encoder.encode(texts), atol=1e-6)
+    np.testing.assert_allclose(stock.encode(texts, prompt=""), encoder.encode(texts, instruction=""), atol=1e-6)
+    np.testing.assert_allclose(
+        stock.encode(texts, prompt_name="query"), encoder.encode(texts, prompt="query"), atol=1e-6
+    )
+    assert not np.allclose(encoder.encode(texts), encoder.encode(texts, instruction=""), atol=1e-3)
 
 
 @pytest.mark.parametrize("padding_side", ["right", "left"])

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from model.family_models import CONFIGS, save_plain, word_tokenizer
 from polyglossa.errors import DataError
 from polyglossa.model.directory import load_model, load_model_tokenizer
-from polyglossa.model.encoder import render
+from polyglossa.model.instructions import render
 from polyglossa.model.tokenizer import add_end_token, load_tokenizer, plain_tokenizer, train_tokenizer
 
 _HERE = Path(__file__).resolve().parents[2]

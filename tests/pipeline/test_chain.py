@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from polyglossa.artifact import ArtifactKey, produce
-from polyglossa.cli import run as command
+from polyglossa.cli.models import run as command
 from polyglossa.engine import loop, objective, step, trainer
 from polyglossa.objectives import batch
 from polyglossa.pipeline import execute, train_and_evaluate

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from polyglossa.artifact import Artifact, open_storage
-from polyglossa.model.encoder import render
+from polyglossa.model.instructions import render
 from polyglossa.records import text_id
 
 _LINKS = ("positive_ids", "negative_ids")

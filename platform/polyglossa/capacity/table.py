@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from polyglossa.capacity.estimate import CapacityPlan, NodePlan
-from polyglossa.capacity.memory import GIB
+from polyglossa.costing.memory import GIB
 
 
 def plan_table(plan: CapacityPlan) -> str:

@@ -15,6 +15,6 @@ def job(doc: str, *, until: str | None) -> None:
     parser.add_argument("--profile", type=Path, help="placement profile (YAML); default: local")
     given = parser.parse_args()
     with errors_in_one_line(Path(sys.argv[0]).name):
-        from polyglossa.cli.run import run_recipe
+        from polyglossa.cli.models.run import run_recipe
 
         run_recipe(given.recipe, until=until, overrides=given.set, profile=given.profile)

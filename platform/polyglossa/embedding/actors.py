@@ -66,6 +66,7 @@ class Embedder:
     def __call__(self, chunk: pa.Table) -> tuple[int, int]:
         """Embed one chunk; returns how many texts it had, and how many of their states were refused."""
         states = self._source.embed(chunk.column("text").to_pylist())
+        self._source.confirm()
         refused = self._store.append(chunk.column("text_id").to_pylist(), states)
         return len(chunk), int(refused.sum())
 

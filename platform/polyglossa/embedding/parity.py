@@ -17,7 +17,7 @@ import numpy as np
 from polyglossa.artifact import exists, open_storage, read_json, write_json
 from polyglossa.errors import DataError
 from polyglossa.model.encoder import Encoder
-from polyglossa.model.sentence_modules import POOLING_NAMES, read_modules
+from polyglossa.model.sentence_modules import read_modules, stock_names
 from polyglossa.storage import absolute, local_folder
 from polyglossa.vectors import Floats
 
@@ -131,7 +131,7 @@ def _open_theirs(path: str, encoder: Encoder, longest: int, revision: str | None
         if read_modules(path, revision=revision).declared:
             model = st.SentenceTransformer(path, device="cpu", revision=revision, model_kwargs=kinds)
         else:
-            names = [POOLING_NAMES[name] for name in encoder.description.pooling]
+            names = stock_names(encoder.description.pooling)
             transformer = Transformer(path, model_kwargs={**kinds, "revision": revision})
             transformer.processor = encoder.tokenizer
             pooling = Pooling(encoder.description.hidden, pooling_mode=names)

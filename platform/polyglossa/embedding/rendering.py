@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from polyglossa.model.encoder import render
+from polyglossa.model.instructions import render
 from polyglossa.vectors import Flags
 from polyglossa.whitespace import WHITESPACE
 

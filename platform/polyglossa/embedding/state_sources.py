@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from polyglossa.endpoint import EndpointClient
 from polyglossa.model.encoder import Encoder
+from polyglossa.model.tokenizer import add_end_token
 from polyglossa.recipe.outside import OutsideModel
 from polyglossa.storage import local_folder
 from polyglossa.vectors import Floats
@@ -37,6 +38,13 @@ class StateSource(Protocol):
     def embed(self, texts: Sequence[str]) -> Floats:
         """Return raw states [N, width] of rendered texts, in their order."""
 
+    def confirm(self) -> None:
+        """Hold the model to its fingerprint before states are kept.
+
+        Raises:
+            EndpointError: it is another than when the fingerprint was taken.
+        """
+
 
 class EncoderSource:
     """A model that the one encoder reads."""
@@ -53,6 +61,19 @@ class EncoderSource:
         self.similarity = description.similarity
         self.finished = not description.normalise and description.similarity != "cosine"
 
+    def read_as(self, *, max_tokens: int | None, ends_texts: bool) -> None:
+        """Read texts as others than the directory say: longer ones, as far as the model has positions; ended.
+
+        Args:
+            max_tokens: longest text, special tokens included; None leaves the directory's.
+            ends_texts: put the end token behind every text where the tokenizer adds no special token.
+        """
+        if max_tokens is not None:
+            self.max_tokens = self.encoder.max_tokens = min(max_tokens, self.encoder.description.longest)
+            self.encoder.tokenizer.model_max_length = self.encoder.max_tokens
+        if ends_texts:
+            add_end_token(self.encoder.tokenizer)
+
     @property
     def fingerprint(self) -> str:
         """The encoder's own."""
@@ -63,6 +84,9 @@ class EncoderSource:
         chunk_tokens = _CHUNK_TOKENS[self.encoder.model.device.type]
         states: Floats = self.encoder.embed(texts, chunk_tokens=chunk_tokens).numpy()
         return states
+
+    def confirm(self) -> None:
+        """Do nothing: a loaded model stays as it is."""
 
 
 class EndpointSource(EndpointClient):

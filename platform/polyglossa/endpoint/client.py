@@ -122,11 +122,27 @@ class EndpointClient:
 
         It does not hold the address, so a model that moves keeps it; small noise in the answers does not change it.
         """
-        return fingerprint_of(self.panel(), self.model, self._root)
+        return fingerprint_of(self._first_panel, self.model, self._root)
+
+    @cached_property
+    def _first_panel(self) -> Panel:
+        return self.panel()
 
     def panel(self) -> Panel:
         """Ask the panel."""
         return ask_panel(self.embed)
+
+    def confirm(self) -> None:
+        """Ask the panel again: what was embedded since the fingerprint was taken is that model's only if it agrees.
+
+        Raises:
+            EndpointError: the endpoint answers otherwise than it did, as after a restart with other settings.
+        """
+        if not self._first_panel.agrees(self.panel()):
+            raise EndpointError(
+                f"{self._url}: {self.model!r} answers otherwise than when its fingerprint was taken (restarted with "
+                "other settings?). What it embedded last was not kept; start again to go on with what it is now."
+            )
 
     def _embed_span(self, pieces: Sequence[bytes], sizes: Sequence[int], start: int, stop: int) -> Floats:
         """Embed a run of texts, in smaller requests where the endpoint wants them."""

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from polyglossa.data.batch import RankBatch
 from polyglossa.engine.step import Backend, Budget, Objective, StepResult, run_step
@@ -49,14 +49,14 @@ def _padding(batch: RankBatch, budget: Budget, slots: Slots) -> float:
     return 1.0 - tokens / sum(map(slots, passes))
 
 
-class Callback(Protocol):
-    """Something that happens around a step, in the order of the list, on every rank."""
+class Callback:
+    """Something that happens around a step, in the order of the list, on every rank; by default nothing does."""
 
     def before_update(self, batch: RankBatch, result: StepResult) -> None:
-        """The gradient is there, the weights are still the old ones."""
+        """Act on the gradient, while the weights are still the old ones."""
 
     def after_step(self, record: StepRecord) -> None:
-        """The weights are updated."""
+        """Act on the updated weights."""
 
 
 def run_loop(

@@ -1,7 +1,8 @@
 """The merge stage: judge each model, average, judge the average, keep the better.
 
 Inputs are `model:0`, `model:1` … (each with the late checkpoints that its training kept) and `pack`. The models are
-judged in parallel, one Ray task each. If no average beats the best model, the artifact holds that model, and says so.
+judged in parallel, one Ray task each. If no average beats the best model, the artifact holds that model, and says so,
+unless the recipe wants the average whatever it is (`keep: always`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ from polyglossa.storage import local_folder, writable_folder
 Score: TypeAlias = "ray.ObjectRef[float]"
 
 STAGE = "merge"
-REVISION = 2
+REVISION = 3
 
 
 def run(config: MergeConfig, inputs: Mapping[str, Artifact], draft: Draft, placement: StagePlacement) -> None:
@@ -44,16 +45,16 @@ def run(config: MergeConfig, inputs: Mapping[str, Artifact], draft: Draft, place
         raise UserError(f"merge.weights: got {len(config.weights)} for {len(models)} models; give one each.")
     work = _Work(config, inputs["pack"].uri, placement)
     with track(STAGE, total=len(models) + 2, unit="models") as bar:
-        scores: list[float] = results([work.judge([model], [1.0]) for model in models])
+        scores: list[float] = results([work.start_scoring([model], [1.0]) for model in models])
         bar.advance(len(models))
         report = _merge(config, models, scores, work)
         bar.advance()
-        results([work.judge([models[index] for index in report["kept"]], report["weights"], draft.at("model"))])
+        results([work.start_scoring([models[index] for index in report["kept"]], report["weights"], draft.at("model"))])
         report["score_reloaded"] = work.score([draft.at("model")], [1.0])
         bar.advance()
     draft.write_json(report, "merge.json")
     draft.count(method=config.method, score=report["score"], best_single=max(scores), merged=report["merged"])
-    say(_verdict(report, max(scores)))
+    say(_describe_choice(report, max(scores)))
 
 
 def _merge(config: MergeConfig, models: Sequence[str], scores: Sequence[float], work: "_Work") -> dict[str, Any]:
@@ -67,7 +68,7 @@ def _merge(config: MergeConfig, models: Sequence[str], scores: Sequence[float], 
         chosen, weights = tuple(range(len(models))), list(config.weights or [1.0] * len(models))
         score = work.score(models, weights)
         trials = [{"models": list(chosen), "score": score}]
-    merged = len(chosen) > 1 and score > scores[best]
+    merged = len(chosen) > 1 and (score > scores[best] or config.keep == "always")
     if not merged:
         chosen, weights, score = (best,), [1.0], scores[best]
     return {
@@ -80,7 +81,7 @@ def _merge(config: MergeConfig, models: Sequence[str], scores: Sequence[float], 
     }
 
 
-def _verdict(report: Mapping[str, Any], best: float) -> str:
+def _describe_choice(report: Mapping[str, Any], best: float) -> str:
     tried = max((trial["score"] for trial in report["trials"]), default=best)
     kept = f"averaged {len(report['kept'])} models" if report["merged"] else "no average is better: kept the best model"
     return f"  merge: best average {tried:.4f}, best of {len(report['scores'])} models {best:.4f}; {kept}"
@@ -90,12 +91,12 @@ class _Work:
     """Starts tasks that average and judge."""
 
     def __init__(self, config: MergeConfig, pack_uri: str, placement: StagePlacement) -> None:
-        self._task = ray.remote(_average_and_judge).options(**placement.ray_options)
+        self._task = ray.remote(_average_and_score).options(**placement.ray_options)
         self._method = "linear" if config.method == "greedy_soup" else config.method
         self._pack_uri, self._queries, self._threads = pack_uri, config.validation_queries, placement.threads
         self._device = "cuda" if placement.gpus else "cpu"
 
-    def judge(
+    def start_scoring(
         self, models: Sequence[str], weights: Sequence[float], target: str | None = None
     ) -> "ray.ObjectRef[float]":
         """Score the average of some models (or one model alone), writing it to a folder where one is given."""
@@ -112,10 +113,10 @@ class _Work:
 
     def score(self, models: Sequence[str], weights: Sequence[float]) -> float:
         """Score the average of some models, and wait for it."""
-        return float(results([self.judge(models, weights)])[0])
+        return float(results([self.start_scoring(models, weights)])[0])
 
 
-def _average_and_judge(
+def _average_and_score(
     method: str,
     models: Sequence[str],
     weights: Sequence[float],

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from polyglossa.artifact import read_json
-from polyglossa.data.bundles import INDEX, BundleReader
+from polyglossa.data.bundles import BundleReader
+from polyglossa.data.pack_index import read_pack_index
 from polyglossa.errors import DataError
 from polyglossa.model.encoder import Encoder, finish
 from polyglossa.objectives.masks import known_positives
@@ -28,14 +28,14 @@ def validation_score(encoder: Encoder, pack_uri: str, queries: int) -> float:
     Raises:
         DataError: the pack holds no validation row of a retrieval or bitext source, or is another tokenizer's.
     """
-    index = read_json(f"{pack_uri}/{INDEX}")
-    if index.get("tokenizer") not in (None, encoder.tokenizer_fingerprint):
+    index = read_pack_index(pack_uri)
+    if index.tokenizer not in (None, encoder.tokenizer_fingerprint):
         raise DataError(f"{pack_uri}: was packed with another tokenizer than the model's. Pack with the model's own.")
     reader = BundleReader(pack_uri, part="validation", cache_bytes=0)
     scores = [
-        _source_score(encoder, reader, source["name"], queries)
-        for source in index["sources"]
-        if source["in_batch"] and reader.bundles(source["name"])
+        _source_score(encoder, reader, source.name, queries)
+        for source in index.sources
+        if source.in_batch and reader.bundles(source.name)
     ]
     if not scores:
         raise DataError(f"{pack_uri}: has no validation row to judge by. Set corpus.validation_share above 0.")

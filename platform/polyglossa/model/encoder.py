@@ -19,6 +19,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerF
 from polyglossa.model.description import ModelDescription
 from polyglossa.model.directory import load_model, load_model_tokenizer
 from polyglossa.model.forward import TextModel, fill_up
+from polyglossa.model.instructions import instruction_prompt
 from polyglossa.model.pass_plan import Pass, plan_passes
 from polyglossa.runtime.precision import apply_precision
 from polyglossa.runtime.transfer import send
@@ -30,16 +31,6 @@ PASS_TOKENS = {"cpu": 2048, "cuda": 32_768}
 _LEAST_FILLED = {"cpu": 512, "cuda": 2048}  # tokens; a single query is not made longer
 # Of a configuration, what changes no number: names, versions, and what training and generation alone read.
 _SILENT = frozenset({"_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype", "use_cache"})
-
-
-def render(text: str, instruction: str | None) -> str:
-    """Put a text behind its task's instruction; without one the text stays bare."""
-    return f"{instruction_prompt(instruction)}{text}" if instruction else text
-
-
-def instruction_prompt(instruction: str) -> str:
-    """Return what stands before a query: F2LLM's template."""
-    return f"Instruct: {instruction}\nQuery: "
 
 
 def finish(state_NS: Tensor, width: int | None = None) -> Tensor:
@@ -193,8 +184,9 @@ class Encoder:
 
         Args:
             texts: bare texts.
-            instruction: put before each of them (queries); None leaves them bare (documents).
-            prompt: name of one of the model's prompts, instead of an instruction.
+            instruction: put before each of them (queries); an empty one leaves them bare.
+            prompt: name of one of the model's prompts, instead of an instruction. Where neither is given, the model's
+                default prompt goes before them, if it has one, as in sentence-transformers.
             width: Matryoshka width; None is the full one.
             chunk_tokens: token budget of one forward pass; None takes the device's.
 
@@ -210,7 +202,8 @@ class Encoder:
             raise ValueError("give an instruction or the name of a prompt, not both")
         if prompt is not None and prompt not in self.description.prompts:
             raise ValueError(f"prompt: {prompt!r} is not one of {', '.join(self.description.prompts) or 'none'}")
-        before = self.description.prompts[prompt] if prompt else instruction_prompt(instruction) if instruction else ""
+        named = prompt or self.description.default_prompt or ""
+        before = self.description.prompts.get(named, "") if instruction is None else instruction_prompt(instruction)
         return finish(self.embed([before + text for text in texts], chunk_tokens=chunk_tokens), width).numpy()
 
 

@@ -27,6 +27,8 @@ class Examples:
     """Whether the other rows' positives are negatives (retrieval and bitext)."""
     source_Q: Tensor | None = None
     """int64, the source of each row where several are pooled."""
+    score_Q: Tensor | None = None
+    """float32, how alike each pair is by its own score (task `sts`), NaN where it has none; None reads no scores."""
     chosen_P: Tensor | None = None
     """int64, the negatives that are there, row by row; None finds them in `negatives_QN`, which waits for a GPU."""
     document_P: Tensor | None = None

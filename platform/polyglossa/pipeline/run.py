@@ -10,7 +10,9 @@ from polyglossa.extras import require_extras
 from polyglossa.pipeline.build import build
 from polyglossa.pipeline.execute import execute
 from polyglossa.pipeline.graph import Node
-from polyglossa.pipeline.stages import find_stage
+from polyglossa.pipeline.own_outcome import show_own
+from polyglossa.pipeline.promotion import previous_model
+from polyglossa.pipeline.stages import STAGES, find_stage
 from polyglossa.recipe import Profile, Recipe
 from polyglossa.runtime import console
 from polyglossa.runtime.memory import Peak, watch_memory
@@ -23,13 +25,21 @@ def run(recipe: Recipe, profile: Profile, *, until: str | None = None) -> dict[s
     Args:
         recipe: what to make.
         profile: where.
-        until: stop after this stage (its nodes and what they need); None makes everything.
+        until: stop after this stage (its nodes and what they need; `tune` is the recipe's search); None makes all but
+            the search.
 
     Returns:
         Artifacts by node name.
     """
-    graph = build(recipe)
-    return make(recipe, profile, graph.until(until) if until else list(graph.nodes.values()))
+    return make(recipe, profile, _nodes_until(recipe, until))
+
+
+def _nodes_until(recipe: Recipe, until: str | None) -> Sequence[Node]:
+    stage = STAGES.get(until) if until is not None else None
+    if stage is not None and stage.planner is not None:
+        return stage.plan(recipe)
+    graph = build(recipe, previous_model(recipe))
+    return graph.until(until) if until is not None else list(graph.nodes.values())
 
 
 def make(recipe: Recipe, profile: Profile, nodes: Sequence[Node]) -> dict[str, Artifact]:
@@ -54,6 +64,8 @@ def make(recipe: Recipe, profile: Profile, nodes: Sequence[Node]) -> dict[str, A
             _record(root, time.monotonic() - started, peak, made)
         if "report" in artifacts:
             _show_results(root, artifacts["report"], artifacts.get("serve"))
+        if "own" in artifacts:
+            show_own(recipe, artifacts["own"])
     return artifacts
 
 

@@ -13,7 +13,7 @@ import openai
 
 from polyglossa.artifact import Artifact, Draft
 from polyglossa.errors import PolyglossaError
-from polyglossa.model.encoder import Encoder, render
+from polyglossa.model.encoder import Encoder
 from polyglossa.recipe import StagePlacement
 from polyglossa.recipe.sections.serve import ServeConfig
 from polyglossa.runtime.console import track
@@ -109,8 +109,12 @@ def _check_parity(client: openai.OpenAI, member: str, path: str, texts: Sequence
     return least
 
 
-def _embed(client: openai.OpenAI, member: str, texts: Sequence[str], width: int) -> np.ndarray:
-    answer = client.embeddings.create(model=member, input=list(texts), dimensions=width)
+def _embed(
+    client: openai.OpenAI, member: str, texts: Sequence[str], width: int, instruction: str | None = None
+) -> np.ndarray:
+    """Ask for vectors; without an instruction the model's default prompt goes before each text."""
+    body = {"instruction": instruction}
+    answer = client.embeddings.create(model=member, input=list(texts), dimensions=width, extra_body=body)
     return np.array([item.embedding for item in answer.data], dtype=np.float32)
 
 
@@ -118,8 +122,8 @@ def _search(client: openai.OpenAI, member: str, questions: Questions) -> str:
     """Search the held-out documents for a few queries, all through the endpoint, and lay the answers out as text."""
     asked = questions.queries[:_SHOWN_QUERIES]
     width = len(client.embeddings.create(model=member, input=asked[0]).data[0].embedding)
-    document_DW = _embed(client, member, questions.documents, width)
-    query_QW = _embed(client, member, [render(query, questions.instruction) for query in asked], width)
+    document_DW = _embed(client, member, questions.documents, width, "")
+    query_QW = _embed(client, member, asked, width, questions.instruction or "")
     score_QD = query_QW @ document_DW.T
     lines = [f"Search over {len(questions.documents)} {questions.origin}, answered by the endpoint ({member}):"]
     for query, language, score_D in zip(asked, questions.languages, score_QD, strict=False):

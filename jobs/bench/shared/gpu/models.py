@@ -17,18 +17,18 @@ from transformers import Qwen3Config, Qwen3Model
 
 from polyglossa.data.batch import Chunk, RankBatch
 from polyglossa.data.layout import chunk_texts
-from polyglossa.engine.backends.plain import OptimizerSettings, PlainBackend
+from polyglossa.engine.backends.plain import PlainBackend
 from polyglossa.engine.embedder import Embedder
 from polyglossa.engine.objective import build_objective
+from polyglossa.engine.stage_spec import ObjectiveSpec, OptimizerSettings
 from polyglossa.engine.step import Budget, Objective, run_step
 from polyglossa.model.forward import TextModel
 
 SETTINGS = OptimizerSettings(betas=(0.9, 0.98), epsilon=1e-8, weight_decay=0.01, clip=1.0)
-_OBJECTIVE = {
-    "temperature": 0.05, "hard_weight": 1.0, "in_batch_weight": 1.0, "matryoshka": "published", "gather": "query_only",
-    "mask": "none", "score_margin": 0.0, "bidirectional": False, "learned_temperature": False, "teacher_terms": {},
-    "layer_exits": False,
-}  # fmt: skip
+_OBJECTIVE = ObjectiveSpec(
+    temperature=0.05, hard_weight=1.0, in_batch_weight=1.0, matryoshka="published", gather="query_only", mask="none",
+    score_margin=0.0, bidirectional=False, learned_temperature=False, terms={}, layer_exits=False,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -198,6 +198,7 @@ def draw(
         group_Q=example_Q,
         source_Q=torch.zeros(examples, dtype=torch.int64),
         positive_score_Q=torch.full((examples,), float("nan")),
+        score_Q=None,
         teacher_TE=None,
         tokens=int(length_T.sum()),
         padded_tokens=sum(int(chunk.lengths_B.max()) * len(chunk.lengths_B) for chunk in made),

@@ -55,8 +55,15 @@ class CountedEmbed:
 class StoredEmbed:
     """Looks texts up in the vector store first, and adds what it had to embed."""
 
-    def __init__(self, embed: Embed, store: VectorStore) -> None:
-        self._embed, self._store = embed, store
+    def __init__(self, embed: Embed, store: VectorStore, confirm: Callable[[], None]) -> None:
+        """Read and add to a store.
+
+        Args:
+            embed: gives raw states.
+            store: holds them.
+            confirm: raises where the model is no longer the one that the store is of; called before states are kept.
+        """
+        self._embed, self._store, self._confirm = embed, store, confirm
 
     def __call__(self, texts: list[str]) -> Floats:
         """Return raw states [N, D]; rows that the store refuses (not finite) are handed on as they are."""
@@ -76,6 +83,7 @@ class StoredEmbed:
     def _add(self, texts: list[str], ids: Sequence[bytes], rows: npt.NDArray[np.int64]) -> Floats:
         """Embed some of the texts and store their states."""
         state_ND = self._embed([texts[row] for row in rows])
+        self._confirm()
         self._store.append([ids[row] for row in rows], state_ND)
         return state_ND
 

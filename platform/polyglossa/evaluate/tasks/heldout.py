@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from polyglossa.artifact import Artifact, exists, open_storage
 from polyglossa.errors import DataError
-from polyglossa.model.encoder import render
+from polyglossa.model.instructions import render
 
 METRICS = {"accuracy": "hit_rate_at_1", "ndcg_at_10": "ndcg_at_10"}
 """Metric of `task.json` → the name mteb gives it."""

@@ -1,12 +1,23 @@
 """Read, check and answer requests in bytes: what all routes share."""
 
+from typing import TypeVar
+
 import orjson
 from fastapi import Request, Response
 
 from polyglossa.serving.errors import ApiError
-from polyglossa.serving.family import Served
+from polyglossa.serving.family import Family, Served
+from polyglossa.serving.http.auth import Key, Keyring, check_member
 from polyglossa.serving.http.middleware import Trace
-from polyglossa.serving.http.schema import EmbeddingRequest, EmbedRequest, ErrorBody, Input, Strict
+from polyglossa.serving.http.schema import (
+    EmbeddingRequest,
+    EmbedRequest,
+    ErrorBody,
+    Input,
+    SimilarityRequest,
+    Strict,
+    parse,
+)
 from polyglossa.serving.settings import Limits
 
 ERRORS: dict[int | str, dict[str, object]] = {
@@ -15,11 +26,32 @@ ERRORS: dict[int | str, dict[str, object]] = {
 """What the OpenAPI document says of refusals."""
 
 
+Asked = TypeVar("Asked", EmbeddingRequest, EmbedRequest, SimilarityRequest)
+
+
+async def admit(
+    kind: type[Asked], request: Request, family: Family, limits: Limits, keyring: Keyring
+) -> tuple[Asked, Served, Key | None]:
+    """Check the key, read the body, and find the member that it names.
+
+    Returns:
+        What is asked for, the member, and the key, where one is needed.
+
+    Raises:
+        ApiError: one of the three is refused.
+    """
+    key = keyring.admit(request.headers.get("authorization"))
+    wanted = parse(kind, await read_body(request, limits), request.headers.get("content-type"))
+    served = family.find(wanted.model)
+    check_member(key, served.name)
+    return wanted, served, key
+
+
 async def read_body(request: Request, limits: Limits) -> bytes:
     """Read a body up to the limit.
 
     Raises:
-        Problem: 413, it is larger; 415, it is compressed.
+        ApiError: 413, it is larger; 415, it is compressed.
     """
     if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
         raise ApiError(415, "compressed_body", "Compressed bodies are not read here. Send the body as it is.")
@@ -35,7 +67,7 @@ def check_items(items: int, limits: Limits) -> None:
     """Refuse a request of too many texts.
 
     Raises:
-        Problem: 413.
+        ApiError: 413.
     """
     if items > limits.request_items:
         message = f"{items} texts are more than the {limits.request_items} of one request."
@@ -46,7 +78,7 @@ def check_width(wanted: EmbeddingRequest | EmbedRequest, served: Served) -> int 
     """Return the width asked for.
 
     Raises:
-        Problem: 422, the member is not that wide, or the bits do not fill bytes.
+        ApiError: 422, the member is not that wide, or the bits do not fill bytes.
     """
     width = wanted.dimensions
     if width is not None and width > served.card.width:
@@ -62,7 +94,7 @@ def check_ids(ids: list[list[int]], given: Input, served: Served) -> None:
     """Refuse a token id that the member's vocabulary does not hold.
 
     Raises:
-        Problem: 422.
+        ApiError: 422.
     """
     largest = served.card.vocabulary - 1
     for index, part in enumerate(ids):

@@ -97,9 +97,9 @@ class EmbeddingRequest(Strict):
     output_dtype: Annotated[Literal["float32", "int8", "binary"], _words(float="float32")] = "float32"
     """float32 of length 1; int8, scaled so that the largest coordinate is ±127; or sign bits, eight to a byte."""
     input_type: _InputType | None = None
-    """Puts the model's own prompt of that name before each text; null leaves texts as they are."""
+    """Puts the model's own prompt of that name before each text; null takes the model's default, if it has one."""
     instruction: Text | None = None
-    """Task instruction put before each text, instead of the model's prompt."""
+    """Task instruction put before each text, instead of the model's prompt; an empty one leaves texts as they are."""
     truncate: _Truncate = "end"
     """What goes when a text is too long: its end, its start, or the request (413)."""
 
