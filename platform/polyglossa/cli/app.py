@@ -9,7 +9,10 @@ from polyglossa.cli.costs.simulate import simulate_feed
 from polyglossa.cli.evaluations.compare import compare
 from polyglossa.cli.evaluations.evaluate import evaluate
 from polyglossa.cli.evaluations.gate import gate
+from polyglossa.cli.evaluations.submit_mteb import submit_mteb
 from polyglossa.cli.models import prune
+from polyglossa.cli.models.embed import embed
+from polyglossa.cli.models.export import export
 from polyglossa.cli.models.run import run
 from polyglossa.cli.models.search import search
 from polyglossa.cli.models.serve import serve
@@ -34,3 +37,6 @@ app.command("docs")(docs)
 app.command("evaluate")(evaluate)
 app.command("compare")(compare)
 app.command("gate")(gate)
+app.command("export")(export)
+app.command("submit-mteb")(submit_mteb)
+app.command("embed")(embed)

@@ -55,8 +55,8 @@ class TrainPlacement(StagePlacement):
     """DeepSpeed ZeRO stage; changes memory, never the numbers."""
     compile: bool = False
     """Fuse what lies around the products of a layer with `torch.compile`: for GPUs, where it waits for memory. A
-    choice, off in every profile here: `make bench-gpu` tells what it gains on a device. The first steps take a minute or
-    two longer; not with ZeRO 3, whose weights come and go by hooks."""
+    choice, off in every profile here: `make bench-gpu` tells what it gains on a device. The first steps take a minute
+    or two longer; not with ZeRO 3, whose weights come and go by hooks."""
     pass_tokens: int | None = Field(None, ge=16)
     """Tokens that one forward pass takes, as whole chunks; None takes the stage's `chunk_tokens`. A CPU core is as fast
     with few; a GPU wants many, and each pass under bfloat16 makes a copy of the weights."""

@@ -71,7 +71,7 @@ def application_settings(config: ServeConfig, models: Mapping[str, str], placeme
     """Arguments of `serve.app:build` for a family: `models` maps a member's name to its model directory."""
     common = {
         "dtype": config.dtype, "threads": placement.threads, "cpus": placement.cpus, "gpus": placement.gpus,
-        "labels": placement.labels,
+        "labels": placement.labels, "engine": config.engine, "colocate": config.colocate,
     }  # fmt: skip
     members = [{"name": name, "path": path, **common} for name, path in models.items()]
     return {"members": members, "aliases": dict(config.aliases)}

@@ -8,19 +8,23 @@ import numpy as np
 import orjson
 import pytest
 
-from polyglossa.serving.http.formats import ENCODINGS, OUTPUT_DTYPES, embedding_list
+from polyglossa.serving.http.formats import ENCODINGS, embedding_list
 from polyglossa.serving.http.schema import EmbeddingRequest
+from polyglossa.vectors import OUTPUT_DTYPES
 
 VECTORS = np.array([[0.6, -0.8, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]], np.float32)
 
 
-@pytest.mark.parametrize(("field", "table"), [("output_dtype", OUTPUT_DTYPES), ("encoding_format", ENCODINGS)])
+@pytest.mark.parametrize(
+    ("field", "table"), [("output_dtype", OUTPUT_DTYPES), ("encoding_format", {**ENCODINGS, "bytes": "the body alone"})]
+)
 def test_a_request_may_name_what_there_is_and_nothing_else(field: str, table: dict[str, object]) -> None:
     assert set(get_args(get_type_hints(EmbeddingRequest)[field])) == set(table)
 
 
 def test_types_keep_what_they_promise() -> None:
     np.testing.assert_array_equal(OUTPUT_DTYPES["float32"](VECTORS), VECTORS)
+    np.testing.assert_allclose(OUTPUT_DTYPES["float16"](VECTORS), VECTORS, atol=1e-3)
     assert OUTPUT_DTYPES["int8"](VECTORS).tolist() == [[95, -127, 0, 0], [0, 0, 127, 0]]
     assert OUTPUT_DTYPES["binary"](VECTORS).tolist() == [[0b10000000], [0b00100000]]
 

@@ -52,3 +52,25 @@ def test_widths_follow_the_member_and_refusals_are_shown(page: tuple[chrome.Tab,
     assert json.loads(tab.evaluate(widths)) == [16, 8]
     tab.evaluate("$('texts').value = ' '; $('go').click()")
     assert tab.evaluate("$('status').textContent") == "Give at least one text."
+
+
+def test_a_file_of_thousands_of_lines_is_searched_with_two_members_side_by_side(page: tuple[chrome.Tab, str]) -> None:
+    tab, _ = page
+    tab.evaluate(
+        """(async () => {
+          const rows = Array.from({length: 1200}, (_, i) => `${i},"line ${i}, of many"`);
+          const file = new File([["id,text", ...rows, '1200,"Saksa, ""B"" and more"'].join("\\n")], "lines.csv");
+          const carrier = new DataTransfer();
+          carrier.items.add(file);
+          $('file').files = carrier.files;
+          $('file').dispatchEvent(new Event('change'));
+        })()"""
+    )
+    tab.wait("$('status').textContent === '1201 texts from lines.csv'")
+    tab.evaluate("$('beside').value = 'small'; $('beside').dispatchEvent(new Event('change'))")
+    tab.evaluate("$('besidewidth').value = '8'; $('query').value = 'Saksa'; $('go').click()")
+    tab.wait("document.querySelectorAll('#otherresults li').length === 20")
+    assert tab.evaluate("document.querySelectorAll('#results li').length") == 20
+    assert tab.evaluate("$('othername').textContent") == "small, 8"
+    assert "ms for 1202 texts" in tab.evaluate("$('status').textContent")
+    assert tab.console == []

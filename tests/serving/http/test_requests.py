@@ -61,7 +61,7 @@ def test_null_of_a_required_field_is_named(open_api, route: str) -> None:
 
 WORDS = [
     (EMBED, "encoding_format", ["float", "base64"]),
-    (EMBED, "output_dtype", ["float32", "int8", "binary"]),
+    (EMBED, "output_dtype", ["float32", "float16", "int8", "binary"]),
     (EMBED, "input_type", ["query", "document"]),
     (EMBED, "truncate", ["end", "start", "error"]),
     ("/embed", "truncation_direction", ["left", "right"]),
@@ -149,8 +149,8 @@ def test_wrong_inputs_of_tei_are_told_by_their_element(open_api) -> None:
 def test_wrong_values_are_told_with_what_is_allowed(open_api) -> None:
     client = open_api()
     for field, value, said in (
-        ("encoding_format", "md5", "encoding_format: must be 'float' or 'base64', not another text."),
-        ("encoding_format", 1, "encoding_format: must be 'float' or 'base64', not a whole number."),
+        ("encoding_format", "md5", "encoding_format: must be 'float', 'base64' or 'bytes', not another text."),
+        ("encoding_format", 1, "encoding_format: must be 'float', 'base64' or 'bytes', not a whole number."),
         ("dimensions", "8", "dimensions: must be a whole number, not a text."),
         ("dimensions", 8.0, "dimensions: must be a whole number, not a number with a fraction."),
         ("dimensions", True, "dimensions: must be a whole number, not true."),

@@ -19,7 +19,8 @@ from polyglossa.serving.batching.tokens import Keep
 from polyglossa.serving.errors import ApiError
 from polyglossa.serving.family import Family, Served
 from polyglossa.serving.http.auth import Keyring
-from polyglossa.serving.http.formats import OUTPUT_DTYPES, embedding_list
+from polyglossa.serving.http.cohere import add_cohere_routes
+from polyglossa.serving.http.formats import embedding_list
 from polyglossa.serving.http.info_routes import add_info_routes
 from polyglossa.serving.http.middleware import Middleware
 from polyglossa.serving.http.requests import (
@@ -30,15 +31,17 @@ from polyglossa.serving.http.requests import (
     check_items,
     check_width,
     raw_json,
+    raw_values,
     split_input,
     trace_of,
 )
+from polyglossa.serving.http.rerank import add_rerank_routes
 from polyglossa.serving.http.routing import Routing
 from polyglossa.serving.http.schema import EmbeddingRequest
 from polyglossa.serving.http.tei import add_tei_routes
 from polyglossa.serving.metrics import Metrics
 from polyglossa.serving.settings import AppSettings, Limits
-from polyglossa.vectors import finish
+from polyglossa.vectors import OUTPUT_DTYPES, finish
 
 _KEEP: dict[str, Keep] = {"end": "start", "start": "end", "error": "all"}
 
@@ -56,6 +59,8 @@ def make_api(family: Family, settings: AppSettings, metrics: Metrics) -> FastAPI
     keyring = Keyring(settings.keys_file)
     _refusals(api)
     _add_embeddings(api, family, settings.limits, keyring)
+    add_rerank_routes(api, family, settings.limits, keyring)
+    add_cohere_routes(api, family, settings.limits, keyring)
     add_tei_routes(api, family, settings.limits, keyring)
     add_info_routes(api, family, metrics, keyring)
     if settings.cors_origins:
@@ -107,6 +112,8 @@ def _add_embeddings(api: FastAPI, family: Family, limits: Limits, keyring: Keyri
             state_ND, tokens_N = await served.batcher.states_of_tokens(arrays)
         trace_of(request).tokens = total = int(tokens_N.sum())
         vector_NV = OUTPUT_DTYPES[wanted.output_dtype](finish(state_ND, width))
+        if wanted.encoding_format == "bytes":
+            return raw_values(vector_NV, wanted.output_dtype, served.name, total)
         return raw_json(await embedding_list(vector_NV, wanted.encoding_format, served.name, total))
 
 

@@ -1,7 +1,7 @@
 """Vectors as bytes of an answer: JSON numbers or base64, of float32, int8 or sign bits.
 
-To add a type of numbers or an encoding: a function, its name in `OUTPUT_DTYPES` or `ENCODINGS`, and the name in the
-request (`schema.py`).
+To add an encoding: a function, its name in `ENCODINGS`, and the name in the request (`schema.py`); types of numbers are
+`vectors.OUTPUT_DTYPES`.
 """
 
 import asyncio
@@ -11,31 +11,9 @@ from collections.abc import AsyncIterator, Callable, Mapping
 import numpy as np
 import orjson
 
+from polyglossa.vectors import as_int8, as_sign_bits
+
 _ROWS_AT_ONCE = 64  # then the event loop gets a turn: a large answer must not hold up the small ones
-
-
-def as_float32(vector_ND: np.ndarray) -> np.ndarray:
-    """Keep the values, little-endian."""
-    return vector_ND.astype("<f4", copy=False)
-
-
-def as_int8(vector_ND: np.ndarray) -> np.ndarray:
-    """Scale each vector so that its largest coordinate is ±127; cosines stay within about 0.001."""
-    largest_N1 = np.maximum(np.abs(vector_ND).max(axis=1, keepdims=True), 1e-12)
-    return np.rint(vector_ND * (127 / largest_N1)).astype(np.int8)
-
-
-def as_sign_bits(vector_ND: np.ndarray) -> np.ndarray:
-    """Keep one bit a coordinate, 1 where it is positive, the first coordinate in the highest bit."""
-    return np.packbits(vector_ND > 0, axis=1)
-
-
-OUTPUT_DTYPES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
-    "float32": as_float32,
-    "int8": as_int8,
-    "binary": as_sign_bits,
-}
-"""What finished float32 vectors become, by `output_dtype`."""
 
 
 def as_numbers(vector_V: np.ndarray) -> bytes:
@@ -66,6 +44,26 @@ async def embedding_list(vector_NV: np.ndarray, encoding: str, model: str, token
         parts.append(b'{"object":"embedding","index":%d,"embedding":%b}' % (index, value))
     usage = orjson.dumps({"prompt_tokens": tokens, "total_tokens": tokens})
     return b'{"object":"list","data":[%b],"model":%b,"usage":%b}' % (b",".join(parts), orjson.dumps(model), usage)
+
+
+def cohere_rows(vector_ND: np.ndarray, kind: str) -> list[object]:
+    """Write vectors in one of Cohere's types.
+
+    Args:
+        vector_ND: finished vectors, float32.
+        kind: `float`, `base64`; `int8` and `uint8` (each vector scaled to its largest coordinate, moved by 128);
+            `binary` and `ubinary` (sign bits, eight to a byte, signed and not).
+    """
+    if kind == "base64":
+        return [base64.b64encode(vector_D.astype("<f4").tobytes()).decode() for vector_D in vector_ND]
+    if kind == "float":
+        return list(vector_ND)
+    value_NV = as_int8(vector_ND) if kind in ("int8", "uint8") else as_sign_bits(vector_ND)
+    if kind == "uint8":
+        value_NV = (value_NV.astype(np.int16) + 128).astype(np.uint8)
+    if kind == "binary":
+        value_NV = (value_NV.astype(np.int16) - 128).astype(np.int8)
+    return list(value_NV)
 
 
 async def matrix(vector_ND: np.ndarray) -> bytes:

@@ -2,6 +2,7 @@
 
 from typing import TypeVar
 
+import numpy as np
 import orjson
 from fastapi import Request, Response
 
@@ -10,6 +11,7 @@ from polyglossa.serving.family import Family, Served
 from polyglossa.serving.http.auth import Key, Keyring, check_member
 from polyglossa.serving.http.middleware import Trace
 from polyglossa.serving.http.schema import (
+    CohereEmbedRequest,
     EmbeddingRequest,
     EmbedRequest,
     ErrorBody,
@@ -26,7 +28,7 @@ ERRORS: dict[int | str, dict[str, object]] = {
 """What the OpenAPI document says of refusals."""
 
 
-Asked = TypeVar("Asked", EmbeddingRequest, EmbedRequest, SimilarityRequest)
+Asked = TypeVar("Asked", EmbeddingRequest, EmbedRequest, CohereEmbedRequest, SimilarityRequest)
 
 
 async def admit(
@@ -122,6 +124,18 @@ def trace_of(request: Request) -> Trace:
 def raw_json(body: bytes) -> Response:
     """Answer with JSON that is written already."""
     return Response(body, media_type="application/json")
+
+
+def raw_values(vector_NV: np.ndarray, dtype: str, model: str, tokens: int) -> Response:
+    """Answer with the values alone, row by row, little-endian; what JSON would say beside them is in headers."""
+    about = {
+        "x-embedding-count": str(vector_NV.shape[0]),
+        "x-embedding-width": str(vector_NV.shape[1]),
+        "x-embedding-dtype": dtype,
+        "x-model": model,
+        "x-total-tokens": str(tokens),
+    }
+    return Response(vector_NV.tobytes(), headers=about, media_type="application/octet-stream")
 
 
 def body_schema(model: type[Strict]) -> dict[str, object]:

@@ -24,7 +24,7 @@ from polyglossa.vectors import finish
 
 
 def add_tei_routes(api: FastAPI, family: Family, limits: Limits, keyring: Keyring) -> None:
-    """Add `/embed`, `/similarity`, and the refusal of `/v1/rerank`."""
+    """Add `/embed` and `/similarity`."""
 
     @api.post("/embed", openapi_extra=body_schema(EmbedRequest), responses=ERRORS)
     async def embed(request: Request) -> Response:
@@ -42,13 +42,6 @@ def add_tei_routes(api: FastAPI, family: Family, limits: Limits, keyring: Keyrin
         texts = [wanted.inputs.source_sentence, *wanted.inputs.sentences]
         vector_ND = finish(await _states(request, served, texts, wanted.parameters, limits, key))
         return raw_json(orjson.dumps(vector_ND[1:] @ vector_ND[0], option=orjson.OPT_SERIALIZE_NUMPY))
-
-    @api.post("/v1/rerank", responses=ERRORS)
-    @api.post("/rerank", include_in_schema=False)
-    async def rerank() -> Response:
-        """Refuse: these models make vectors; a reranker reads query and document together."""
-        message = "Reranking is not offered: this family embeds. Compare vectors instead (`/similarity`)."
-        raise ApiError(404, "rerank_not_offered", message)
 
 
 async def _states(
