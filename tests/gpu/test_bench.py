@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from polyglossa.capacity.devices import DEVICES, read_calibration
+from polyglossa.costing.devices import DEVICES, read_calibration
 from polyglossa.errors import RecipeError
 
 ROOT = Path(__file__).parents[2]
