@@ -1,7 +1,7 @@
 """Pods and the Ray cluster of a spec, as plain Kubernetes data. Pure: what runs on them is `kuberay`'s.
 
-Nobody runs as root, no capability is kept but locking memory for fabric devices, the root file system is written only in `/tmp` and the data volume, and the
-probes need nothing that the image lacks (KubeRay's own call wget).
+Nobody runs as root, no capability is kept but locking memory for fabric devices, the root file system is written only
+in `/tmp` and the data volume, and the probes need nothing that the image lacks (KubeRay's own call wget).
 """
 
 import json
