@@ -21,6 +21,7 @@ from polyglossa.model.encoder import Encoder
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.sections.merge import MergeConfig
 from polyglossa.runtime.console import say, track
+from polyglossa.runtime.nodes import stage_precision
 from polyglossa.runtime.ray_tasks import results
 from polyglossa.storage import local_folder, writable_folder
 
@@ -94,13 +95,23 @@ class _Work:
         self._task = ray.remote(_average_and_score).options(**placement.ray_options)
         self._method = "linear" if config.method == "greedy_soup" else config.method
         self._pack_uri, self._queries, self._threads = pack_uri, config.validation_queries, placement.threads
+        self._device = "cuda" if placement.gpus else "cpu"
+        self._dtype = stage_precision(None, placement).dtype if placement.gpus else "float32"
 
     def start_scoring(
         self, models: Sequence[str], weights: Sequence[float], target: str | None = None
     ) -> "ray.ObjectRef[float]":
         """Score the average of some models (or one model alone), writing it to a folder where one is given."""
         return self._task.remote(
-            self._method, list(models), list(weights), self._pack_uri, self._queries, self._threads, target
+            self._method,
+            list(models),
+            list(weights),
+            self._pack_uri,
+            self._queries,
+            self._threads,
+            self._device,
+            self._dtype,
+            target,
         )
 
     def score(self, models: Sequence[str], weights: Sequence[float]) -> float:
@@ -115,8 +126,11 @@ def _average_and_score(
     pack_uri: str,
     queries: int,
     threads: int,
+    device: str,
+    dtype: str,
     target: str | None,
 ) -> float:
+    """Average models, keep the average where a folder is given, and score it; averages are of float32 weights."""
     torch.set_num_threads(threads)
     with ExitStack() as stack:
         folders = [stack.enter_context(local_folder(model)) for model in models]
@@ -124,8 +138,7 @@ def _average_and_score(
     if target is not None:
         with writable_folder(target) as folder:
             save(encoder, folder)
-    if torch.cuda.is_available():
-        encoder.model.to("cuda")
+    encoder.model.to(device, getattr(torch, dtype))
     return validation_score(encoder, pack_uri, queries)
 
 

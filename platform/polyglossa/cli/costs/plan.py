@@ -24,7 +24,9 @@ def plan(
     compare: Annotated[Path | None, typer.Option(help="Second profile, shown beside the first.")] = None,
     overrides: Overrides = None,
     prices: Annotated[str | None, typer.Option(help="Price of a node-hour: group=price,… or a YAML file.")] = None,
-    calibration: Annotated[Path | None, typer.Option(help="What `polyglossa calibrate` wrote.")] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="What `polyglossa calibrate` or `make bench-gpu` wrote.")
+    ] = None,
     cluster: Annotated[Path, typer.Option(help="Cluster spec that the profile's groups stand in.")] = _SPEC,
     as_data: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
