@@ -95,7 +95,7 @@ class _Work:
         self._task = ray.remote(_average_and_score).options(**placement.ray_options)
         self._method = "linear" if config.method == "greedy_soup" else config.method
         self._pack_uri, self._queries, self._threads = pack_uri, config.validation_queries, placement.threads
-        self._device = "cuda" if placement.gpus else "cpu"
+        self._device = placement.torch_device
         self._dtype = stage_precision(None, placement).dtype if placement.gpus else "float32"
 
     def start_scoring(
