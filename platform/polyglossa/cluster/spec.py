@@ -9,10 +9,8 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from polyglossa.recipe.load import read_mapping, validate
+from polyglossa.recipe.placement import GROUP_LABEL
 from polyglossa.recipe.strict import Strict
-
-GROUP_LABEL = "group"
-"""Ray label of every node: the name of its group. Profiles select nodes by it."""
 
 
 class Image(Strict):

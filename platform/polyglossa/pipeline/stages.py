@@ -38,7 +38,7 @@ class Stage:
     """Has `STAGE`, `REVISION`, `run`, `run_many` where workers are shared, and `input_fingerprint` where it reads files
     of the user's. Loaded when the stage runs: torch, ray and mteb would cost `recipe check` seconds."""
     placement: str | None
-    """Its field of a profile; None runs in the driver's own process."""
+    """Its field of a profile; None has no workers: its driver does all of it."""
     cost: Cost
     takes_profile: bool = False
     """Gets the whole profile: a search runs whole graphs, and a training is evaluated meanwhile."""
@@ -46,6 +46,12 @@ class Stage:
     """Consecutive independent nodes run in one group: its workers take longer to start than a small node to run."""
     makes_model: bool = False
     """Its artifact holds a model that has learned something, and gets a model card."""
+    takes_what_is_there: bool = False
+    """Runs with as many of its workers as find room; others wait for all of them."""
+    worker_per_model: bool = False
+    """Has a worker for each `model:` that it reads, whatever its placement's `workers`."""
+    beside_run: bool = False
+    """Its driver runs on the machine of the run's own process: it asks an endpoint that listens there alone."""
     extras: tuple[str, ...] = ("cluster",)
     """What of the package must be installed to run it, as `pyproject.toml` groups it."""
     has_job: bool = True
@@ -66,9 +72,9 @@ STAGES: Mapping[str, Stage] = {
     stage.name: stage
     for stage in (
         Stage("evaluation_texts", "polyglossa.evaluate.export_texts", None, Cost(), extras=_EVALUATION, has_job=False),
-        Stage("corpus", "polyglossa.corpus.run", "corpus", Cost(4.0, worker_gib=0.3)),
+        Stage("corpus", "polyglossa.corpus.run", "corpus", Cost(4.0, worker_gib=0.3), takes_what_is_there=True),
         Stage("backbone", "polyglossa.backbone.run", "backbone", Cost(2.0, 0.1, 0.6), has_job=False),
-        Stage("pack", "polyglossa.pack.run", "pack", Cost(4.0, 0.1, 0.5)),
+        Stage("pack", "polyglossa.pack.run", "pack", Cost(4.0, 0.1, 0.5), takes_what_is_there=True),
         Stage(
             "train", "polyglossa.pipeline.train_and_evaluate", "train", Cost(15.0, worker_gib=2.2),
             takes_profile=True, shares_workers=True, makes_model=True,
@@ -82,7 +88,10 @@ STAGES: Mapping[str, Stage] = {
             extras=_EVALUATION,
         ),
         Stage("report", "polyglossa.report.run", None, Cost()),
-        Stage("serve", "polyglossa.serving.run", "serve", Cost(18.0, worker_gib=0.6), extras=_SERVING, has_job=False),
+        Stage(
+            "serve", "polyglossa.serving.run", "serve", Cost(18.0, worker_gib=0.6), worker_per_model=True,
+            beside_run=True, extras=_SERVING, has_job=False,
+        ),
         Stage("tune", "polyglossa.tune.run", "tune", Cost(), takes_profile=True, has_job=False),
     )
 }  # fmt: skip

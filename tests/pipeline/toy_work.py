@@ -1,0 +1,77 @@
+"""What toy stages do on workers: sleep, write a value that their inputs give, break where a file says so."""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.toy_stages import name_of, toy_stages
+from polyglossa.artifact import Artifact, Draft, clear, exists
+from polyglossa.errors import DataError
+from polyglossa.lease import Claims
+from polyglossa.pipeline.executor import Execution
+from polyglossa.pipeline.graph import Node
+from polyglossa.pipeline.schedule import MACHINE, Room, Scheduler
+from polyglossa.recipe import Profile
+from polyglossa.recipe.sections.report import ReportConfig, ReportedMember
+
+ONE_CORE = {"workers": 1, "cpus": 1}
+PROFILE = {"report": ONE_CORE}
+
+
+@dataclass(frozen=True)
+class ToyWork:
+    """Notes each run under `folder`, and takes `seconds`."""
+
+    folder: str
+    seconds: float = 0.0
+
+    def __call__(self, stage: str, config: Any, inputs: Mapping[str, Artifact], draft: Draft) -> None:
+        name, began = name_of(draft), time.time()
+        folder = Path(self.folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / f"{name}.breaks").exists():
+            raise DataError(f"{name} is told to break.")
+        if (folder / f"{name}.bug").exists():
+            raise ZeroDivisionError("a bug")
+        if (folder / f"{name}.deletes").exists():
+            for one in inputs.values():
+                clear(one.uri)
+        values = [one.read_json("data.json") for one in inputs.values()]
+        scratch = f"{draft.uri}.work"
+        done = exists(f"{scratch}/half.json")
+        Draft(scratch).write_json({}, "half.json")
+        slow = folder / f"{name}.hangs"
+        while slow.exists():
+            time.sleep(0.05)
+        time.sleep(self.seconds)
+        assert exists(f"{scratch}/half.json"), "another run has cleared the scratch folder"
+        clear(scratch)
+        draft.write_json([name, *values], "data.json")
+        draft.count(resumed=int(done))
+        line = json.dumps({"name": name, "began": began, "ended": time.time(), "pid": os.getpid()})
+        with (folder / "log.jsonl").open("a") as log:
+            log.write(f"{line}\n")
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    """What ran, in the order of its end."""
+    log = folder / "log.jsonl"
+    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+
+def toy_node(name: str, *reads: str, stage: str = "merge") -> Node:
+    """A node whose name alone shapes it."""
+    config = ReportConfig(members=(ReportedMember(name=name),))
+    return Node(name, stage, config, {f"role{index}": one for index, one in enumerate(reads)})
+
+
+def execution(nodes: list[Node], root: Path, work: ToyWork, claims: Claims, **options: Any) -> Execution:
+    """An execution of toys on two cores; each takes one."""
+    profile = Profile.model_validate({"merge": ONE_CORE, **options.pop("profile", {})})
+    stages, seconds = toy_stages(work), options.pop("planned", {})
+    scheduler = Scheduler.of(nodes, profile, {MACHINE: Room(1, 2)}, seconds, stages)
+    return Execution(nodes, str(root), profile, scheduler, claims, stages=stages, **options)
