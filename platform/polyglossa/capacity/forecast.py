@@ -1,4 +1,4 @@
-"""What a run knows beforehand: seconds of its nodes from `plan`'s estimates, limits of groups from the cluster's spec."""
+"""What a run knows beforehand: seconds of nodes from `plan`'s estimates, limits of groups from the cluster's spec."""
 
 from pathlib import Path
 

@@ -247,7 +247,10 @@ class Workload:
     def _evaluate(self, node: Node) -> NodeWork:
         member = self._owner(node.inputs["model"])
         shape, expect = self.shape_of(member), self.recipe.expect
-        texts = expect.evaluation_texts if expect is not None else 0
+        texts = 0
+        if expect is not None:
+            whole = node.config == self.recipe.evaluate.for_members()
+            texts = expect.evaluation_texts if whole else expect.cheap_evaluation_texts
         length = expect.evaluation_tokens if expect is not None else 0.0
         return NodeWork(
             rows=texts,
