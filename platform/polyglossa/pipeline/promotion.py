@@ -9,6 +9,7 @@ from typing import Any
 from polyglossa.artifact import Artifact, exists, open_artifact, open_storage, read_json, write_json
 from polyglossa.errors import ArtifactError, RecipeError
 from polyglossa.evaluate.scoring.gate import GateVerdict, check_gate
+from polyglossa.lease import held
 from polyglossa.pipeline.build import build
 from polyglossa.pipeline.find_artifacts import find_artifacts
 from polyglossa.recipe import Recipe
@@ -46,7 +47,8 @@ def promote(recipe: Recipe, alias: str, member: str, *, move: bool = True) -> Ga
     verdict = check_gate(recipe.evaluate.gate, evaluation.read_json("summary.json"), current)
     if verdict.passed and move:
         entry = {"member": member, "model": model.at("model"), "evaluation": evaluation.uri}
-        _write(recipe, {**known, alias: entry})
+        with held(recipe.root, "promoted"):  # another person may move another alias meanwhile
+            _write(recipe, {**read_promotions(recipe), alias: entry})
     return verdict
 
 

@@ -39,7 +39,7 @@ from polyglossa.recipe.placement import StagePlacement, TrainPlacement
 from polyglossa.recipe.sections.train import TrainConfig
 from polyglossa.runtime.progress_board import start_progress_board
 from polyglossa.train.feed import StepDataConfig, placeholder_datasets
-from polyglossa.train.group import Feeds, Leaving, reports, stays
+from polyglossa.train.group import DashboardReports, Feeds, Leaving, reports, stays
 from polyglossa.train.in_process import fit_in_process
 from polyglossa.train.online_evaluation_ray import start_evaluations
 from polyglossa.train.plan import Job, plan_job
@@ -204,12 +204,19 @@ def train_as_worker(config: dict[str, Any]) -> None:
     for run, following in zip_longest(runs, runs[1:]):
         tell, warn, committed, note = reports(board, run.name, rank=place)
         try:
-            train(run, compute, partial(feeds.open, run, following), tell, warn, committed, leaving, note=note)
+            shown = DashboardReports(run, placement.checkpoint_steps, rank=place)
+            watchers = partial(_watch, shown)
+            opened = partial(feeds.open, run, following)
+            train(run, compute, opened, tell, warn, committed, leaving, watchers, note)
         except DivergedError as error:
             # Every rank meets it at the same step; returning keeps the failure policy from trying again.
             if place == 0:
                 ray.get(board.stop.remote(f"{run.name}: {error}"))
             return
+
+
+def _watch(shown: DashboardReports, backend: object) -> list[DashboardReports]:
+    return [shown]
 
 
 def _evaluate(judge: ModelJudge, job: Job, step: int, model_uri: str, folder: str) -> Mapping[str, Any]:
