@@ -4,7 +4,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,11 @@ from polyglossa.lease import Claims
 from polyglossa.pipeline.executor import Execution
 from polyglossa.pipeline.graph import Node
 from polyglossa.pipeline.schedule import MACHINE, Room, Scheduler
+from polyglossa.pipeline.stages import Cost
 from polyglossa.recipe import Profile
 from polyglossa.recipe.sections.report import ReportConfig, ReportedMember
 
 ONE_CORE = {"workers": 1, "cpus": 1}
-PROFILE = {"report": ONE_CORE}
 
 
 @dataclass(frozen=True)
@@ -63,15 +63,18 @@ def lines(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
 
-def toy_node(name: str, *reads: str, stage: str = "merge") -> Node:
-    """A node whose name alone shapes it."""
+def toy_node(name: str, *reads: str) -> Node:
+    """A node whose name alone shapes it; its address is that of a report, whose module takes no time to load."""
     config = ReportConfig(members=(ReportedMember(name=name),))
-    return Node(name, stage, config, {f"role{index}": one for index, one in enumerate(reads)})
+    return Node(name, "report", config, {f"role{index}": one for index, one in enumerate(reads)})
 
 
-def execution(nodes: list[Node], root: Path, work: ToyWork, claims: Claims, **options: Any) -> Execution:
-    """An execution of toys on two cores; each takes one."""
+def execution(
+    nodes: list[Node], root: Path, work: ToyWork, claims: Claims, *, shares: bool = False, **options: Any
+) -> Execution:
+    """An execution of toys on two cores; each takes one, and may share its workers with others."""
     profile = Profile.model_validate({"merge": ONE_CORE, **options.pop("profile", {})})
-    stages, seconds = toy_stages(work), options.pop("planned", {})
+    report = replace(toy_stages(work)["report"], placement="merge", shares_workers=shares, cost=Cost(1.0))
+    stages, seconds = {"report": report}, options.pop("planned", {})
     scheduler = Scheduler.of(nodes, profile, {MACHINE: Room(1, 2)}, seconds, stages)
     return Execution(nodes, str(root), profile, scheduler, claims, stages=stages, **options)

@@ -186,8 +186,8 @@ class Execution:
         return held
 
     def _launch(self, name: str) -> None:
-        members = [self._ready.pop(name), *self._joining(name)]
-        for member in members[1:]:
+        members = [self._ready[name], *self._joining(name)]
+        for member in members:
             del self._ready[member.node.name]
         names = [member.node.name for member in members]
         task = NodeTask(
