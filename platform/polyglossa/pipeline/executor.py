@@ -35,6 +35,7 @@ _STOP_SECONDS = 30.0
 _LOST_DRIVERS = 3  # a machine that leaves takes drivers along; a node's scratch folders and checkpoints stay
 _SMALL_STARTS = 20.0  # work below so many starts of its stage shares a worker group
 _SHOWN_AFTER_SECONDS = 2.0
+_LOST = (ray.exceptions.NodeDiedError, ray.exceptions.WorkerCrashedError, ray.exceptions.LocalRayletDiedError)
 
 
 class NodesFailed(PolyglossaError):
@@ -55,6 +56,8 @@ class _Ready:
     held_by: str | None = None
     """Another run that makes it."""
     asked: float = 0.0
+    lost: int = 0
+    """Drivers that went with their machines."""
 
 
 @dataclass
@@ -200,9 +203,8 @@ class Execution:
         )
         now = self._now()
         remote: Any = ray.remote(run_node)
-        reference = remote.options(
-            name=" + ".join(names), max_retries=_LOST_DRIVERS, **self._place(members[0].node)
-        ).remote(task, NodeRelay(self._board, names[0]))
+        driver = remote.options(name=" + ".join(names), max_retries=0, **self._place(members[0].node))
+        reference = driver.remote(task, NodeRelay(self._board, names[0]), self._awaken(members[0].node))
         ends = now + sum(self.scheduler.seconds.get(one, 0.0) for one in names)
         self._running[reference] = _Task(members, reference, now, ends)
         for one in names:
@@ -238,6 +240,18 @@ class Execution:
             return {"num_cpus": 0, "scheduling_strategy": beside_this_process()}
         return {"num_cpus": 0, "label_selector": dict(placement.labels)}
 
+    def _awaken(self, node: Node) -> Any:
+        """Ask for what a worker takes, so that a machine of the group is up before the driver starts there.
+
+        A driver takes no CPU, of which small machines have none to spare, and for nothing the autoscaler adds nothing.
+        """
+        place = self._place(node)
+        if "label_selector" not in place or place["num_cpus"]:
+            return None
+        placement = find_stage(node.stage, self.stages).placement_in(self.profile)
+        wake: Any = ray.remote(_wake)
+        return wake.options(**placement.ray_options).remote()
+
     def _wait(self) -> None:
         """Wait until something ends or it is time to look around."""
         references = [*self._resolving, *self._running]
@@ -261,7 +275,10 @@ class Execution:
         for member in task.members:
             stay = self.stays[member.node.name]
             stay.ended, stay.host = self._now(), outcome.host
-        if outcome.error is None:
+        if outcome.lost and all(self._lose(member) for member in task.members):
+            for member in task.members:
+                self._ready[member.node.name] = member
+        elif outcome.error is None:
             for member, made in zip(task.members, outcome.artifacts, strict=True):
                 self._finish(member, made, "made")
         elif len(task.members) > 1 and not self.fail_fast:
@@ -274,6 +291,12 @@ class Execution:
                 self._fail(member.node, self._explain(task, outcome.error))
                 self.claims.leave(member.key.lease)
         self._tell_change()
+
+    def _lose(self, member: _Ready) -> bool:
+        """Count a driver that went with its machine; whether the node is begun again, from what it has left."""
+        member.lost += 1
+        ours = not self.claims.lost(member.key.lease)
+        return ours and member.lost <= _LOST_DRIVERS
 
     def _resolved(self, node: Node, reference: Any) -> None:
         stay = self.stays[node.name]
@@ -403,8 +426,18 @@ def _outcome(reference: Any) -> Outcome:
     try:
         outcome: Outcome = ray.get(reference)
         return outcome
+    except (
+        ray.exceptions.NodeDiedError,
+        ray.exceptions.WorkerCrashedError,
+        ray.exceptions.LocalRayletDiedError,
+    ) as lost:
+        return Outcome("", error=_told(lost), trace=str(lost), lost=True)
     except ray.exceptions.RayError as error:
         return Outcome("", error=_told(error), trace=str(error))
+
+
+def _wake() -> None:
+    """Be a task that asks for what a worker takes."""
 
 
 def _told(error: Exception) -> PolyglossaError:

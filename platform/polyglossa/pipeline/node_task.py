@@ -44,10 +44,18 @@ class Outcome:
     """What was raised on purpose, or stands for what was not."""
     trace: str = ""
     """The whole story, for the log."""
+    lost: bool = False
+    """Whether the driver went with its machine."""
 
 
-def run_node(task: NodeTask, relay: Any) -> Outcome:
-    """Make the nodes' artifacts; what goes wrong comes back as a value, and an interrupt as itself."""
+def run_node(task: NodeTask, relay: Any, awake: object = None) -> Outcome:
+    """Make the nodes' artifacts; what goes wrong comes back as a value, and an interrupt as itself.
+
+    Args:
+        task: what is made.
+        relay: gets what is shown.
+        awake: the result of a task before this one, which waited for a machine.
+    """
     quieten()
     host = socket.gethostname()
     try:

@@ -106,8 +106,6 @@ class Profile(Strict):
     concurrent_nodes: int | None = Field(None, ge=1)
     """Artifacts in the making at the same time, at most; None: as many as find room for all of their workers. On two
     cores that is one after another, but for stages that take one core."""
-    driver_gib: float = Field(1.0, gt=0)
-    """Memory that a node's driver asks of a machine of its stage's group (GiB); the workers' own is not counted."""
     corpus: StagePlacement = StagePlacement(workers=2)
     backbone: StagePlacement = StagePlacement(cpus=2)
     mine: StagePlacement = StagePlacement(workers=2)
