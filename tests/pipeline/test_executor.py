@@ -5,7 +5,10 @@ import time
 from pathlib import Path
 
 import pytest
+from ray import cloudpickle
 
+import pipeline.toy_stages as toy_stages_module
+import pipeline.toy_work as toy_work_module
 from pipeline.toy_stages import toy_stages
 from pipeline.toy_work import ToyWork, execution, lines, toy_node
 from polyglossa.artifact import MARKER
@@ -15,6 +18,10 @@ from polyglossa.pipeline.execute import execute
 from polyglossa.pipeline.executor import NodesFailed, NodesRefused
 from polyglossa.pipeline.timeline import drawing, most_at_once
 from polyglossa.recipe import Profile
+
+# Workers do not find the tests' modules: what toys do travels to them.
+for module in (toy_stages_module, toy_work_module):
+    cloudpickle.register_pickle_by_value(module)
 
 DIAMOND = [
     toy_node("first"),
