@@ -33,6 +33,12 @@ class ToyWork:
         name, began = name_of(draft), time.time()
         folder = Path(self.folder)
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.began").touch()
+        if (folder / f"{name}.meets").exists():
+            other, deadline = (folder / f"{name}.meets").read_text(), time.monotonic() + 60
+            while not (folder / f"{other}.began").exists():
+                assert time.monotonic() < deadline, f"{name} and {other} do not run at the same time"
+                time.sleep(0.02)
         if (folder / f"{name}.breaks").exists():
             raise DataError(f"{name} is told to break.")
         if (folder / f"{name}.bug").exists():
