@@ -57,7 +57,7 @@ bench-report: $(VENV)/developing
 bench-%: SHELL := /bin/bash -o pipefail
 bench-%: $(VENV)/developing
 	mkdir -p runs/bench
-	$(BIN)/python jobs/bench/$*.py | tee runs/bench/$*.txt
+	$(BIN)/python $(or $(wildcard jobs/bench/studies/$*.py),jobs/bench/$*.py) | tee runs/bench/$*.txt
 	$(BIN)/python jobs/bench/report.py --save $* runs/bench/$*.txt
 
 clean:

@@ -10,6 +10,6 @@ if __name__ == "__main__":
     with errors_in_one_line("serve.py"):
         import typer
 
-        from polyglossa.cli.serve import serve
+        from polyglossa.cli.models.serve import serve
 
         typer.run(serve)

@@ -148,10 +148,11 @@ class _Run:
     """Of the first turn's first step, at the untrained weights."""
 
     def __post_init__(self) -> None:
-        from polyglossa.engine.backends.plain import OptimizerSettings, PlainBackend
+        from polyglossa.engine.backends.plain import PlainBackend
         from polyglossa.engine.embedder import Embedder
         from polyglossa.engine.objective import build_objective
         from polyglossa.engine.online_teacher import OnlineTeachers
+        from polyglossa.engine.stage_spec import ObjectiveSpec, OptimizerSettings
         from polyglossa.engine.step import Budget
         from polyglossa.model.directory import load_model
         from polyglossa.recipe.sections.train import StageConfig
@@ -164,7 +165,7 @@ class _Run:
         self.backend = PlainBackend(embedder, settings=settings)
         self.budget = Budget(self.stage.chunk_tokens, 1 << 20)
         self.objective: Any = build_objective(
-            self.stage.objective.model_dump(),
+            ObjectiveSpec.of(self.stage.objective),
             width=STUDENT["hidden"],
             distillation_weight=0.0 if self.name == "plain" else 1.0,
         )
@@ -181,7 +182,7 @@ class _Run:
         from polyglossa.engine.loop import run_loop
 
         stores: Sequence[Any] = [TeacherStore(str(self.folder / "store"))] if self.name == "stored" else ()
-        spec = FeedSpec.of_stage(self.stage.model_dump(), str(self.folder / "pack"), stores)
+        spec = FeedSpec.of_stage(self.stage, str(self.folder / "pack"), stores)
         start = number * STEPS
         batches = PrefetchedBatches(local_batches(spec, start=start, stop=start + STEPS))
         records: list[Any] = []

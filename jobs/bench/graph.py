@@ -18,14 +18,15 @@ from typing import Any
 import psutil
 
 from polyglossa.artifact import Artifact, Draft
-from polyglossa.capacity.devices import DEVICES, Calibration
 from polyglossa.capacity.estimate import estimate
 from polyglossa.capacity.node_groups import read_groups
+from polyglossa.costing.devices import DEVICES, Calibration
 from polyglossa.lease import Claims
 from polyglossa.pipeline.executor import Execution, rooms_of_this_ray
 from polyglossa.pipeline.graph import Node
+from polyglossa.pipeline.node_task import run_node
 from polyglossa.pipeline.schedule import Scheduler
-from polyglossa.pipeline.stages import Cost, Stage
+from polyglossa.pipeline.stages import Stage
 from polyglossa.pipeline.timeline import most_at_once
 from polyglossa.recipe import Profile, load_profile, load_recipe
 from polyglossa.recipe.sections.report import ReportConfig, ReportedMember
@@ -76,10 +77,10 @@ def layers(count: int, depth: int) -> list[Node]:
 
 def run(nodes: list[Node]) -> dict[str, float]:
     """Execute nodes that do nothing, two at the same time."""
-    stages = {"report": NothingStage("report", "", PLACEMENT, Cost())}
+    stages = {"report": NothingStage("report", "", "polyglossa.report.cost", PLACEMENT)}
     with tempfile.TemporaryDirectory() as root, Claims(root) as claims, local_ray(cpus=2, object_store_gib=0.3):
         scheduler = Scheduler.of(nodes, Profile(), rooms_of_this_ray(Profile(), {}), {}, stages)
-        execution = Execution(nodes, root, Profile(), scheduler, claims, stages=stages)
+        execution = Execution(nodes, root, Profile(), scheduler, claims, run_node, stages=stages)
         execution.run()
         pss = psutil.Process().memory_full_info().pss
     ended = sorted(stay.ended or 0.0 for stay in execution.stays.values())

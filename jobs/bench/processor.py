@@ -24,15 +24,16 @@ import torch
 import torch.distributed as dist
 
 from polyglossa.artifact import Artifact
-from polyglossa.capacity.flops import training_flops
 from polyglossa.cli.command import errors_in_one_line
+from polyglossa.costing.flops import training_flops
 from polyglossa.data.batch import RankBatch
 from polyglossa.data.feed_spec import FeedSpec
 from polyglossa.data.prefetch import PrefetchedBatches
 from polyglossa.data.stream import local_batches
-from polyglossa.engine.backends.plain import OptimizerSettings, PlainBackend
+from polyglossa.engine.backends.plain import PlainBackend
 from polyglossa.engine.embedder import Embedder
 from polyglossa.engine.objective import build_objective
+from polyglossa.engine.stage_spec import ObjectiveSpec, StageSpec
 from polyglossa.engine.step import Budget, run_step
 from polyglossa.engine.train_run import Compute, TrainRun, width_of
 from polyglossa.engine.trainer import train
@@ -40,6 +41,7 @@ from polyglossa.model.directory import load_model
 from polyglossa.recipe import Recipe, load_recipe
 from polyglossa.recipe.placement import TrainPlacement
 from polyglossa.recipe.sections.backbone import Shape
+from polyglossa.recipe.sections.train import StageConfig
 from polyglossa.runtime.precision import Precision, device_facts
 
 QUICKSTART = Path(__file__).parents[1] / "recipes" / "quickstart.yaml"
@@ -121,13 +123,14 @@ def launched(part: str, inputs: dict[str, str], environment: dict[str, str], wor
 def steps(recipe: Recipe, inputs: dict[str, str], given: argparse.Namespace) -> dict[str, Any]:
     """Train a few steps as one of the ranks; seconds of a step, and its arithmetic over the products' around it."""
     dist.init_process_group("gloo", init_method=f"file://{given.folder}/rendezvous", rank=given.rank, world_size=WORLD)
+    stage = recipe.training[STAGE].changed(steps=STEPS)
     run = TrainRun(
         name="bench",
         model_uri=inputs["model"],
-        pack_uri=inputs["pack"],
         output_uri=str(given.folder / "output"),
         checkpoint_uri=str(given.folder / "checkpoints"),
-        stage=recipe.training[STAGE].model_dump(mode="json") | {"steps": STEPS},
+        stage=StageSpec.of(stage),
+        feed=FeedSpec.of_stage(stage, inputs["pack"]),
         total_steps=STEPS,
         width=width_of(inputs["model"]),
     )
@@ -149,7 +152,7 @@ def steps(recipe: Recipe, inputs: dict[str, str], given: argparse.Namespace) -> 
 
 def batches(run: TrainRun, rank: int, start: int) -> PrefetchedBatches:
     """Make a rank's batches ahead of its steps, as the feed does."""
-    return PrefetchedBatches(local_batches(run.feed(), rank=rank, world=WORLD, start=start))
+    return PrefetchedBatches(local_batches(run.feed, rank=rank, world=WORLD, start=start))
 
 
 def peak() -> float:
@@ -167,22 +170,20 @@ def peak() -> float:
 
 def emulated(recipe: Recipe, inputs: dict[str, str]) -> dict[str, Any]:
     """Time one step in bfloat16 and in what is chosen here, on one rank."""
-    stage = recipe.training[STAGE].model_dump(mode="json")
+    stage = recipe.training[STAGE]
     spec = FeedSpec.of_stage(stage, inputs["pack"])
     batch = min(local_batches(spec, stop=4), key=lambda one: one.tokens)
-    chosen = Precision.decide(stage["dtype"], [device_facts("cpu")]).dtype
+    chosen = Precision.decide(stage.dtype, [device_facts("cpu")]).dtype
     slow, quick = (step_seconds(dtype, batch, stage, inputs) for dtype in ("bfloat16", chosen))
     return {"ratio": round(slow / quick, 1)}
 
 
-def step_seconds(dtype: str, batch: RankBatch, stage: dict[str, Any], inputs: dict[str, str]) -> float:
+def step_seconds(dtype: str, batch: RankBatch, stage: StageConfig, inputs: dict[str, str]) -> float:
     """Seconds of one step, the one that allocates left out where that takes no minutes."""
-    settings = OptimizerSettings(
-        betas=tuple(stage["betas"]), epsilon=stage["epsilon"], weight_decay=stage["weight_decay"], clip=stage["clip"]
-    )
+    settings = StageSpec.of(stage).optimizer
     backend = PlainBackend(Embedder(load_model(inputs["model"]), dtype=dtype), settings=settings)
-    objective = build_objective(stage["objective"], width=width_of(inputs["model"]))
-    budget = Budget(stage["chunk_tokens"], TrainPlacement().resident_tokens)
+    objective = build_objective(ObjectiveSpec.of(stage.objective), width=width_of(inputs["model"]))
+    budget = Budget(stage.chunk_tokens, TrainPlacement().resident_tokens)
     seconds = []
     while not seconds or (len(seconds) < 4 and sum(seconds) < 20):
         started = time.perf_counter()

@@ -1,6 +1,6 @@
 """Keep benchmarks' figures as JSON and render them as jobs/bench/README.md.
 
-    python jobs/bench/report.py                          # make bench-report: results/*.json → README.md
+    python jobs/bench/report.py                          # make bench-report: results/**/*.json → README.md
     python jobs/bench/report.py --check                  # fail where README.md is stale
     python jobs/bench/report.py --save train OUTPUT      # the last line of a benchmark's output → results/train.json
 
@@ -32,17 +32,21 @@ def main() -> None:
     if options.save:
         save(options.save[0], Path(options.save[1]))
     written = PAGE.read_text(encoding="utf-8")
-    page = fill(
-        written, render(json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json")))
-    )
+    page = fill(written, render(json.loads(path.read_text(encoding="utf-8")) for path in records()))
     if options.check and page != written:
         sys.exit("jobs/bench/README.md is stale; run `make bench-report`.")
     PAGE.write_text(page, encoding="utf-8")
 
 
+def records() -> list[Path]:
+    """List the files of all records by name, whichever room they lie in."""
+    return sorted(RESULTS.rglob("*.json"), key=lambda path: path.name)
+
+
 def save(name: str, output: Path) -> None:
-    """Write the last line of a benchmark's output as its record; title, seeds and note of an earlier one stay."""
-    path = RESULTS / f"{name}.json"
+    """Write the last line of a benchmark's output as its record; title and seeds of an earlier one stay."""
+    room = "studies" if (FOLDER / "studies" / f"{name}.py").exists() else ""
+    path = RESULTS / room / f"{name}.json"
     earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     lines = output.read_text(encoding="utf-8").strip().splitlines()
     if not lines or not lines[-1].startswith("{"):

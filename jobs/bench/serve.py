@@ -1,11 +1,11 @@
 """Measure the endpoint against the bare encoder and against a plain FastAPI server, all in this one run.
 
-    python jobs/bench/serve.py [--model DIRECTORY] [--dtype float32] [--seconds 8]
+    python jobs/bench/serve.py [--model DIRECTORY] [--dtype float32] [--seconds 8] [--engine auto]
 
 Three runs over the same texts (names and docstrings, mixed lengths), one after another on the same cores: the encoder
 alone in a loop over all texts sorted by length; FastAPI with `SentenceTransformer.encode`; and the endpoint with API
-keys, metrics and access log on. The load comes from a process of its own. The last line is one JSON object; its ratios
-compare what this run measured.
+keys, metrics and access log on, its member in replicas of its own and then in the ingress's process. The load comes
+from a process of its own. The last line is one JSON object; its ratios compare what this run measured.
 """
 
 import argparse
@@ -40,18 +40,29 @@ def main() -> None:
         say(f"{len(texts)} texts, {options.dtype}, {cores} cores")
         bare = measure_bare(path, texts, options.dtype, cores)
         peer = measure_peer(path, singles, options)
-        ours = measure_endpoint(path, folder, singles, batches, options, cores)
-    figures = compare(bare, peer, ours) | {"bare": bare, "fastapi": peer, "endpoint": ours, "cores": cores}
+        ours = measure_endpoint(path, folder, singles, batches, options, cores, colocate=False)
+        near = measure_endpoint(path, folder, singles, batches, options, cores, colocate=True)
+    figures: dict[str, Any] = dict(compare(bare, peer, ours, near))
+    figures |= {"bare": bare, "fastapi": peer, "endpoint": ours, "endpoint_colocated": near, "cores": cores}
     print(json.dumps(figures))
 
 
-def compare(bare: dict[str, float], peer: dict[str, Any], ours: dict[str, Any]) -> dict[str, float]:
+def compare(
+    bare: dict[str, float], peer: dict[str, Any], ours: dict[str, Any], near: dict[str, Any]
+) -> dict[str, float]:
     """Put the runs beside each other."""
     best = max(32 * ours[f"batches_{clients}"]["requests_per_second"] for clients in (8, 64))
     mine, theirs = ours["singles_64"], peer["singles_64"]
     return {
         "throughput_over_bare_encoder": round(best / bare["texts_per_second"], 3),
         "throughput_over_fastapi_64": round(mine["requests_per_second"] / theirs["requests_per_second"], 3),
+        "colocated_over_fastapi_64": round(
+            near["singles_64"]["requests_per_second"] / theirs["requests_per_second"], 3
+        ),
+        "single_over_fastapi": round(
+            near["singles_1"]["requests_per_second"] / peer["singles_1"]["requests_per_second"], 3
+        ),
+        "p50_over_fastapi_1": round(near["singles_1"]["p50_ms"] / peer["singles_1"]["p50_ms"], 3),
         "p99_over_fastapi_64": round(mine["p99_ms"] / theirs["p99_ms"], 3),
         "cold_start_seconds": ours["cold_start_seconds"],
     }
@@ -101,9 +112,9 @@ def measure_peer(path: str, singles: Path, options: argparse.Namespace) -> dict[
 
 
 def measure_endpoint(
-    path: str, folder: str, singles: Path, batches: Path, options: argparse.Namespace, cores: int
+    path: str, folder: str, singles: Path, batches: Path, options: argparse.Namespace, cores: int, *, colocate: bool
 ) -> dict[str, Any]:
-    """Load the endpoint with everything on."""
+    """Load the endpoint with everything on; its member in replicas of its own, or in the ingress's process."""
     import ray
 
     from polyglossa.serving.lifecycle import running_application
@@ -111,7 +122,9 @@ def measure_endpoint(
     keys = Path(folder) / "keys.json"
     keys.write_text(json.dumps([{"name": "bench", "sha256": hashlib.sha256(KEY.encode()).hexdigest()}]))
     member = {"name": "m", "path": path, "dtype": options.dtype, "threads": options.threads or cores, "cpus": 1.0}
-    member["replicas"] = {"min": options.replicas, "max": options.replicas}
+    member |= {"engine": options.engine, "colocate": colocate}
+    if not colocate:
+        member["replicas"] = {"min": options.replicas, "max": options.replicas}
     os.environ.update(_environment())
     ray.init(
         address="local", num_cpus=2, include_dashboard=False, object_store_memory=300_000_000, log_to_driver=False,
@@ -125,9 +138,20 @@ def measure_endpoint(
             for clients in counts:
                 figures[f"{name}_{clients}"] = load(url, bodies, clients, options.seconds)
                 say(f"endpoint, {name}: {figures[f'{name}_{clients}']}")
-        figures["cold_start_seconds"] = round(time_cold_start(url, singles), 2)
+        figures["engine"] = describe_engine(base)
+        if not colocate:
+            figures["cold_start_seconds"] = round(time_cold_start(url, singles), 2)
     ray.shutdown()
     return figures
+
+
+def describe_engine(base: str) -> dict[str, Any]:
+    """Ask the endpoint what its member computes with."""
+    import httpx
+
+    answer = httpx.get(f"{base}/v1/models", headers={"Authorization": f"Bearer {KEY}"}, trust_env=False)
+    engine: dict[str, Any] = answer.json()["data"][0]["engine"]
+    return engine
 
 
 def time_cold_start(url: str, singles: Path) -> float:
@@ -241,6 +265,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of all three")
     parser.add_argument("--threads", type=int, help="passes side by side in a replica (default: all cores)")
     parser.add_argument("--replicas", type=int, default=1)
+    parser.add_argument("--engine", choices=("torch", "onnx", "openvino", "auto"), default="torch")
     parser.add_argument("--seconds", type=float, default=8.0, help="length of each load")
     return parser.parse_args()
 

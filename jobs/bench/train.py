@@ -144,25 +144,23 @@ def ours(folder: Path, steps: Steps, *, resident_tokens: int = 1 << 20) -> Figur
     """(c) The engine's loop: chunks by token budget, graphs kept while they fit `resident_tokens`."""
     from polyglossa.data.prefetch import PrefetchedBatches
     from polyglossa.data.stream import FeedSpec, local_batches
-    from polyglossa.engine.backends.plain import OptimizerSettings, PlainBackend
+    from polyglossa.engine.backends.plain import PlainBackend
     from polyglossa.engine.embedder import Embedder
-    from polyglossa.engine.loop import StepRecord, run_loop
+    from polyglossa.engine.loop import Callback, StepRecord, run_loop
     from polyglossa.engine.objective import build_objective
+    from polyglossa.engine.stage_spec import ObjectiveSpec, OptimizerSettings
     from polyglossa.engine.step import Budget
     from polyglossa.model.directory import load_model
     from polyglossa.recipe.sections.train import StageConfig
 
-    stage = StageConfig.model_validate(STAGE | {"global_batch": steps.batch, "steps": steps.stop}).model_dump()
+    stage = StageConfig.model_validate(STAGE | {"global_batch": steps.batch, "steps": steps.stop})
     settings = OptimizerSettings(betas=(0.9, 0.98), epsilon=1e-8, weight_decay=0.01, clip=1.0)
-    embedder = Embedder(load_model(str(folder / "model")), dtype=stage["dtype"])
+    embedder = Embedder(load_model(str(folder / "model")), dtype=stage.dtype)
     backend = _Measured(PlainBackend(embedder, settings=settings))
     records: list[StepRecord] = []
 
-    class Keep:
+    class Keep(Callback):
         """Keeps every step's figures; the clock starts after the warm-up."""
-
-        def before_update(self, *_: Any) -> None:
-            """Nothing is due."""
 
         def after_step(self, record: StepRecord) -> None:
             """Keep the record."""
@@ -173,9 +171,9 @@ def ours(folder: Path, steps: Steps, *, resident_tokens: int = 1 << 20) -> Figur
     run_loop(
         backend,
         PrefetchedBatches(local_batches(FeedSpec.of_stage(stage, str(folder / "pack")), start=steps.first)),
-        build_objective(stage["objective"], width=256),
+        build_objective(ObjectiveSpec.of(stage.objective), width=256),
         rate=lambda step: 1e-4,
-        budget=Budget(stage["chunk_tokens"], resident_tokens),
+        budget=Budget(stage.chunk_tokens, resident_tokens),
         callbacks=[Keep()],
     )
     steady = records[steps.warm :]

@@ -19,7 +19,7 @@ from polyglossa.recipe import Profile, load_profile, load_recipe
 from polyglossa.runtime import console
 from polyglossa.runtime.session import ray_session
 from polyglossa.storage import absolute
-from polyglossa.tune.plan import search_nodes
+from polyglossa.tune.plan import plan_nodes
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "quickstart-tune.yaml"
 
@@ -70,7 +70,7 @@ def stopping(recipe: Path, overrides: list[str], profile: Profile) -> dict[str, 
 def searched(recipe: Path, overrides: list[str], profile: Profile) -> tuple[Artifact, float]:
     """Run a search, all that it shares made before; its artifact, and seconds of the search alone."""
     loaded = load_recipe(recipe, overrides)
-    nodes, root = search_nodes(loaded), absolute(loaded.root)
+    nodes, root = plan_nodes(loaded), absolute(loaded.root)
     with console.open_console(loaded.logs / "bench-tune.log"), ray_session(profile):
         execute(nodes[:-1], root, profile)
         began = time.monotonic()

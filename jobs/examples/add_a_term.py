@@ -2,7 +2,8 @@
 
 A term is a function of `TermInputs` that returns a scalar, under a name in `TERMS`. Here it is tried on random states;
 to train with it, put function and name into `platform/polyglossa/objectives/terms.py`, since workers are processes of
-their own, and weigh it in a recipe of a member with a teacher: `objective: {teacher_terms: {uniformity: 0.1}}`.
+their own, and weigh it in a recipe: `objective: {terms: {uniformity: 0.1}}`. A term that compares with a teacher goes
+into `TEACHER_TERMS`; one that reads the scores of pairs (`inputs.scores_Q`) needs `scores: true` in the stage.
 
 python jobs/examples/add_a_term.py [--steps 50]
 """
@@ -12,7 +13,7 @@ import argparse
 import torch
 from torch import Tensor
 
-from polyglossa.objectives.batch import Examples, teacher_loss
+from polyglossa.objectives.batch import Examples, further_loss
 from polyglossa.objectives.terms import TERMS, TermInputs
 
 SHARPNESS = 2.0  # t of the paper
@@ -35,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     state_TD = (1.0 + 0.1 * torch.randn(16, 8)).requires_grad_()
     optimizer = torch.optim.SGD([state_TD], lr=1.0)
     for step in range(options.steps + 1):
-        loss, terms = teacher_loss(inputs_of(state_TD), distillation_weight=0.0, further={"uniformity": 1.0})
+        loss, terms = further_loss(inputs_of(state_TD), {"uniformity": 1.0})
         if step in (0, options.steps):
             print(f"step {step}: uniformity {terms['uniformity']:.3f}")
         optimizer.zero_grad()

@@ -47,13 +47,9 @@ def run(
 
     with naming_extras():
         from polyglossa.capacity.forecast import forecast_of
-        from polyglossa.pipeline.run import make, run
+        from polyglossa.pipeline.run import run
     known = forecast_of(loaded, placement, cluster)
-    if until != "tune":
-        return run(loaded, placement, until=until, forecast=known, fail_fast=fail_fast)
-    from polyglossa.tune.plan import search_nodes
-
-    return make(loaded, placement, search_nodes(loaded), forecast=known, fail_fast=fail_fast)
+    return run(loaded, placement, until=until, forecast=known, fail_fast=fail_fast)
 
 
 def plan(
@@ -81,10 +77,10 @@ def plan(
     Raises:
         UserError: the recipe, the profile or a file is wrong.
     """
-    from polyglossa.capacity.devices import read_calibration
     from polyglossa.capacity.estimate import estimate
     from polyglossa.capacity.node_groups import read_groups
     from polyglossa.capacity.processor import with_this_processor
+    from polyglossa.costing.devices import read_calibration
 
     loaded, placement = as_recipe(recipe, overrides), as_profile(profile)
     speeds = with_this_processor(read_calibration(calibration), [placement])

@@ -65,6 +65,10 @@ TOKEN_BUNDLE = pa.schema(
         pa.field("positive_score", pa.list_(pa.float32()), nullable=False),  # [examples], NaN where not mined
     ]
 )
+"""One bundle of a pack."""
+
+SCORED_BUNDLE = TOKEN_BUNDLE.append(pa.field("score", pa.list_(pa.float32()), nullable=False))  # [examples], NaN: none
+"""The same with the scores that pairs brought (task `sts`), where a training stage asks for them."""
 
 TEXT_BUNDLE = pa.schema(
     [

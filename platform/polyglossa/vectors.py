@@ -12,7 +12,7 @@ processes may append and read at once, and a killed writer leaves nothing that a
 
 import posixpath
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +48,36 @@ def finish(states: npt.NDArray[np.floating], width: int | None = None, normalise
     if normalise:
         cut /= np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), 1e-12)
     return cut
+
+
+def as_float32(vector_ND: np.ndarray) -> np.ndarray:
+    """Keep the values, little-endian."""
+    return vector_ND.astype("<f4", copy=False)
+
+
+def as_float16(vector_ND: np.ndarray) -> np.ndarray:
+    """Keep half the bytes, little-endian; cosines stay within about 0.000001."""
+    return vector_ND.astype("<f2")
+
+
+def as_int8(vector_ND: np.ndarray) -> np.ndarray:
+    """Scale each vector so that its largest coordinate is ±127; cosines stay within about 0.001."""
+    largest_N1 = np.maximum(np.abs(vector_ND).max(axis=1, keepdims=True, initial=0), 1e-12)
+    return np.rint(vector_ND * (127 / largest_N1)).astype(np.int8)
+
+
+def as_sign_bits(vector_ND: np.ndarray) -> np.ndarray:
+    """Keep one bit a coordinate, 1 where it is positive, the first coordinate in the highest bit."""
+    return np.packbits(vector_ND > 0, axis=1)
+
+
+OUTPUT_DTYPES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+    "float32": as_float32,
+    "float16": as_float16,
+    "int8": as_int8,
+    "binary": as_sign_bits,
+}
+"""What finished float32 vectors become, by name; the endpoint takes those of its schema, files all."""
 
 
 class VectorStore:

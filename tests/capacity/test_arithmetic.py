@@ -5,15 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from polyglossa.capacity.counts import count_stage, cut_mean
-from polyglossa.capacity.devices import DEVICES, Calibration
-from polyglossa.capacity.flops import forward_flops, linear_parameters, training_flops
-from polyglossa.capacity.memory import GIB, least_states, states
-from polyglossa.capacity.work import NodeWork, Workload
-from polyglossa.engine.schedule import learning_rate
+from polyglossa.costing.counts import count_stage, cut_mean
+from polyglossa.costing.devices import DEVICES, Calibration
+from polyglossa.costing.family import Family
+from polyglossa.costing.flops import forward_flops, linear_parameters, training_flops
+from polyglossa.costing.memory import GIB, least_states, states
+from polyglossa.costing.work import Work
+from polyglossa.engine.schedule import SCHEDULES
 from polyglossa.pipeline.build import build, stage_of
+from polyglossa.pipeline.stages import find_stage
 from polyglossa.recipe import Recipe, load_recipe
 from polyglossa.recipe.sections.backbone import Shape
+from polyglossa.recipe.sections.train import StageConfig
 
 RECIPES = Path(__file__).parents[2] / "jobs/recipes"
 SHAPE_14B = Shape(hidden=5120, mlp=17408, layers=40, heads=40, kv_heads=8)
@@ -26,10 +29,10 @@ def recipe() -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def works(recipe: Recipe) -> dict[str, NodeWork]:
+def works(recipe: Recipe) -> dict[str, Work]:
     graph = build(recipe)
-    workload = Workload(recipe, graph)
-    return {node.name: workload.of(node) for node in graph.nodes.values()}
+    family = Family(recipe, graph.nodes)
+    return {node.name: find_stage(node.stage).cost.work(node, family) for node in graph.nodes.values()}
 
 
 def test_stage_1_reads_the_seven_published_sources(recipe: Recipe) -> None:
@@ -37,27 +40,28 @@ def test_stage_1_reads_the_seven_published_sources(recipe: Recipe) -> None:
     assert count_stage(recipe, "stage1", "pack.14b.stage1").rows == round(STAGE_1_ROWS * 0.99)
 
 
-def test_steps_are_rows_by_batch_and_epochs(works: dict[str, NodeWork]) -> None:
+def test_steps_are_rows_by_batch_and_epochs(works: dict[str, Work]) -> None:
     assert works["train.14b.stage1"].steps == round(round(26_693_280 * 0.99) / 512) == 51_614
     for member, epochs in {"14b": 2, "0.6b": 2, "330m": 3, "160m": 3, "80m": 4}.items():
         assert works[f"train.{member}.stage2"].steps == round(epochs * 17_820_000 / 512)
 
 
 def test_the_published_rate_rises_in_500_steps_and_falls_along_a_cosine_to_1e_7(
-    recipe: Recipe, works: dict[str, NodeWork]
+    recipe: Recipe, works: dict[str, Work]
 ) -> None:
     for member in recipe.members:
         stage = stage_of(member, recipe.training["stage2"])
         steps = works[f"train.{member.name}.stage2"].steps
 
-        def rate(step: int, peak: float = stage.learning_rate, steps: int = steps) -> float:
-            return learning_rate(step, peak=peak, floor=1e-7, warmup_steps=500, total_steps=steps)
+        def rate(step: int, stage: StageConfig = stage, steps: int = steps) -> float:
+            shape = {"peak": stage.learning_rate, "floor": stage.min_learning_rate, "warmup_steps": stage.warmup_steps}
+            return SCHEDULES[stage.schedule](step, **shape, total_steps=steps)
 
-        assert rate(0) == stage.learning_rate / 500
-        assert rate(499) == rate(500) == stage.learning_rate
-        assert rate(steps - 1) == pytest.approx(1e-7, rel=1e-6)
-        middle = 500 + (steps - 501) // 2
-        assert rate(middle) == pytest.approx((stage.learning_rate + 1e-7) / 2, rel=1e-3)
+        assert rate(0) == 0.0
+        assert rate(1) == max(1e-7, stage.learning_rate / 500)
+        assert rate(500) == stage.learning_rate
+        assert rate(steps - 1) == 1e-7
+        assert rate(500 + (steps - 500) // 2) == pytest.approx(stage.learning_rate / 2, rel=1e-3)
         assert rate(steps // 4) > rate(steps // 2) > rate(3 * steps // 4)
 
 
@@ -94,7 +98,7 @@ def test_lengths_keep_their_mean_until_they_are_cut() -> None:
     assert (mean, square) == (100, 10_000)
 
 
-def test_a_step_of_stage_2_holds_the_published_number_of_texts(recipe: Recipe, works: dict[str, NodeWork]) -> None:
+def test_a_step_of_stage_2_holds_the_published_number_of_texts(recipe: Recipe, works: dict[str, Work]) -> None:
     """512 queries, 512 positives and 6.9 negatives each on average over the tasks."""
     assert works["train.14b.stage2"].step_texts == pytest.approx(512 * (2 + 6.9))
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from polyglossa.capacity.devices import DEVICES, Calibration
 from polyglossa.capacity.elapsed import simulate_run
 from polyglossa.capacity.estimate import CapacityPlan, estimate
 from polyglossa.capacity.node_groups import read_groups
 from polyglossa.cli.app import app
+from polyglossa.costing.devices import DEVICES, Calibration
 from polyglossa.pipeline.graph import Node
 from polyglossa.pipeline.schedule import Demand, Room, Scheduler, remaining_seconds
 from polyglossa.recipe import load_profile, load_recipe

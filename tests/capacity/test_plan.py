@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from polyglossa.capacity.devices import (
+from polyglossa.capacity.estimate import CapacityPlan, estimate, longest_path
+from polyglossa.capacity.node_groups import read_groups, read_prices
+from polyglossa.capacity.processor import with_this_processor
+from polyglossa.costing.devices import (
     DEVICES,
     FLOAT32_CORE,
     NATIVE_CORE,
@@ -19,13 +22,10 @@ from polyglossa.capacity.devices import (
     read_calibration,
     write_calibration,
 )
-from polyglossa.capacity.durations import step_of
-from polyglossa.capacity.estimate import CapacityPlan, estimate, longest_path
-from polyglossa.capacity.node_groups import read_groups, read_prices
-from polyglossa.capacity.processor import with_this_processor
 from polyglossa.errors import RecipeError
 from polyglossa.pipeline.build import build
 from polyglossa.recipe import Profile, TrainPlacement, load_profile, load_recipe
+from polyglossa.train.cost import step_of
 
 ROOT = Path(__file__).parents[2]
 RECIPES, PROFILES = ROOT / "jobs/recipes", ROOT / "cluster/profiles"
@@ -50,7 +50,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("recipe", ["f2llm-v2", "f2llm-v2-improved"])
+@pytest.mark.parametrize("recipe", ["f2llm-v2", "f2llm-v2-improved", "f2llm-v2-stage2"])
 def test_a_plan_takes_seconds_and_loads_neither_torch_nor_ray(recipe: str) -> None:
     started = time.monotonic()
     done = command(f"jobs/recipes/{recipe}.yaml", "--profile", "cluster/profiles/f2llm-v2.yaml", "--json")
@@ -61,6 +61,15 @@ def test_a_plan_takes_seconds_and_loads_neither_torch_nor_ray(recipe: str) -> No
     plan = json.loads(done.stdout)
     assert plan["members"]["14b"]["parameters"] == 13_990_394_880
     assert plan["misfits"] == []
+
+
+def test_ml_embed_and_the_second_stage_alone_fit_and_cost_less_than_the_whole() -> None:
+    profile = load_profile(PROFILES / "f2llm-v2.yaml")
+    plans = [planned(name, profile) for name in ("ml-embed", "f2llm-v2-stage2", "f2llm-v2")]
+    assert not any(plan.misfits for plan in plans)
+    hours = [plan.hours for plan in plans]
+    assert hours == sorted(hours)
+    assert hours[1] < 0.7 * hours[2]
 
 
 def test_the_impossible_profile_is_refused_with_the_arithmetic_and_the_nearest_that_fits(tmp_path: Path) -> None:

@@ -16,12 +16,12 @@ MEMBERS = {"14b", "8b", "4b", "1.7b", "0.6b", "330m", "160m", "80m"}
 MINUTES = 8
 
 
-@pytest.mark.parametrize("name", ["f2llm-v2", "f2llm-v2-improved"])
-def test_the_scaled_down_recipe_ends_with_eight_served_members(name: str, tmp_path: Path) -> None:
+def run(name: str, storage: Path) -> Path:
+    """Run a recipe at the tiny scale; its folder."""
     done = subprocess.run(
         [
             sys.executable, "-m", "polyglossa.cli", "run", f"jobs/recipes/{name}.yaml", "--set", "scale=tiny",
-            "--set", f"storage={tmp_path}", "--profile", "cluster/profiles/driver.yaml",
+            "--set", f"storage={storage}", "--profile", "cluster/profiles/driver.yaml",
         ],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT / "platform")},
@@ -31,7 +31,12 @@ def test_the_scaled_down_recipe_ends_with_eight_served_members(name: str, tmp_pa
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    root = tmp_path / f"{name}-tiny"
+    return storage / f"{name}-tiny"
+
+
+@pytest.mark.parametrize("name", ["f2llm-v2", "f2llm-v2-improved", "f2llm-v2-stage2"])
+def test_the_scaled_down_recipe_ends_with_eight_served_members(name: str, tmp_path: Path) -> None:
+    root = run(name, tmp_path)
     manifests = [json.loads(path.read_text()) for path in root.rglob("manifest.json")]
     trained = {manifest["name"] for manifest in manifests if manifest["stage"] == "train"}
     assert {name.removeprefix("train.").rpartition(".")[0] for name in trained} == MEMBERS
@@ -43,3 +48,18 @@ def test_the_scaled_down_recipe_ends_with_eight_served_members(name: str, tmp_pa
     check = json.loads(next(root.rglob("check.json")).read_text())
     assert set(check["least_cosine"]) == MEMBERS
     assert min(check["least_cosine"].values()) >= 0.999  # served in bfloat16
+
+
+def test_the_scaled_down_ml_embed_trains_exits_and_a_low_rank_table_and_ends_as_a_stock_model(tmp_path: Path) -> None:
+    root = run("ml-embed", tmp_path)
+    (trained,) = root.glob("artifacts/train/*/manifest.json")
+    stage = json.loads(trained.read_text())["config"]["stage"]
+    assert (stage["objective"]["layer_exits"], stage["embedding_rank"], stage["embedding_ranks"]) == (
+        True, 16, "published",
+    )  # fmt: skip
+    steps = [json.loads(line) for line in (trained.parent / "metrics.jsonl").read_text().splitlines()]
+    assert all("exits" in step["terms"] for step in steps)
+    assert steps[0]["learning_rate"] == 0.0
+    assert set(json.loads((root / "results.json").read_text())["members"]) == {"0.6b"}
+    summary = json.loads(next(root.glob("artifacts/evaluate/*/summary.json")).read_text())
+    assert summary["judged_as"]["model"] == "codefuse-ai/F2LLM-v2-0.6B"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from polyglossa.capacity.simulate import Scenario, simulate, source_sizes, synthetic_batch
-from polyglossa.cli.simulate import figures_table, scenario_of
+from polyglossa.cli.costs.simulate import figures_table, scenario_of
 from polyglossa.data.layout import chunk_texts, deal
 from polyglossa.data.plan_types import StepPlan
 from polyglossa.errors import UserError

@@ -16,21 +16,31 @@ ROOT = Path(__file__).parents[2]
 CRDS = Path(os.environ.get("KUBERAY_CRDS", ROOT.parent / "shared" / "reference" / "kuberay-crds"))
 
 
+VERSIONS = ("1.5", "1.6", "1.7")
+"""Versions of KubeRay: folders of `CRDS`; what lies in `CRDS` itself is the newest."""
+
+
 @functools.cache
-def schema_of(kind: str) -> dict[str, Any]:
+def schema_of(kind: str, version: str = VERSIONS[-1]) -> dict[str, Any]:
     """Read the schema of a KubeRay resource; the test is skipped where it is not on this machine."""
-    path = CRDS / f"ray.io_{kind.lower()}s.yaml"
-    if not path.is_file():
-        pytest.skip(f"KubeRay's CRD schemas are not in {CRDS}; set KUBERAY_CRDS to the folder that holds {path.name}")
+    name = f"ray.io_{kind.lower()}s.yaml"
+    newest = [CRDS / name] if version == VERSIONS[-1] else []
+    path = next((path for path in [CRDS / version / name, *newest] if path.is_file()), None)
+    if path is None:
+        pytest.skip(
+            f"the CRDs of KubeRay {version} are not in {CRDS}; set KUBERAY_CRDS to a folder of {version}/{name}"
+        )
     definition = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    (version,) = (version for version in definition["spec"]["versions"] if version["name"] == "v1")
-    schema: dict[str, Any] = version["schema"]["openAPIV3Schema"]
+    (served,) = (one for one in definition["spec"]["versions"] if one["name"] == "v1")
+    schema: dict[str, Any] = served["schema"]["openAPIV3Schema"]
     return schema
 
 
-def problems(manifest: dict[str, Any]) -> list[str]:
+def problems(manifest: dict[str, Any], version: str = VERSIONS[-1]) -> list[str]:
     """List what a KubeRay resource has wrong: values that its schema refuses, and fields that it does not know."""
-    schema = schema_of(manifest["kind"])
+    if manifest["kind"] == "RayCronJob":  # its jobTemplate is a RayJob's spec
+        manifest = {**manifest, "kind": "RayJob", "spec": manifest["spec"]["jobTemplate"]}
+    schema = schema_of(manifest["kind"], version)
     refused = [f"{error.json_path}: {error.message}" for error in Draft7Validator(schema).iter_errors(manifest)]
     ours = {name: value for name, value in manifest.items() if name != "metadata"}  # the API server knows metadata
     return [*refused, *(f"{path}: unknown field" for path in _unknown(schema, ours, manifest["kind"]))]

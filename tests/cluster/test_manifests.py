@@ -3,6 +3,7 @@
 import copy
 import re
 import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -15,28 +16,17 @@ from packaging.specifiers import SpecifierSet
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from cluster.schemas import ROOT, as_kubernetes_reads, problems
+from cluster.specs import CLUSTER, SPEC, changed
 from polyglossa import __version__
 from polyglossa.cluster.kuberay import job_names, manifests
 from polyglossa.cluster.render import render, stale, write
-from polyglossa.cluster.spec import ClusterSpec, load_spec
 from polyglossa.errors import RecipeError
 from polyglossa.recipe import load_profile
-from polyglossa.recipe.load import validate
 
-CLUSTER = ROOT / "cluster"
-SPEC = load_spec(CLUSTER / "spec.yaml")
 FILES = manifests(SPEC, __version__)
 RAY_KINDS = ("RayCluster", "RayJob", "RayService")
 DOCUMENTS = [(name, document) for name, documents in FILES.items() for document in documents]
 ids = [f"{name}-{document['kind']}" for name, document in DOCUMENTS]
-
-
-def changed(**sections: Any) -> ClusterSpec:
-    """The shipped spec with some sections changed."""
-    data = SPEC.model_dump(mode="json")
-    for section, fields in sections.items():
-        data[section] = data[section] | fields
-    return validate(ClusterSpec, data, "spec")
 
 
 def pod_templates(document: dict[str, Any]) -> list[dict[str, Any]]:
@@ -82,6 +72,16 @@ def test_kubernetes_reads_every_field(name: str, document: dict[str, Any]) -> No
         assert as_kubernetes_reads(f"V1{document['kind']}", document) == document
 
 
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+def test_kubectl_reads_every_file_without_a_cluster() -> None:
+    """`kubectl create --dry-run=client` asks an API server for its schemas; a local label asks nobody."""
+    files = [part for path in sorted((CLUSTER / "kuberay").glob("*.yaml")) for part in ("-f", str(path))]
+    command = ["kubectl", "label", "--local", "--dry-run=client", *files, "read=yes", "-o", "name"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) == len(DOCUMENTS)
+
+
 def test_nothing_runs_as_root_or_keeps_a_capability() -> None:
     for _, document in DOCUMENTS:
         for template in pod_templates(document) if document["kind"] in RAY_KINDS else []:
@@ -111,15 +111,12 @@ def test_a_jobs_cluster_starts_empty_and_leaves_when_done() -> None:
         assert all(group["minReplicas"] == 0 for group in job["spec"]["rayClusterSpec"]["workerGroupSpecs"])
 
 
-def test_a_queue_suspends_jobs_for_kueue() -> None:
-    (job,) = manifests(changed(jobs={"queue": "team"}), "1.0")["rayjob-train.yaml"]
-    assert job["spec"]["suspend"]
-    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team"
-    assert problems(job) == []
-
-
 def test_a_bucket_takes_the_place_of_the_volume() -> None:
-    spec = changed(storage={"uri": "s3://bucket/polyglossa", "secret": "keys"})
+    members = [
+        {"name": "small", "path": "s3://bucket/models/small"},
+        {"name": "base", "path": "s3://bucket/models/base"},
+    ]
+    spec = changed(storage={"uri": "s3://bucket/polyglossa", "secret": "keys"}, service={"members": members})
     files = manifests(spec, "1.0")
     assert not [document for document in files["support.yaml"] if document["kind"] == "PersistentVolumeClaim"]
     (cluster,) = files["raycluster.yaml"]

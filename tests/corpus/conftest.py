@@ -15,7 +15,7 @@ from polyglossa.corpus.pairs import documents_of, pairs_from, unique_documents
 from polyglossa.corpus.sources import cldr, pydoc
 from polyglossa.corpus.sources.cldr import Name
 from polyglossa.corpus.sources.pydoc import Function
-from polyglossa.corpus.sources.shards import Reading
+from polyglossa.corpus.sources.source import Reading
 from polyglossa.corpus.steps.tasks import heldout_hashes
 from polyglossa.recipe.sections.corpus import CorpusConfig
 
@@ -57,7 +57,7 @@ def curate() -> Callable[..., Curated]:
         kept = rows.take(pa.array(keep))
         reasons = np.full(len(keep), None, dtype=object)
         settings = config.decontamination
-        Contamination(secret, indexes, settings.block_characters, settings.spaceless_block_characters).judge(
+        Contamination(secret, indexes, settings.block_characters, settings.spaceless_block_characters).mark(
             kept, reasons
         )
         stays = np.array([reason is None for reason in reasons], bool)

@@ -14,7 +14,7 @@ import pytest
 from polyglossa.artifact import ArtifactKey, produce
 from polyglossa.corpus import run as stage
 from polyglossa.corpus import statistics
-from polyglossa.corpus.card import language_name, render_card
+from polyglossa.corpus.card.figures import language_name, render_card
 from polyglossa.recipe.load import validate
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.sections.corpus import CorpusConfig

@@ -1,5 +1,6 @@
 """The plan: every row is trained, none twice in a batch, any step without the ones before it (promises 1, 2, 6)."""
 
+import random
 from collections import Counter
 from itertools import chain, pairwise
 
@@ -192,3 +193,36 @@ def test_a_plan_of_sixty_million_rows_is_made_in_a_moment() -> None:
 
 GOLDEN_PERMUTATION = [1, 4, 0, 6, 7, 2, 5, 3]
 GOLDEN_STEPS = [("a", ("a", 1, 9)), ("pool/retrieval", ("b", 1, 0)), ("a", ("a", 3, 15)), ("a", ("a", 1, 12))]
+
+
+def drawn_as_the_script_does(batches: dict[str, int], epoch: int) -> list[str]:
+    """The order of files in an epoch, as the authors' MultiLoader draws it."""
+    rng, names = random.Random(epoch), sorted(batches)
+    weights, left, order = [batches[name] for name in names], dict(batches), []
+    while names:
+        name = rng.choices(names, weights=weights)[0]
+        if left[name]:
+            left[name] -= 1
+            order.append(name)
+        else:
+            place = names.index(name)
+            names.pop(place)
+            weights.pop(place)
+    return order
+
+
+def test_drawn_sources_follow_each_other_as_in_the_published_script_and_each_row_is_still_seen() -> None:
+    sources = [ToySource("beta", 640), ToySource("Alpha", 320), ToySource("gamma", 64)]
+    plan = make(sources, source_order="drawn", epochs=2)
+    for epoch in range(2):
+        steps = [plan.at(epoch * plan.steps_per_epoch + step) for step in range(plan.steps_per_epoch)]
+        wanted = drawn_as_the_script_does({"beta": 10, "Alpha": 5, "gamma": 1}, epoch)
+        assert [step.source for step in steps] == wanted
+        assert len({row for step in steps for row in rows_of(plan, step)}) == 1024
+
+
+def test_drawn_order_takes_weights_for_turns_where_a_recipe_gives_them() -> None:
+    sources = [ToySource("a", 640), ToySource("b", 640)]
+    plan = make(sources, source_order="drawn", source_weights={"a": 3.0, "b": 1.0})
+    turns = Counter(plan.at(step).source for step in range(plan.steps_per_epoch))
+    assert turns == {"a": 15, "b": 5}

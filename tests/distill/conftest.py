@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from polyglossa.artifact import Artifact, ArtifactKey, Draft, produce
-from polyglossa.data.bundles import INDEX
+from polyglossa.data.pack_index import INDEX
 from polyglossa.distill.store import Remembered, store_schema, teacher_bundles
 from polyglossa.distill.teacher import Teacher
 from polyglossa.recipe.sections.teacher import TeacherConfig

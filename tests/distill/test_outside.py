@@ -132,7 +132,7 @@ def test_a_teacher_of_another_width_is_reached_whole_through_the_projection(
             trained(tmp_path, student, packs[0], store)
     config, inputs = TrainConfig.of(STAGE, distil=True, projection=True), {"model": student, "pack": packs[0]}
     planned = plan_run("x", config, {**inputs, "teacher": store}, str(tmp_path), str(tmp_path))
-    assert (planned.teacher_widths, planned.projections) == ((width,), (width,))
+    assert ([term.width for term in planned.teacher_terms], planned.projections) == ([width], (width,))
     made = trained(tmp_path, student, packs[0], store, projection=True)
     assert made.counts["steps"] == 6
 

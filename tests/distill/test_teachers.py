@@ -13,8 +13,9 @@ from polyglossa.data.batch import RankBatch
 from polyglossa.data.bundles import TeacherStore
 from polyglossa.data.stream import FeedSpec, local_batches
 from polyglossa.engine.embedder import Embedder, inputs_of
-from polyglossa.engine.objective import TeacherTerm, build_objective
+from polyglossa.engine.objective import build_objective
 from polyglossa.engine.online_teacher import OnlineTeachers
+from polyglossa.engine.stage_spec import ObjectiveSpec, TeacherTerm
 from polyglossa.engine.step import Budget, gather_states
 from polyglossa.errors import ArtifactError, DataError
 from polyglossa.model.directory import load_model
@@ -24,18 +25,18 @@ from polyglossa.train.teachers import check_live, check_store
 from train.toys import make_model, make_pack, stage
 
 BUDGET = Budget(64, 1 << 20)
-STAGE = stage(objective={"matryoshka": "published", "teacher_terms": {"cosine": 0.5, "similarity_kl": 2.0}})
+STAGE = stage(objective={"matryoshka": "published", "terms": {"cosine": 0.5, "similarity_kl": 2.0}})
 
 
 def batch_of(pack: Artifact, *stores: TeacherStore) -> RankBatch:
-    return next(local_batches(FeedSpec.of_stage(STAGE.model_dump(), pack.uri, stores)))
+    return next(local_batches(FeedSpec.of_stage(STAGE, pack.uri, stores)))
 
 
 def loss_of(student: Artifact, batch: RankBatch, *teachers: TeacherTerm) -> float:
     embedder = Embedder(load_model(student.at("model")), dtype="float32")
     state_TD = gather_states(lambda chunks: embedder(*inputs_of(chunks)), batch, BUDGET)
     objective = build_objective(
-        STAGE.objective.model_dump(), width=32, distillation_weight=1.0, teachers=teachers or ()
+        ObjectiveSpec.of(STAGE.objective), width=32, distillation_weight=1.0, teachers=teachers or ()
     )
     return float(objective(state_TD, batch)[0])
 
@@ -74,7 +75,7 @@ def test_a_narrower_teacher_is_compared_through_the_projection(
     table_TF = torch.cat([embedder(*inputs_of([chunk])) for chunk in batch.chunks])
     assert table_TF.shape == (batch.texts, 32 + 16)
     objective = build_objective(
-        STAGE.objective.model_dump(), width=32, distillation_weight=1.0, teachers=[TeacherTerm(16, projected=True)]
+        ObjectiveSpec.of(STAGE.objective), width=32, distillation_weight=1.0, teachers=[TeacherTerm(16, projected=True)]
     )
     loss, terms = objective(table_TF, batch)
     loss.backward()
@@ -113,10 +114,10 @@ def test_a_store_without_some_of_the_rows_is_refused(
     for file in Path(store.uri).glob("bundles/*.parquet"):
         pq.write_table(pq.read_table(file).slice(0, 1), tmp_path / "bundles" / file.name, row_group_size=1)
     with pytest.raises(ArtifactError, match=r"has no states for .*, bundle \d: it holds 1. Run distill for this pack"):
-        list(local_batches(FeedSpec.of_stage(STAGE.model_dump(), pack.uri, [TeacherStore(str(tmp_path))])))
+        list(local_batches(FeedSpec.of_stage(STAGE, pack.uri, [TeacherStore(str(tmp_path))])))
     (tmp_path / "bundles" / "alpha.parquet").unlink()
     with pytest.raises(ArtifactError, match=r"it was made from other sources. Run distill"):
-        list(local_batches(FeedSpec.of_stage(STAGE.model_dump(), pack.uri, [TeacherStore(str(tmp_path))])))
+        list(local_batches(FeedSpec.of_stage(STAGE, pack.uri, [TeacherStore(str(tmp_path))])))
 
 
 def test_a_store_of_another_corpus_or_another_order_is_refused(

@@ -20,17 +20,20 @@ def report() -> ModuleType:
     return module
 
 
-def records() -> list[dict[str, object]]:
-    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted((BENCH / "results").glob("*.json"))]
+@pytest.fixture(scope="module")
+def records(report: ModuleType) -> list[dict[str, object]]:
+    return [json.loads(path.read_text(encoding="utf-8")) for path in report.records()]
 
 
-def test_the_page_is_what_the_records_say(report: ModuleType) -> None:
+def test_the_page_is_what_the_records_say(report: ModuleType, records: list[dict[str, object]]) -> None:
     page = (BENCH / "README.md").read_text(encoding="utf-8")
-    assert report.fill(page, report.render(records())) == page
+    assert report.fill(page, report.render(records)) == page
 
 
-def test_every_record_says_where_when_and_with_which_code_it_was_measured() -> None:
-    for record in records():
+def test_every_record_says_where_when_and_with_which_code_it_was_measured(
+    records: list[dict[str, object]],
+) -> None:
+    for record in records:
         assert {"benchmark", "title", "command", "processor", "date", "commit", "seeds"} <= set(record), record["title"]
         assert record["processor"]
         assert record["commit"]

@@ -1,5 +1,6 @@
 """A model from outside gives sentence-transformers' vectors, or it is refused before anything is used."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def test_a_model_that_agrees_is_compared_once_and_the_finding_kept(
 def test_a_model_that_disagrees_is_refused_with_text_values_and_cause(
     foreign: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(POOLINGS, "mean", pool_first)
+    monkeypatch.setitem(POOLINGS, "mean", replace(POOLINGS["mean"], pool=pool_first))
     with pytest.raises(DataError, match=r"has cosine .* begin \[.*\] here and \[.*\] there. Likely cause: the tok"):
         check_parity(foreign, root=str(tmp_path))
     assert not (tmp_path / "parity").exists()

@@ -119,7 +119,7 @@ def _handler(fake: Fake) -> type[BaseHTTPRequestHandler]:
             self._send(status, answer)
 
         def _answer(self, body: dict[str, Any], request: int) -> tuple[int, Any]:
-            texts = body["input"]
+            texts = [one if isinstance(one, str) else " ".join(map(str, one)) for one in body["input"]]
             if self.path != "/v1/embeddings" or body["model"] != fake.model:
                 return 404, {"error": {"message": f"The model `{body['model']}` does not exist."}}
             if fake.key and self.headers.get("authorization") != f"Bearer {fake.key}":

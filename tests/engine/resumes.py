@@ -18,6 +18,7 @@ from polyglossa.artifact import Artifact
 from polyglossa.data.batch import RankBatch
 from polyglossa.data.prefetch import PrefetchedBatches
 from polyglossa.data.stream import FeedSpec, local_batches
+from polyglossa.engine.stage_spec import StageSpec
 from polyglossa.engine.train_run import Compute, TrainRun
 from polyglossa.engine.trainer import train
 from train.toys import make_model, make_pack, stage
@@ -49,20 +50,20 @@ def inputs(folder: Path) -> tuple[Artifact, Artifact]:
 def run_job(job: Job, rank: int, world: int, folder: Path) -> None:
     """Run one job as one rank."""
     model, pack = inputs(folder)
-    settings = stage(dtype=job.dtype, steps=STEPS, weight_decay=0.1).model_dump(mode="json")
+    settings = stage(dtype=job.dtype, steps=STEPS, weight_decay=0.1)
     run = TrainRun(
         name=job.name,
         model_uri=model.at("model"),
-        pack_uri=pack.uri,
         output_uri=str(folder / job.name / "output"),
         checkpoint_uri=str(folder / (job.checkpoints or job.name) / "checkpoints"),
-        stage=settings,
+        stage=StageSpec.of(settings),
+        feed=FeedSpec.of_stage(settings, pack.uri),
         total_steps=STEPS,
         width=32,
     )
     compute = Compute(zero=job.zero, resident_tokens=128, checkpoint_steps=SAVED)
     try:
-        train(run, compute, partial(_open, run.feed(), job.stop, rank, world), lambda done, note: None, print)
+        train(run, compute, partial(_open, run.feed, job.stop, rank, world), lambda done, note: None, print)
     except StopHere:
         dist.barrier()
 

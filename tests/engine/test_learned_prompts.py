@@ -1,17 +1,15 @@
 """Prompts travel with the model: what training rendered, every reader of the directory renders."""
 
-from typing import Any
-
+from polyglossa.data.pack_index import PackedSource
 from polyglossa.engine.learned_prompts import learned_prompts
 
 
-def entry(
-    name: str, task: str, instructions: dict[str, int], documents: dict[str, int] | None = None
-) -> dict[str, Any]:
-    return {
-        "name": name, "task": task, "examples": max(100, sum(instructions.values())), "instructions": instructions,
-        "document_instructions": documents or {},
-    }  # fmt: skip
+def entry(name: str, task: str, instructions: dict[str, int], documents: dict[str, int] | None = None) -> PackedSource:
+    return PackedSource(
+        name=name, task=task, in_batch=True, examples=max(100, sum(instructions.values())), negatives=0,
+        instructions=instructions, document_instructions=documents or {}, bundles=(), files=(), validation=(),
+        validation_files=(),
+    )  # fmt: skip
 
 
 def test_prompts_are_by_source_by_task_and_a_default_for_queries() -> None:

@@ -21,9 +21,10 @@ from transformers import Qwen3Config, Qwen3Model
 
 from polyglossa.data.batch import Chunk, RankBatch
 from polyglossa.data.layout import DUMMY, chunk_texts, deal
-from polyglossa.engine.backends.plain import OptimizerSettings, PlainBackend
+from polyglossa.engine.backends.plain import PlainBackend
 from polyglossa.engine.embedder import Embedder
 from polyglossa.engine.objective import build_objective
+from polyglossa.engine.stage_spec import ObjectiveSpec, OptimizerSettings
 from polyglossa.engine.step import Budget, run_step, run_validation
 from polyglossa.model.forward import TextModel
 from polyglossa.recipe.sections.train import ObjectiveConfig
@@ -105,6 +106,7 @@ def make_batch(seed: int, rank: int, world: int, *, teacher: bool = False) -> Ra
         group_Q=torch.from_numpy(rng.integers(0, EXAMPLES, EXAMPLES)),
         source_Q=torch.zeros(EXAMPLES, dtype=torch.int64),
         positive_score_Q=torch.full((EXAMPLES,), float("nan")),
+        score_Q=None,
         teacher_TE=torch.from_numpy(rng.standard_normal((texts, WIDTH)).astype(np.float16)) if teacher else None,
         tokens=int(length_T.sum()),
         padded_tokens=chunks.padded_tokens,
@@ -134,8 +136,8 @@ def make_backend(case: Case) -> Any:
 def run_case(case: Case, rank: int, world: int) -> dict[str, Tensor]:
     """Return the loss, every gradient, and (after `updates`) every weight and the norms that were clipped."""
     backend = make_backend(case)
-    options = ObjectiveConfig.model_validate_json(case.objective).model_dump()
-    objective = build_objective(options, width=WIDTH, distillation_weight=1.0 if case.teacher else 0.0)
+    spec = ObjectiveSpec.of(ObjectiveConfig.model_validate_json(case.objective))
+    objective = build_objective(spec, width=WIDTH, distillation_weight=1.0 if case.teacher else 0.0)
     found: dict[str, Tensor] = {}
     budget = Budget(case.pass_tokens, case.resident_tokens)
     norms = []

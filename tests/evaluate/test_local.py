@@ -96,7 +96,7 @@ def share_of(task: LocalTask) -> Share:
 
 def judge(worker: Worker, task: LocalTask, widths: tuple[int, ...] = ()) -> TaskResult:
     prompts = prompts_for({}, {task.name: None}, instructed=True, search=task.kind == "retrieval")
-    return worker.judge_share(share_of(task), prompts, widths)
+    return worker.evaluate_share(share_of(task), prompts, widths)
 
 
 def stock(model: Artifact, task: LocalTask, width: int | None = None) -> dict[str, dict[str, Any]]:
@@ -114,23 +114,23 @@ def stock(model: Artifact, task: LocalTask, width: int | None = None) -> dict[st
 @pytest.mark.parametrize("make", [beir, labelled, bitext, scored])
 def test_every_kind_of_task_scores_as_mteb_alone(make: Any, worker: Worker, model: Artifact, tmp_path: Path) -> None:
     task = make(tmp_path / "data")
-    verdict = judge(worker, task, widths=(16,))
-    assert verdict.reason is None
+    task_result = judge(worker, task, widths=(16,))
+    assert task_result.reason is None
     theirs = stock(model, task)
-    assert {row["hf_subset"] for row in verdict.result["scores"]["test"]} == set(theirs)
-    for mine in verdict.result["scores"]["test"]:
+    assert {row["hf_subset"] for row in task_result.result["scores"]["test"]} == set(theirs)
+    for mine in task_result.result["scores"]["test"]:
         for score, value in theirs[mine["hf_subset"]].items():
             if isinstance(value, float) and not math.isnan(value) and mine[score] is not None:
                 assert mine[score] == pytest.approx(value, abs=1e-6), score
     narrow = {name: row["main_score"] for name, row in stock(model, task, width=16).items()}
-    assert verdict.widths[16] == pytest.approx(narrow, abs=1e-6)
+    assert task_result.widths[16] == pytest.approx(narrow, abs=1e-6)
 
 
 @pytest.mark.parametrize("make", [beir, labelled, bitext, scored])
 def test_samples_make_up_the_main_score(make: Any, worker: Worker, tmp_path: Path) -> None:
-    verdict = judge(worker, make(tmp_path / "data"))
-    for row in verdict.result["scores"]["test"]:
-        assert verdict.samples[row["hf_subset"]].statistic() == pytest.approx(row["main_score"], abs=1e-5)
+    task_result = judge(worker, make(tmp_path / "data"))
+    for row in task_result.result["scores"]["test"]:
+        assert task_result.samples[row["hf_subset"]].statistic() == pytest.approx(row["main_score"], abs=1e-5)
 
 
 def test_an_empty_corpus_is_the_reason_of_its_task(worker: Worker, tmp_path: Path) -> None:
@@ -139,17 +139,17 @@ def test_an_empty_corpus_is_the_reason_of_its_task(worker: Worker, tmp_path: Pat
         pa.table({"_id": pa.array([], pa.string()), "text": pa.array([], pa.string())}),
         tmp_path / "data" / "corpus.parquet",
     )
-    verdict = judge(worker, task)
-    assert verdict.reason is not None
-    assert "0 documents" in verdict.reason
+    task_result = judge(worker, task)
+    assert task_result.reason is not None
+    assert "0 documents" in task_result.reason
 
 
 def test_vectors_that_are_not_finite_are_the_reason_of_their_task(model: Artifact, tmp_path: Path) -> None:
     broken = Worker(ModelSpec("polyglossa/tiny", model.hash, model.at("model")), threads=1, root=None)
     next(broken.source.encoder.backbone.parameters()).data[7:200] = math.nan
-    verdict = judge(broken, scored(tmp_path / "data"))
-    assert verdict.reason is not None
-    assert "not finite" in verdict.reason
+    task_result = judge(broken, scored(tmp_path / "data"))
+    assert task_result.reason is not None
+    assert "not finite" in task_result.reason
 
 
 def test_a_model_of_another_pooling_scores_as_mteb_alone(model: Artifact, tmp_path: Path) -> None:
@@ -160,8 +160,8 @@ def test_a_model_of_another_pooling_scores_as_mteb_alone(model: Artifact, tmp_pa
     pooled.save_pretrained(str(tmp_path / "mean"))
     judged = Worker(ModelSpec("else/mean", "1", str(tmp_path / "mean")), threads=1, root=None)
     task = labelled(tmp_path / "data")
-    verdict = judged.judge_share(share_of(task), {}, ())
+    task_result = judged.evaluate_share(share_of(task), {}, ())
     made = build_local(task, ["default"])
     theirs = mteb.evaluate(pooled, made, cache=None, co2_tracker=False, show_progress_bar=False).task_results[0]
-    [mine] = verdict.result["scores"]["test"]
+    [mine] = task_result.result["scores"]["test"]
     assert mine["main_score"] == pytest.approx(theirs.scores["test"][0]["main_score"], abs=1e-6)

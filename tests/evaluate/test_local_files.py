@@ -45,9 +45,9 @@ def worker(model: Artifact) -> Worker:
 
 def score(worker: Worker, task: RetrievalTask) -> float:
     sizes = rows_by_subset(task)
-    verdict = worker.judge_share(Share(task.name, sum(sizes.values()), None, task, tuple(sizes)), {}, ())
-    assert verdict.reason is None
-    return float(verdict.result["scores"]["test"][0]["main_score"])
+    task_result = worker.evaluate_share(Share(task.name, sum(sizes.values()), None, task, tuple(sizes)), {}, ())
+    assert task_result.reason is None
+    return float(task_result.result["scores"]["test"][0]["main_score"])
 
 
 @pytest.mark.parametrize(

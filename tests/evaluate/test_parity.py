@@ -29,9 +29,9 @@ def judge(worker: Worker, heldout: HeldoutSet, *, instructed: bool) -> TaskResul
     texts = list(dict.fromkeys(heldout.texts(instructed=instructed)))
     share = Share(heldout.name, len(heldout.queries), heldout, None, tuple(heldout.languages))
     prompts = prompts_of(heldout) if instructed else {}
-    verdict = worker.judge_share(share, prompts, worker.facts().widths, texts, worker.embed(texts))
-    assert verdict.reason is None
-    return verdict
+    task_result = worker.evaluate_share(share, prompts, worker.facts().widths, texts, worker.embed(texts))
+    assert task_result.reason is None
+    return task_result
 
 
 def prompts_of(heldout: HeldoutSet) -> dict[str, str]:

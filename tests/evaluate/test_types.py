@@ -94,7 +94,7 @@ def test_every_type_of_mteb_scores_as_mteb_alone(make: Callable[[], Any], model:
     prompts = prompts_for({}, {}, instructed=True, search=True)
     task = make()
     task.load_data()
-    ours = worker._judge(
+    ours = worker._run_task(
         Share(task.metadata.name, 1, subsets=("default",)),
         task,
         MtebEncoder(StateTable(worker.embed), prompts, worker.meta),

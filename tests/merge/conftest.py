@@ -93,11 +93,11 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
         table = pa.Table.from_pylist([row], schema=TOKEN_BUNDLE)
         pq.write_table(table, draft.at("validation", "words.parquet"))
         source = {
-            "name": "words",
-            "in_batch": True,
-            "files": [],
+            "name": "words", "task": "retrieval", "in_batch": True, "examples": 0, "negatives": 0,
+            "instructions": {}, "document_instructions": {}, "bundles": [], "files": [],
+            "validation": [{"examples": n, "texts": 2 * n, "tokens": sum(map(len, tokens))}],
             "validation_files": [{"path": "validation/words.parquet", "bundles": 1}],
-        }
+        }  # fmt: skip
         draft.write_json({"sources": [source], "tokenizer": tokenizer_fingerprint(TOKENIZER)}, "index.json")
 
     return produce(str(tmp_path_factory.mktemp("run")), ArtifactKey("pack", "pack", 1, {}), make)

@@ -55,7 +55,9 @@ def test_one_model_is_refused(tmp_path: Path, models: list[Artifact], pack: Arti
 
 def test_a_pack_without_validation_rows_is_refused(folders: list[str], tmp_path: Path) -> None:
     key = ArtifactKey("pack", "empty", 1, {})
-    empty = produce(str(tmp_path), key, lambda draft: draft.write_json({"sources": []}, "index.json"))
+    empty = produce(
+        str(tmp_path), key, lambda draft: draft.write_json({"sources": [], "tokenizer": None}, "index.json")
+    )
     with pytest.raises(DataError, match=r"has no validation row to judge by. Set corpus.validation_share above 0"):
         validation_score(Encoder.load(folders[0]), empty.uri, 10)
 

@@ -1,5 +1,7 @@
 """Further terms, off by default: what each is blind to, its gradient, and how a batch's loss takes them by name."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,9 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from polyglossa.objectives.batch import Examples, embedding_loss, teacher_loss
+from polyglossa.objectives.batch import Examples, embedding_loss, further_loss, teacher_loss
 from polyglossa.objectives.distillation import cosine_to_teacher, similarity_kl
-from polyglossa.objectives.terms import TERMS, TermInputs, cross_space
+from polyglossa.objectives.terms import TEACHER_TERMS, TERMS, TermInputs, check_terms, cross_space
 
 EXAMPLES = Examples(
     query_Q=torch.tensor([0, 1, 2]),
@@ -28,18 +30,22 @@ def inputs(state_TD: Tensor, teacher_TE: Tensor | None) -> TermInputs:
     return TermInputs(state_TD, EXAMPLES, teacher_TE, 0.3, widths=(4, 8), weights=(0.5, 1.0))
 
 
+def scored(given: TermInputs, *scores: float) -> TermInputs:
+    score_Q = torch.tensor(scores or (0.2, 0.9, 0.4), dtype=torch.float64)
+    return replace(given, examples=replace(given.examples, score_Q=score_Q))
+
+
 def rotation(width: int, seed: int) -> Tensor:
     return torch.linalg.qr(table(width, seed, texts=width))[0]
 
 
-@pytest.mark.parametrize("name", TERMS)
+@pytest.mark.parametrize("name", [*TERMS, *TEACHER_TERMS])
 def test_gradient_of_each_term(name: str) -> None:
-    teacher_TE = table(12, seed=1)
+    teacher_TE, term = table(12, seed=1), (TERMS | TEACHER_TERMS)[name]
+    assert gradcheck(lambda state_TD: term(scored(inputs(state_TD, teacher_TE))), (table().requires_grad_(),))
 
-    assert gradcheck(lambda state_TD: TERMS[name](inputs(state_TD, teacher_TE)), (table().requires_grad_(),))
 
-
-@pytest.mark.parametrize("name", TERMS)
+@pytest.mark.parametrize("name", TEACHER_TERMS)
 def test_each_term_is_added_with_its_weight_and_leaves_the_teacher_alone(name: str) -> None:
     state_TD, teacher_TE = table().requires_grad_(), table(12, seed=1).requires_grad_()
     loss, terms = teacher_loss(inputs(state_TD, teacher_TE), distillation_weight=3.0, further={name: 0.7})
@@ -74,9 +80,29 @@ def test_cross_space_of_a_perfect_copy_is_the_in_batch_term() -> None:
     torch.testing.assert_close(cross_space(inputs(state_TD, state_TD.clone())), terms["in_batch"])
 
 
-def test_an_unknown_term_and_a_missing_teacher_are_refused() -> None:
-    with pytest.raises(ValueError, match="'cosin' is not known; terms are cosine"):
-        teacher_loss(inputs(table(), table()), distillation_weight=0.0, further={"cosin": 1.0})
+def test_a_term_without_a_teacher_counts_where_there_is_none_and_leaves_the_others_to_a_teacher() -> None:
+    given = scored(inputs(table(), None))
+    loss, terms = further_loss(given, {"scores": 0.5, "cosine": 2.0})
+    assert set(terms) == {"scores"}
+    torch.testing.assert_close(loss, 0.5 * terms["scores"])
+    assert float(further_loss(given, {})[0]) == 0.0
+
+
+def test_pairs_that_lie_as_their_scores_say_cost_less_than_those_the_other_way_round() -> None:
+    state_TD = table()
+    given = inputs(state_TD, None)
+    cosine_Q = torch.nn.functional.cosine_similarity(state_TD[EXAMPLES.query_Q], state_TD[EXAMPLES.positive_Q])
+    right, wrong = (TERMS["scores"](scored(given, *(sign * cosine_Q).tolist())) for sign in (1, -1))
+    assert right < wrong
+    unscored = TERMS["scores"](scored(given, 0.5, float("nan"), float("nan")))
+    assert float(unscored) == 0.0
+
+
+def test_an_unknown_term_a_missing_teacher_and_missing_scores_are_refused() -> None:
+    with pytest.raises(ValueError, match="'cosin' is not known; terms are scores, cosine"):
+        check_terms(["cosin"])
+    with pytest.raises(ValueError, match="set `scores: true` for the stage"):
+        further_loss(inputs(table(), None), {"scores": 1.0})
     for weights in (
         {"distillation_weight": 0.0, "further": {"cosine": 1.0}},
         {"distillation_weight": 1.0, "further": {}},

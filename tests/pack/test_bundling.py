@@ -1,13 +1,20 @@
 """Packing: every example keeps its texts, each distinct one is tokenised once a bundle, EOS survives (4, 6)."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from polyglossa.errors import ArtifactError
+from polyglossa.artifact import write_json
+from polyglossa.data.feed_spec import FeedSpec, open_plan
+from polyglossa.data.plan_types import PlanSettings
+from polyglossa.data.stream import local_batches
+from polyglossa.engine.objective import examples_of as examples_of_batch
+from polyglossa.errors import ArtifactError, DataError
 from polyglossa.model.encoder import tokenize
 from polyglossa.model.instructions import render
 from polyglossa.model.tokenizer import train_tokenizer
@@ -41,7 +48,14 @@ def pair(number: int, **changes: Any) -> dict[str, Any]:
     return row | changes
 
 
-def pack(rows: Sequence[dict[str, Any]], *, schema: pa.Schema = PAIR, bundle_rows: int = 16, **kwargs: Any) -> Any:
+def pack(
+    rows: Sequence[dict[str, Any]],
+    *,
+    schema: pa.Schema = PAIR,
+    bundle_rows: int = 16,
+    prompts: tuple[str, str] = ("", ""),
+    **kwargs: Any,
+) -> Any:
     settings = {"source": "s", "negatives": True, "instructions": True, "seed": 0, **kwargs}
     examples = shuffle_examples(pa.Table.from_pylist(list(rows), schema=schema), **settings)
     packed = pack_bundles(
@@ -52,6 +66,7 @@ def pack(rows: Sequence[dict[str, Any]], *, schema: pa.Schema = PAIR, bundle_row
         task="retrieval",
         max_tokens=MAX_TOKENS,
         bundle_rows=bundle_rows,
+        prompts=prompts,
     )
     return examples, list(packed)
 
@@ -132,6 +147,16 @@ def test_groups_of_two_sources_never_meet() -> None:
     assert not groups[0] & groups[1]
 
 
+def test_a_models_own_prompts_stand_before_queries_and_documents() -> None:
+    rows = [pair(number, instruction=None, document_instruction=None) for number in range(3)]
+    _, packed = pack(rows, instructions=False, prompts=("query: ", "passage: "))
+    found = examples_of(packed)
+    for number in range(3):
+        asked, answer = f"query: query {number}", f"passage: {TEXTS[number]}"
+        entry = next(one for (identity, _), one in found.items() if identity == row_id("pair", str(number)))
+        assert entry["tokens"][:2] == [tokens_of(asked), tokens_of(answer)]
+
+
 def test_a_stage_without_instructions_or_negatives_packs_neither() -> None:
     rows = [pair(number) for number in range(20)]
     _, packed = pack(rows, negatives=False, instructions=False)
@@ -154,6 +179,33 @@ def test_mined_scores_travel_and_missing_ones_are_nan() -> None:
     assert sorted(np.isnan(scores).tolist()) == [False, True]
     assert np.nanmax(scores) == pytest.approx(0.5)
     assert np.isnan([item["score"] for item in examples_of(pack([pair(0)])[1]).values()]).all()
+
+
+def test_scores_of_pairs_reach_a_training_batch_where_the_stage_reads_them(tmp_path: Path) -> None:
+    examples = pack([pair(n, score=n / 8 if n else None) for n in range(8)], negatives=False)[0]
+    settings = {"source": "s", "task": "sts", "max_tokens": MAX_TOKENS, "bundle_rows": 4}
+    packed = list(pack_bundles(examples, DOCUMENTS, TOKENIZER.backend_tokenizer, **settings, scores=True))
+    write_pack(tmp_path, packed)
+    with pytest.raises(DataError, match="sts learns from hard negatives only"):
+        open_plan(FeedSpec(str(tmp_path), PlanSettings(global_batch=8), chunk_tokens=64))
+    spec = FeedSpec(str(tmp_path), PlanSettings(global_batch=8, scores=True), chunk_tokens=64)
+    (batch,) = local_batches(spec)
+    assert batch.score_Q is not None
+    scores = sorted(batch.score_Q.nan_to_num(-1.0).tolist())
+    assert scores == [-1.0, *(n / 8 for n in range(1, 8))]
+    assert examples_of_batch(batch).score_Q is batch.score_Q
+
+
+def write_pack(folder: Path, packed: Sequence[Packed]) -> None:
+    (folder / "bundles").mkdir()
+    pq.write_table(pa.concat_tables([one.table for one in packed]), folder / "bundles/s.parquet", row_group_size=1)
+    sizes = [{"examples": one.examples, "texts": one.texts, "tokens": one.tokens} for one in packed]
+    source = {
+        "name": "s", "task": "sts", "in_batch": False, "examples": 8, "negatives": 0, "instructions": {},
+        "document_instructions": {}, "files": [{"path": "bundles/s.parquet", "bundles": len(sizes)}], "bundles": sizes,
+        "validation_files": [], "validation": [],
+    }  # fmt: skip
+    write_json(str(folder / "index.json"), {"sources": [source], "tokenizer": None})
 
 
 def test_order_depends_on_the_seed_and_not_on_the_order_of_rows() -> None:

@@ -103,7 +103,7 @@ def test_the_engine_trains_from_a_pack_with_mined_negatives(
 ) -> None:
     stage = StageConfig(instructions=True, hard_negatives=True, negatives=1, global_batch=16, max_tokens=16)
     made = packed(tmp_path, inputs, PackConfig.of(stage))
-    spec = FeedSpec.of_stage(stage.model_dump(), made.uri)
+    spec = FeedSpec.of_stage(stage, made.uri)
     assert {line.source: line.rows for line in open_plan(spec).coverage()} == {"docs": 32, "kinds": 24, "names": 72}
     for batch in local_batches(spec):
         assert len(batch.query_Q) == 16

@@ -14,8 +14,8 @@ import psutil
 import pyarrow.fs as pafs
 import pytest
 
-from cluster.jobs import PROFILE, submit
 from cluster.schemas import ROOT
+from cluster.twin.jobs import PROFILE, submit
 from pipeline.tiny import RECIPE, overrides, start
 from polyglossa.artifact import open_storage, read_json
 from polyglossa.cluster.local_cluster import LocalCluster, running_local_cluster

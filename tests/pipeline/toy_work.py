@@ -10,16 +10,18 @@ from typing import Any
 
 from pipeline.toy_stages import name_of, toy_stages
 from polyglossa.artifact import Artifact, Draft, clear, exists
+from polyglossa.costing.work import StageCost, no_footprint, no_seconds, no_work
 from polyglossa.errors import DataError
 from polyglossa.lease import Claims
 from polyglossa.pipeline.executor import Execution
 from polyglossa.pipeline.graph import Node
+from polyglossa.pipeline.node_task import run_node
 from polyglossa.pipeline.schedule import MACHINE, Room, Scheduler
-from polyglossa.pipeline.stages import Cost
 from polyglossa.recipe import Profile
 from polyglossa.recipe.sections.report import ReportConfig, ReportedMember
 
 ONE_CORE = {"workers": 1, "cpus": 1}
+COST = StageCost(no_work, no_seconds, no_footprint, start_seconds=1.0)
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def execution(
 ) -> Execution:
     """An execution of toys on two cores; each takes one, and may share its workers with others."""
     profile = Profile.model_validate({"merge": ONE_CORE, **options.pop("profile", {})})
-    report = replace(toy_stages(work)["report"], placement="merge", shares_workers=shares, cost=Cost(1.0))
+    report = replace(toy_stages(work)["report"], placement="merge", shares_workers=shares, cost_module=__name__)
     stages, seconds = {"report": report}, options.pop("planned", {})
     scheduler = Scheduler.of(nodes, profile, {MACHINE: Room(1, 2)}, seconds, stages)
-    return Execution(nodes, str(root), profile, scheduler, claims, stages=stages, **options)
+    return Execution(nodes, str(root), profile, scheduler, claims, run_node, stages=stages, **options)

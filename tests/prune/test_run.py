@@ -52,13 +52,14 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
         counts = {"long": [20] * 6, "short": [5]}
         index = [
             {
-                "name": name,
-                "bundles": [{"examples": n} for n in sizes],
+                "name": name, "task": "retrieval", "in_batch": True, "examples": sum(sizes), "negatives": 0,
+                "instructions": {}, "document_instructions": {}, "validation": [], "validation_files": [],
+                "bundles": [{"examples": n, "texts": 2 * n, "tokens": 0} for n in sizes],
                 "files": [{"path": f"bundles/{name}.parquet", "bundles": len(sizes)}],
             }
             for name, sizes in counts.items()
-        ]
-        draft.write_json({"sources": index}, "index.json")
+        ]  # fmt: skip
+        draft.write_json({"sources": index, "tokenizer": None}, "index.json")
         for name, sizes in counts.items():
             table = pa.Table.from_pylist([bundle(name, i, n) for i, n in enumerate(sizes)], schema=TOKEN_BUNDLE)
             pq.write_table(table, draft.at("bundles", f"{name}.parquet"), row_group_size=1)
@@ -213,7 +214,7 @@ def test_rows_come_from_as_many_bundles_as_they_can() -> None:
 
 def test_an_empty_corpus_is_refused(tmp_path: Path) -> None:
     def make(draft: Draft) -> None:
-        write_json(draft.at("index.json"), {"sources": []})
+        write_json(draft.at("index.json"), {"sources": [], "tokenizer": None})
 
     empty = produce(str(tmp_path), ArtifactKey("pack", "empty", 1, {}), make)
     with pytest.raises(DataError, match="holds no example to calibrate on"):

@@ -50,3 +50,27 @@ def test_a_file_that_extends_itself_or_nothing_is_refused(tmp_path: Path) -> Non
 def test_a_wrong_key_of_the_change_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="did you mean 'epochs'"):
         load_recipe(write(tmp_path, "extends: base.yaml\nmembers: [{name: small, epoch: 3}]\n"))
+
+
+def test_entries_are_left_out_by_their_path_even_where_names_hold_dots(tmp_path: Path) -> None:
+    base = write(tmp_path, "extends: base.yaml\nwithout: [members.small, expect.stages.stage1]\n")
+    recipe = load_recipe(base)
+    assert [member.name for member in recipe.members] == ["base"]
+    assert recipe.expect is not None
+    assert "stage1" not in recipe.expect.stages
+    (tmp_path / "dotted.yaml").write_text("extends: more.yaml\nmembers:\n  - {name: base, learning_rate: 1.0e-3}\n")
+    (tmp_path / "less.yaml").write_text("extends: dotted.yaml\nwithout: [members.base.learning_rate]\n")
+    assert load_recipe(tmp_path / "less.yaml").member("base").learning_rate is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("extends: base.yaml\nwithout: [members.nobody]\n", "without: members.nobody: the extended file has no such"),
+        ("extends: base.yaml\nwithout: members.small\n", "List the paths of entries"),
+        ("without: [members.small]\nname: more\n", "Give `extends` too"),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(write(tmp_path, text))

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from polyglossa.capacity.devices import read_calibration
 from polyglossa.capacity.estimate import estimate
 from polyglossa.capacity.table import plan_table
+from polyglossa.costing.devices import read_calibration
 from polyglossa.errors import RecipeError
 from polyglossa.pipeline.build import build, describe
 from polyglossa.recipe import Recipe, load_profile, load_recipe

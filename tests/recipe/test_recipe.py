@@ -6,7 +6,10 @@ import pytest
 
 from polyglossa.errors import RecipeError
 from polyglossa.recipe import load_recipe
+from polyglossa.recipe.load import validate
 from polyglossa.recipe.sections.backbone import Shape
+from polyglossa.recipe.sections.train import ObjectiveConfig
+from polyglossa.recipe.trial import trial_recipe
 
 QUICKSTART = Path(__file__).parents[2] / "jobs/recipes/quickstart.yaml"
 
@@ -87,3 +90,22 @@ def test_norwegian_is_a_language_and_not_false(tmp_path: Path) -> None:
     text = QUICKSTART.read_text().replace("name: quickstart", "name: no")
     (tmp_path / "no.yaml").write_text(text)
     assert load_recipe(tmp_path / "no.yaml").name == "no"
+
+
+@pytest.mark.parametrize("name", ["terms", "teacher_terms"])
+def test_terms_are_read_under_their_former_name_too_and_keep_their_address(name: str) -> None:
+    config = validate(ObjectiveConfig, {name: {"cosine": 2.0}}, "objective")
+    assert config.terms == {"cosine": 2.0}
+    assert config.model_dump(mode="json", by_alias=True)["teacher_terms"] == {"cosine": 2.0}
+    assert config.changed(hard_weight=2.0).terms == config.terms
+    changed = load_recipe(QUICKSTART, [f"training.distil.objective.{name}={{cosine: 3}}"])
+    assert changed.training["distil"].objective.terms == {"cosine": 3.0}
+    trial = trial_recipe(changed, {f"training.distil.objective.{name}.cosine": 4.0})
+    assert trial.training["distil"].objective.terms == {"cosine": 4.0}
+
+
+def test_a_mistyped_objective_names_the_near_miss() -> None:
+    with pytest.raises(RecipeError, match="did you mean 'terms'"):
+        load_recipe(QUICKSTART, ["training.distil.objective.term={cosine: 3}"])
+    with pytest.raises(RecipeError, match="set `scores: true` beside it"):
+        load_recipe(QUICKSTART, ["training.distil.objective.terms={scores: 1}"])

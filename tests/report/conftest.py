@@ -44,7 +44,11 @@ def summary(model: str, dim: int, level: float) -> dict[str, Any]:
                   "widths": {}},
     }  # fmt: skip
     languages = {code: {"script": script, "name": f"Language {code}"} for code, script in LANGUAGES.items()}
-    benchmarks = {"MTEB(eng, v2)": {"mean": level, "tasks": 40, "left_out": 1}}
+    trained = {
+        "codefuse-ai/F2LLM-v2-80M": {"tasks": ["ArguAna"], "likely": ["SIB200"]},
+        "codefuse-ai/F2LLM-v2-14B": {"tasks": [], "likely": []},
+    }
+    benchmarks = {"MTEB(eng, v2)": {"mean": level, "tasks": 40, "left_out": 1, "trained_on": trained}}
     return {"model": model, "parameters": 1000 * dim, "dim": dim, "tasks": tasks, "failed": {}, "languages": languages,
             "benchmarks": benchmarks}  # fmt: skip
 

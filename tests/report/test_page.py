@@ -44,7 +44,7 @@ def test_a_name_that_looks_like_markup_stays_text() -> None:
     data = {"title": "<b>", "members": [], "note": "</script><script>alert(1)</script>"}
     text = render_page(data)
     assert "</script><script>alert" not in text
-    assert "<title>&lt;b></title>" in text
+    assert "<title>&lt;b&gt;</title>" in text
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")

@@ -11,6 +11,7 @@ from polyglossa.recipe.sections.report import ReportConfig
 from polyglossa.report.curves import evaluation_curve, thin
 from polyglossa.report.distillation_audit import audit_distillation
 from polyglossa.report.lineage import lineage
+from polyglossa.report.peers import peers
 from polyglossa.report.results import family_results, retention
 from polyglossa.report.table import results_table
 
@@ -113,3 +114,18 @@ def test_lineage_lists_parents_before_children(inputs: dict[str, Artifact]) -> N
         assert set(node["parents"].values()) <= seen
         seen.add(node["hash"])
     assert {node["stage"] for node in nodes} == {"corpus", "train", "mine", "distill", "evaluate"}
+
+
+def test_peers_are_marked_on_benchmarks_that_they_were_trained_on(
+    config: ReportConfig, inputs: dict[str, Artifact]
+) -> None:
+    summaries = {
+        role.removeprefix("evaluate:"): artifact.read_json("summary.json")
+        for role, artifact in inputs.items()
+        if role.startswith("evaluate:")
+    }
+    found = peers(config, summaries)
+    assert found is not None
+    marks = {row["name"]: row["trained_on"] for row in found["rows"]}
+    assert marks["F2LLM-v2 80M"] == {"MTEB(eng, v2)": {"tasks": ["ArguAna"], "likely": ["SIB200"]}}
+    assert marks["F2LLM-v2 14B"] == marks["base"] == marks["small"] == {}

@@ -19,11 +19,18 @@ except KeyboardInterrupt:
 """
 
 
-def test_a_terminated_run_leaves_its_block_and_no_process() -> None:
+def test_a_local_ray_listens_on_loopback_alone_and_a_terminated_run_leaves_no_process() -> None:
     run = subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, text=True)
     assert run.stdout is not None
     assert run.stdout.readline() == "up\n"
     family = psutil.Process(run.pid).children(recursive=True)
+    elsewhere = {
+        f"{process.name()} {socket.laddr.ip}:{socket.laddr.port}"
+        for process in [psutil.Process(run.pid), *family]
+        for socket in process.net_connections(kind="inet")
+        if socket.status == psutil.CONN_LISTEN and socket.laddr.ip not in ("127.0.0.1", "::1", "::ffff:127.0.0.1")
+    }
+    assert elsewhere == set()
     run.send_signal(signal.SIGTERM)
     assert run.wait(60) == 130
     _gone, alive = psutil.wait_procs(family, timeout=30)

@@ -17,13 +17,14 @@ from polyglossa.recipe.load import validate
 from polyglossa.scaffold.compose import SIZES, compose, tokens_of
 from polyglossa.scaffold.look import look
 from polyglossa.scaffold.propose import pairs_from_columns, propose
+from scaffold.own_files import questions, write
 
 ROOT = Path(__file__).parents[2]
 LAYOUTS = {
     "faq.jsonl": ({"question": "how do i reset it?", "answer": "hold the button"}, "pairs", "retrieval"),
     "triples.jsonl": ({"query": "red", "positive": "a colour", "negative_1": "a dog"}, "pairs", "retrieval"),
     "published.jsonl": ({"query": "red", "passage": "a colour", "negative_1": "a dog"}, "f2llm", "retrieval"),
-    "sts.csv": ({"sentence1": "a cat", "sentence2": "the cat", "score": 4.5}, "pairs", "retrieval"),
+    "sts.csv": ({"sentence1": "a cat", "sentence2": "the cat", "score": 4.5}, "pairs", "sts"),
     "wide.tsv": ({"eng": "house", "deu": "Haus", "fra": "maison"}, "bitext", "bitext"),
     "guess.jsonl": ({"headline": "rain", "story": "it rained for a long time in the north"}, "pairs", "retrieval"),
 }
@@ -106,8 +107,9 @@ def test_dense_scripts_have_more_tokens_a_character() -> None:
 
 
 def test_the_command_asks_nothing_off_a_terminal_writes_once_and_prints_the_plan(tmp_path: Path) -> None:
-    put(tmp_path, "faq.jsonl", {"question": "how do i reset it?", "answer": "hold the button for ten seconds"})
-    arguments = [str(tmp_path / "faq.jsonl"), "--name", "support", "--out", str(tmp_path / "support.yaml"), "--yes"]
+    file = write(tmp_path, "faq.jsonl", questions(300))
+    target = str(tmp_path / "support.yaml")
+    arguments = [str(file), "--name", "support", "--out", target, "--model", "scratch", "--yes"]
     first, second = (run("init", *arguments) for _ in range(2))
     assert first.returncode == 0, first.stderr
     assert "train.base.stage2" in first.stdout

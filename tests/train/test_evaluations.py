@@ -74,7 +74,7 @@ def test_training_goes_on_while_a_model_of_it_is_judged_and_after_a_judge_fails(
     train(
         run,
         Compute(zero=None, resident_tokens=128, checkpoint_steps=100),
-        lambda start: PrefetchedBatches(local_batches(run.feed(), start=start)),
+        lambda start: PrefetchedBatches(local_batches(run.feed, start=start)),
         tell,
         print,
         partial(evaluations.committed, run.name),

@@ -13,7 +13,7 @@ from polyglossa.pipeline.execute import execute
 from polyglossa.recipe import Profile, Recipe, load_recipe
 from polyglossa.recipe.load import validate
 from polyglossa.recipe.sections.tune import JudgeConfig
-from polyglossa.tune.plan import search_nodes
+from polyglossa.tune.plan import plan_nodes
 from polyglossa.tune.trial.score import SEARCH, Scorer
 from tune.toy_search import PROFILE, STEPS, make_shared, write_recipe
 
@@ -33,7 +33,7 @@ def searched(ray_local: None, tmp_path_factory: pytest.TempPathFactory) -> tuple
 def _walked(recipe: Recipe, name: str) -> Artifact:
     """Make an artifact of a recipe, and what it needs."""
     profile = validate(Profile, PROFILE, "profile")
-    nodes = search_nodes(recipe) if name == "tune" else build(recipe).needed_for([name])
+    nodes = plan_nodes(recipe) if name == "tune" else build(recipe).needed_for([name])
     return execute(nodes, str(Path(recipe.root).absolute()), profile)[name]
 
 

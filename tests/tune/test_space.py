@@ -9,7 +9,7 @@ from polyglossa.errors import RecipeError
 from polyglossa.recipe import Recipe
 from polyglossa.recipe.load import parse_yaml, validate
 from polyglossa.recipe.trial import trial_recipe, value_at
-from polyglossa.tune.plan import rung_steps, search_nodes, trial_graph
+from polyglossa.tune.plan import plan_nodes, rung_steps, trial_graph
 from polyglossa.tune.run import recipe_yaml
 from tune.toy_search import SPACE, recipe_data
 
@@ -75,7 +75,7 @@ def test_a_trials_recipe_is_complete_and_reads_back_as_it_was_meant() -> None:
 
 
 def test_trials_share_everything_but_the_student_and_its_cut() -> None:
-    names = [node.name for node in search_nodes(recipe())]
+    names = [node.name for node in plan_nodes(recipe())]
     assert names == [
         "corpus",
         "backbone.base",
@@ -87,7 +87,7 @@ def test_trials_share_everything_but_the_student_and_its_cut() -> None:
 
 
 def test_what_a_value_of_the_space_touches_is_not_shared() -> None:
-    nodes = search_nodes(recipe(space={"training.stage1.learning_rate": {"uniform": [0.1, 0.2]}}))
+    nodes = plan_nodes(recipe(space={"training.stage1.learning_rate": {"uniform": [0.1, 0.2]}}))
     assert "train.base.stage1" not in [node.name for node in nodes]
 
 
@@ -97,11 +97,11 @@ def test_students_of_any_width_share_one_teacher_store_as_wide_as_the_widest() -
     for hidden in (12, 24):
         graph = trial_graph(searched, trial_recipe(searched, {"members.small.prune.hidden": hidden}), widths)
         store = next(node for node in graph.nodes if node.stage == "distill")
-        assert store in search_nodes(searched)
+        assert store in plan_nodes(searched)
 
 
 def test_where_a_recipe_is_stored_does_not_shape_its_search() -> None:
-    here, there = (search_nodes(validate(Recipe, recipe_data(Path(place)), "toy"))[-1] for place in ("a", "b"))
+    here, there = (plan_nodes(validate(Recipe, recipe_data(Path(place)), "toy"))[-1] for place in ("a", "b"))
     assert here.config.model_dump() == there.config.model_dump()
     assert "storage" not in here.config.model_dump()
 

@@ -12,7 +12,7 @@ from polyglossa.recipe.load import validate
 from polyglossa.recipe.shortened import listed_search, shortened, taught_member
 from polyglossa.recipe.trial import trial_recipe
 from polyglossa.tune.journal import TrialRecord
-from polyglossa.tune.plan import search_nodes
+from polyglossa.tune.plan import plan_nodes
 from polyglossa.tune.propose import propose
 from polyglossa.tune.results import importance, table
 from polyglossa.tune.run import outcome
@@ -44,7 +44,7 @@ def test_a_variant_may_take_a_section_away_and_put_another_in_its_place() -> Non
     from_scratch = trial_recipe(searched, SCRATCH).member("small")
     assert from_scratch.prune is None
     assert from_scratch.backbone is not None
-    names = [node.name for node in search_nodes(searched)]
+    names = [node.name for node in plan_nodes(searched)]
     # One variant reads no teacher's store, another cuts nothing.
     assert names == ["corpus", "backbone.base", "pack.base.stage1", "train.base.stage1", "tune"]
 
@@ -55,7 +55,7 @@ def test_a_variant_may_take_a_section_away_and_put_another_in_its_place() -> Non
         ({"members.small.prune.layers": 3}, "3 is wider than the 2 of 'base'"),
         ({"members.small.prune": None}, "give exactly one of `backbone` and `prune`"),
         ({"members.smal.teacher": None}, "has no section 'members.smal'"),
-        ({"training.distil.objective.teacher_terms": "similar"}, "'similar' is not a preset"),
+        ({"training.distil.objective.terms": "similar"}, "'similar' is not a preset"),
     ],
 )
 def test_a_variant_that_is_no_recipe_is_refused(variant: dict[str, Any], said: str) -> None:
@@ -105,7 +105,7 @@ def test_a_change_of_the_own_stage_leaves_parent_and_teacher_alone() -> None:
     variants = [{"training.stage1-short.seed": seed} for seed in (1, 2)]
     searched = listed_search(short, variants, sets=["toy"], queries=None, first_rung=4)
     assert {"train.base.stage1", "distill.base.base.stage1", "prune.small"} <= {
-        node.name for node in search_nodes(searched)
+        node.name for node in plan_nodes(searched)
     }
 
 

@@ -16,7 +16,7 @@ from polyglossa.pipeline.execute import execute
 from polyglossa.pipeline.run import make
 from polyglossa.recipe import Profile, Recipe
 from polyglossa.recipe.load import dump_yaml, load_recipe
-from polyglossa.tune.plan import search_nodes
+from polyglossa.tune.plan import plan_nodes
 from train.toys import SOURCES, WORDS, make_model, make_pack
 
 STEPS = 8
@@ -75,7 +75,7 @@ def write_recipe(folder: Path, **tune: Any) -> Path:
 
 def make_shared(recipe: Recipe) -> dict[str, Artifact]:
     """Make what trials share as toys, under the keys that a run looks for; a shared cut is left to the run."""
-    nodes = [node for node in search_nodes(recipe) if node.stage in ("corpus", "backbone", "pack", "train", "distill")]
+    nodes = [node for node in plan_nodes(recipe) if node.stage in ("corpus", "backbone", "pack", "train", "distill")]
     return execute(nodes, str(Path(recipe.root).absolute()), Profile(), stages=toy_stages(_make_toy))
 
 
@@ -117,7 +117,7 @@ def main() -> None:
     recipe = load_recipe(sys.argv[1])
     make_shared(recipe)
     profile = PROFILE | {"tune": {"workers": int(sys.argv[2])}}
-    make(recipe, Profile.model_validate(profile), search_nodes(recipe))
+    make(recipe, Profile.model_validate(profile), plan_nodes(recipe))
 
 
 if __name__ == "__main__":

@@ -20,9 +20,11 @@ def write_index(folder: Path, name: str, sizes: Sequence[Mapping[str, int]], *, 
         "in_batch": True,
         "examples": sum(size["examples"] for size in sizes),
         "negatives": 0,
+        "instructions": {},
+        "document_instructions": {},
         "files": [{"path": f"bundles/{name}.parquet", "bundles": len(sizes)}],
         "bundles": list(sizes),
         "validation_files": [],
         "validation": [],
     }
-    (folder / "index.json").write_text(json.dumps({"sources": [source], "max_tokens": max_tokens}))
+    (folder / "index.json").write_text(json.dumps({"sources": [source], "max_tokens": max_tokens, "tokenizer": None}))

@@ -3,21 +3,25 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from polyglossa.capacity.devices import FLOAT32_CORE, NATIVE_CORE, Calibration, Device, device_of
-from polyglossa.capacity.durations import SESSION_SECONDS, pass_tokens, seconds_of
 from polyglossa.capacity.elapsed import Elapsed, simulate_run
 from polyglossa.capacity.fit import Misfit, fits, least_needed, nearest, training_remedy
 from polyglossa.capacity.host_memory import machine_gib
-from polyglossa.capacity.memory import Footprint, StepLoad, embedding_footprint, training_footprint
 from polyglossa.capacity.node_groups import Taken, nodes_of, rooms_of
-from polyglossa.capacity.work import NodeWork, Workload, outside_model
 from polyglossa.cluster.spec import Group
+from polyglossa.costing.devices import FLOAT32_CORE, NATIVE_CORE, Calibration, Device, device_of
+from polyglossa.costing.family import Family
+from polyglossa.costing.memory import Footprint
+from polyglossa.costing.work import StageCost, Work
 from polyglossa.errors import RecipeError
 from polyglossa.pipeline.build import build
 from polyglossa.pipeline.graph import Graph, Node
 from polyglossa.pipeline.schedule import MACHINE, Room, Scheduler
 from polyglossa.pipeline.stages import find_stage
 from polyglossa.recipe import Profile, Recipe, StagePlacement, TrainPlacement
+from polyglossa.train.cost import pass_tokens
+
+SESSION_SECONDS = 9.0
+"""Starting and stopping Ray, once a run."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class NodePlan:
 
     name: str
     stage: str
-    work: NodeWork
+    work: Work
     seconds: float
     taken: Taken
     device: str
@@ -128,14 +132,14 @@ def estimate(
         RecipeError: the recipe does not tell a shape or what a stage reads, or the profile names an unknown device.
     """
     graph = build(recipe)
-    workload = Workload(recipe, graph)
-    planner = _Planner(profile, calibration, groups)
-    nodes = tuple(planner.plan(node, workload.of(node)) for node in graph.nodes.values())
+    family = Family(recipe, graph.nodes)
+    planner = _Planner(profile, calibration, groups, family)
+    nodes = tuple(map(planner.plan, graph.nodes.values()))
     seconds = {node.name: node.seconds for node in nodes}
     return CapacityPlan(
         recipe=recipe.name,
         profile=profile.name,
-        members=tuple(_size(workload, member.name) for member in recipe.members),
+        members=tuple(_size(family, member.name) for member in recipe.members),
         nodes=nodes,
         longest_path=longest_path(graph, seconds),
         misfits=tuple(planner.misfits),
@@ -166,73 +170,62 @@ def longest_path(graph: Graph, seconds: Mapping[str, float]) -> tuple[str, ...]:
     return max(best.values(), key=lambda path: path[0])[1]
 
 
-def _size(workload: Workload, member: str) -> MemberSize:
-    shape, parameters = workload.shape_of(member), workload.parameters_of(member)
+def _size(family: Family, member: str) -> MemberSize:
+    shape, parameters = family.shape_of(member), family.parameters_of(member)
     return MemberSize(member, parameters, parameters - shape.parameters(0), shape.hidden)
 
 
 class _Planner:
     """Plans node after node, and collects what does not fit."""
 
-    def __init__(self, profile: Profile, calibration: Calibration, groups: Mapping[str, Group]) -> None:
-        self.profile, self.calibration, self.rooms = profile, calibration, rooms_of(groups, profile)
+    def __init__(self, profile: Profile, calibration: Calibration, groups: Mapping[str, Group], family: Family) -> None:
+        self.profile, self.calibration, self.family = profile, calibration, family
+        self.rooms = rooms_of(groups, profile)
         self.misfits: list[Misfit] = []
         self.warnings: list[str] = []
         self._seen: set[str] = set()
 
-    def plan(self, node: Node, work: NodeWork) -> NodePlan:
+    def plan(self, node: Node) -> NodePlan:
         stage = find_stage(node.stage)
+        cost = stage.cost
         placement = stage.placement_in(self.profile)
         device = device_of(placement, self.calibration)
         taken = nodes_of(placement, self.rooms) if stage.placement else Taken("driver", 0)
         if taken.over:
             self.warnings.append(f"{node.stage}: {taken.over}.")
-        if (outside := outside_model(node)) is not None:
+        if (outside := cost.uncounted(node)) is not None:
             self.warnings.append(
                 f"{node.name}: the time and memory that {outside} takes are not counted: no recipe tells the size of a "
                 "model from outside."
             )
-        work = _computed_on(device, work)
-        footprint = self._footprint(node, work, placement)
+        work = _computed_on(device, cost.work(node, self.family))
+        footprint = cost.footprint(work, placement)
         if footprint is not None and not fits(footprint, device.memory_gib):
             assert device.memory_gib is not None
-            remedy, least = self._remedy(work, placement, device.memory_gib)
+            remedy, least = _remedy(cost, work, placement, device.memory_gib)
             self.misfits.append(Misfit(node.name, device.name, device.memory_gib, footprint, remedy, least))
-        seconds = seconds_of(node.stage, work, placement, self.calibration, again=node.stage in self._seen)
+        start = cost.start(placement, scale=self.calibration.start_scale, again=node.stage in self._seen)
+        seconds = start + cost.seconds(work, placement, device)
         self._seen.add(node.stage)
         models = sum(role.startswith("model:") for role in node.inputs)
-        memory = machine_gib(node.stage, placement, footprint, models)
+        memory = machine_gib(cost, placement, footprint, models)
         return NodePlan(node.name, node.stage, work, seconds, taken, device.name, footprint, memory)
 
-    def _footprint(self, node: Node, work: NodeWork, placement: StagePlacement) -> Footprint | None:
-        if work.shape is None:
-            return None
-        if node.stage == "train":
-            assert isinstance(placement, TrainPlacement)
-            return _training(work, placement)
-        if find_stage(node.stage).cost.embeds:
-            gpu = bool(placement.gpus)
-            return embedding_footprint(work.shape, work.parameters, low_precision=work.low_precision, gpu=gpu)
-        return None
 
-    def _remedy(self, work: NodeWork, placement: StagePlacement, memory_gib: float) -> tuple[str, str]:
-        if not isinstance(placement, TrainPlacement):
-            return "Run the stage on devices that hold the weights (`device`, and a group that has them).", ""
-        found = nearest(placement, lambda other: _training(work, other), memory_gib, pass_tokens(work, placement))
-        return training_remedy(placement, found), least_needed(work.parameters, placement, memory_gib)
+def _remedy(cost: StageCost, work: Work, placement: StagePlacement, memory_gib: float) -> tuple[str, str]:
+    """Say what would fit, and the least that any training of the model needs."""
+    if not isinstance(placement, TrainPlacement):
+        return "Run the stage on devices that hold the weights (`device`, and a group that has them).", ""
+
+    def measure(other: TrainPlacement) -> Footprint:
+        found = cost.footprint(work, other)
+        assert found is not None
+        return found
+
+    found = nearest(placement, measure, memory_gib, pass_tokens(work, placement))
+    return training_remedy(placement, found), least_needed(work.parameters, placement, memory_gib)
 
 
-def _computed_on(device: Device, work: NodeWork) -> NodeWork:
+def _computed_on(device: Device, work: Work) -> Work:
     """What a node has to do in the precision that its device computes."""
     return work if device.bfloat16 else replace(work, low_precision=False)
-
-
-def _training(work: NodeWork, placement: TrainPlacement) -> Footprint:
-    assert work.shape is not None
-    load = StepLoad(
-        tokens=work.step_tokens / max(1, placement.workers),
-        texts=work.step_texts,
-        pass_tokens=pass_tokens(work, placement),
-        teacher_width=work.teacher_width,
-    )
-    return training_footprint(work.shape, work.parameters, placement, load, low_precision=work.low_precision)

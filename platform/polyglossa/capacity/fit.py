@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 
-from polyglossa.capacity.memory import GIB, Footprint, least_states
+from polyglossa.costing.memory import GIB, Footprint, least_states
 from polyglossa.recipe import TrainPlacement
 
 _MORE_DEVICES = (1, 2, 4, 8, 16)

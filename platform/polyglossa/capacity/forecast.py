@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from polyglossa.capacity.devices import DEVICES, Calibration
 from polyglossa.capacity.estimate import estimate
 from polyglossa.capacity.node_groups import read_groups, rooms_of
+from polyglossa.costing.devices import DEVICES, Calibration
 from polyglossa.errors import UserError
 from polyglossa.pipeline.run import Forecast
 from polyglossa.recipe import Profile, Recipe

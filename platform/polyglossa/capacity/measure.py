@@ -16,17 +16,18 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from polyglossa.capacity.counts import draw_lengths
-from polyglossa.capacity.devices import Device, measured_device
-from polyglossa.capacity.flops import forward_flops, training_flops
 from polyglossa.capacity.processor import core_name
+from polyglossa.costing.counts import draw_lengths
+from polyglossa.costing.devices import Device, measured_device
+from polyglossa.costing.flops import forward_flops, training_flops
 from polyglossa.data.batch import RankBatch
 from polyglossa.data.collate import GlobalBatch, rank_payloads
 from polyglossa.data.plan_types import StepPlan
 from polyglossa.data.stream import unpack
-from polyglossa.engine.backends.plain import OptimizerSettings, PlainBackend
+from polyglossa.engine.backends.plain import PlainBackend
 from polyglossa.engine.embedder import Embedder
 from polyglossa.engine.objective import build_objective
+from polyglossa.engine.stage_spec import ObjectiveSpec, OptimizerSettings
 from polyglossa.engine.step import Budget, run_step
 from polyglossa.model.directory import build_model
 from polyglossa.model.forward import TextModel
@@ -49,7 +50,7 @@ _ROWS, _MEAN_TOKENS = {"cpu": 192, "cuda": 512}, {"cpu": 20, "cuda": 150}
 _WARM, _TIMED = 1, 3
 _CHUNK_TOKENS = {"cpu": 2048, "cuda": 16_384}
 _REFERENCE_START_SECONDS = 2.6
-"""What `_start_seconds` takes on the machine that the starts in `durations.py` are from."""
+"""What `_start_seconds` takes on the machine that the starts in stages' `cost.py` are from."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def _seconds_per_token(kind: str, shape: Shape) -> tuple[float, float]:
     settings = OptimizerSettings(betas=(0.9, 0.98), epsilon=1e-8, weight_decay=0.01, clip=1.0)
     dtype = Precision.decide("bfloat16", [device_facts(kind)]).dtype
     backend = PlainBackend(Embedder(TextModel.of(backbone), dtype=dtype), settings=settings)
-    objective = build_objective(ObjectiveConfig(matryoshka="published").model_dump(), width=shape.hidden)
+    objective = build_objective(ObjectiveSpec.of(ObjectiveConfig(matryoshka="published")), width=shape.hidden)
     budget = Budget(pass_tokens=_CHUNK_TOKENS[kind], resident_tokens=8 * _CHUNK_TOKENS[kind])
     batch = _batch(kind).to(kind)
 

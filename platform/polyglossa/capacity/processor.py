@@ -9,17 +9,18 @@ import sys
 from collections.abc import Iterable
 from dataclasses import replace
 
-from polyglossa.capacity.devices import FLOAT32_CORE, NATIVE_CORE, Calibration
+from polyglossa.costing.devices import FLOAT32_CORE, NATIVE_CORE, Calibration
 from polyglossa.errors import PolyglossaError
+from polyglossa.pipeline.stages import STAGES
 from polyglossa.recipe import Profile
 
-_MODEL_STAGES = ("train", "mine", "distill", "merge", "evaluate", "prune")
 _ASK = "from polyglossa.runtime.precision import device_facts; print(device_facts('cpu').gains_from_bfloat16)"
 
 
 def with_this_processor(calibration: Calibration, profiles: Iterable[Profile]) -> Calibration:
     """Say what a core is where a profile leaves that open; a plan of named devices and GPUs asks nothing."""
-    placements = [getattr(profile, stage) for profile in profiles for stage in _MODEL_STAGES]
+    computing = [stage for stage in STAGES.values() if stage.cost.runs_model]
+    placements = [stage.placement_in(profile) for profile in profiles for stage in computing]
     if all(placement.gpus or placement.device for placement in placements):
         return calibration
     return replace(calibration, core=core_name(gains_from_bfloat16=_asked()))

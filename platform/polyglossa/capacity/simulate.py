@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from polyglossa.capacity.counts import draw_lengths
+from polyglossa.costing.counts import draw_lengths
 from polyglossa.data.collate import GlobalBatch, rank_payloads
 from polyglossa.data.counter_rng import hash63
 from polyglossa.data.layout import DUMMY, chunk_texts, deal

@@ -5,7 +5,7 @@ from typing import Any
 
 from polyglossa.capacity.elapsed import Elapsed
 from polyglossa.capacity.estimate import CapacityPlan, NodePlan
-from polyglossa.capacity.memory import GIB
+from polyglossa.costing.memory import GIB
 
 
 def plan_table(plan: CapacityPlan) -> str:

@@ -1,1 +1,1 @@
-"""The `polyglossa` command, one file a command."""
+"""The `polyglossa` command: a file a command, in rooms by what they are about."""

@@ -1,5 +1,6 @@
-"""The `cluster` commands: render what derives from the spec, and run the local twin."""
+"""The `cluster` commands: render what derives from the spec, run the local twin, check a live cluster."""
 
+import os
 import signal
 from pathlib import Path
 from typing import Annotated
@@ -10,8 +11,9 @@ from polyglossa.cluster.local_cluster import LocalCluster, running_local_cluster
 from polyglossa.cluster.render import stale, write
 from polyglossa.cluster.spec import load_spec
 from polyglossa.errors import PolyglossaError, UserError
+from polyglossa.recipe import load_profile
 
-app = typer.Typer(no_args_is_help=True, help="Render the cluster's manifests, or run its local twin.")
+app = typer.Typer(no_args_is_help=True, help="Render the cluster's manifests, run its local twin, or check a live one.")
 
 Folder = Annotated[Path, typer.Option("--folder", help="Folder that holds spec.yaml.")]
 
@@ -45,6 +47,52 @@ def up(
         stops = {signal.SIGINT, signal.SIGTERM}
         signal.pthread_sigmask(signal.SIG_BLOCK, stops)
         signal.sigwait(stops)
+
+
+@app.command("check")
+def check(
+    folder: Folder = Path("cluster"),
+    profile: Annotated[
+        Path | None,
+        typer.Option(help="Profile whose demands the groups must meet; default: the spec's `jobs.profile`."),
+    ] = None,
+    storage: Annotated[str | None, typer.Option(help="Storage root of runs; default: the spec's.")] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Dashboard of the cluster; default: RAY_ADDRESS, or the job's own."),
+    ] = None,
+    kubeconfig: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Reach the dashboard and the token through Kubernetes.")
+    ] = None,
+    service: Annotated[str | None, typer.Option(help="The head's Kubernetes service; default: NAME-head-svc.")] = None,
+    wait_seconds: Annotated[float, typer.Option(help="How long a group may take to bring a node.")] = 600,
+    start_nodes: Annotated[
+        bool, typer.Option(help="Ask groups that have no node for one; without it only what runs is looked at.")
+    ] = True,
+) -> None:
+    """Check a live cluster: versions, images, groups, storage, clocks, GPUs, shared memory, all-reduce, tokens."""
+    from polyglossa.cluster.check.remote import forwarded, submit_check
+    from polyglossa.cluster.check.run import check as check_cluster
+    from polyglossa.cluster.check.table import table
+
+    spec = load_spec(folder / "spec.yaml")
+    placed = profile or folder.parent / spec.jobs.profile
+    demands = load_profile(placed)
+    root = storage or spec.storage.root
+    options = ["--storage", root, "--wait-seconds", str(wait_seconds), *([] if start_nodes else ["--no-start-nodes"])]
+    if kubeconfig is not None:
+        with forwarded(spec, kubeconfig, service) as dashboard:
+            raise typer.Exit(submit_check(dashboard, folder / "spec.yaml", placed, options))
+    if address is not None:
+        raise typer.Exit(submit_check(address, folder / "spec.yaml", placed, options))
+    if not os.environ.get("RAY_ADDRESS"):  # a submitted job has it
+        raise UserError("cluster check: give --address URL, --kubeconfig FILE, or set RAY_ADDRESS.")
+    findings = check_cluster(spec, demands, root, wait_seconds=wait_seconds, starts=start_nodes)
+    typer.echo(table(findings))
+    wrong = sum(not finding.good for finding in findings)
+    if wrong:
+        raise PolyglossaError(f"{wrong} of {len(findings)} checks failed")
+    typer.echo(f"{len(findings)} checks, all well.")
 
 
 def describe(twin: LocalCluster) -> str:

@@ -16,6 +16,6 @@ def job(doc: str, *, until: str | None) -> None:
     parser.add_argument("--fail-fast", action="store_true", help="stop all when a node fails")
     given = parser.parse_args()
     with errors_in_one_line(Path(sys.argv[0]).name):
-        from polyglossa.cli.run import run_recipe
+        from polyglossa.cli.models.run import run_recipe
 
         run_recipe(given.recipe, until=until, overrides=given.set, profile=given.profile, fail_fast=given.fail_fast)

@@ -1,7 +1,7 @@
-"""The Grafana dashboard of a cluster: the endpoint's own metrics, and what Ray says of nodes and jobs.
+"""The Grafana dashboard of a cluster: the endpoint's own metrics, training's, and what Ray says of nodes and jobs.
 
-Pure: a table of panels becomes the JSON that Grafana imports. A test compares the endpoint's names with those that
-`serving/metrics.py` registers, so that neither side drifts.
+Pure: a table of panels becomes the JSON that Grafana imports. A test compares names with those that
+`serving/metrics.py` and `train/ray_report.py` register, so that no side drifts.
 """
 
 from collections.abc import Sequence
@@ -71,6 +71,25 @@ ENDPOINT = (
         ((_ratio("polyglossa_batch_texts_total", "polyglossa_batches_total"), "{{model}}"),),
     ),
 )
+TRAINING = (
+    Panel("Steps done", "short", (("max by (run) (ray_polyglossa_train_step)", "{{run}}"),)),
+    Panel("Loss", "short", (("max by (run) (ray_polyglossa_train_loss)", "{{run}}"),)),
+    Panel("Learning rate", "sci", (("max by (run) (ray_polyglossa_train_learning_rate)", "{{run}}"),)),
+    Panel("Norm of the gradient", "short", (("max by (run) (ray_polyglossa_train_gradient_norm)", "{{run}}"),)),
+    Panel("Tokens trained on", "cps", (("max by (run) (ray_polyglossa_train_tokens_per_second)", "{{run}}"),)),
+    Panel("Waiting for data", "percentunit", (("max by (run) (ray_polyglossa_train_data_wait_share)", "{{run}}"),)),
+    Panel(
+        "Time in reports and checkpoints",
+        "s",
+        (
+            ("max by (ray_train_run_name) (ray_train_report_total_blocked_time_s)", "reports {{ray_train_run_name}}"),
+            (
+                "max by (ray_train_run_name) (ray_train_checkpoint_transfer_total_time_s)",
+                "transfer {{ray_train_run_name}}",
+            ),
+        ),
+    ),
+)
 CLUSTER = (
     Panel("Nodes by state", "short", (("sum by (instance) (ray_cluster_active_nodes)", "active"),)),
     Panel("CPUs in use", "percent", (("avg by (instance) (ray_node_cpu_utilization)", "{{instance}}"),)),
@@ -90,7 +109,11 @@ def dashboard() -> dict[str, Any]:
         "refresh": "30s",
         "time": {"from": "now-1h", "to": "now"},
         "templating": {"list": [{"name": "datasource", "type": "datasource", "query": "prometheus"}]},
-        "panels": [*_rows("Endpoint", ENDPOINT, 0), *_rows("Cluster", CLUSTER, 1000)],
+        "panels": [
+            *_rows("Endpoint", ENDPOINT, 0),
+            *_rows("Training", TRAINING, 500),
+            *_rows("Cluster", CLUSTER, 1000),
+        ],
     }
 
 

@@ -1,15 +1,18 @@
 """Kubernetes manifests of a spec: the RayCluster, a RayJob per stage and for the pipeline, the RayService.
 
-`support` has what they need around them. Pure data; `render` writes it.
+`support` has what they need around them, `queues` what lets them in. Pure data; `render` writes it.
 """
 
 from collections.abc import Mapping
 
 import yaml
 
-from polyglossa.cluster.pods import APP_LABEL, USER_ID, Json, cluster_spec
-from polyglossa.cluster.spec import ClusterSpec
+from polyglossa.cluster.pods import APP_LABEL, DRIVER, USER_ID, Json, cluster_spec
+from polyglossa.cluster.queues import job_annotations, job_labels, service_annotations, service_labels
+from polyglossa.cluster.serve_config import serve_config
+from polyglossa.cluster.spec import ClusterSpec, Schedule
 from polyglossa.cluster.support import support
+from polyglossa.cluster.tls import tls
 from polyglossa.pipeline.stages import STAGES
 
 PIPELINE = "pipeline"
@@ -23,40 +26,40 @@ def job_names() -> list[str]:
 def manifests(spec: ClusterSpec, version: str) -> dict[str, list[Json]]:
     """Return the manifests, file name → documents."""
     files = {
-        "support.yaml": support(spec),
+        "support.yaml": support(spec, version),
         "raycluster.yaml": [ray_cluster(spec, version)],
-        "rayservice.yaml": [ray_service(spec, version)],
+        "rayservice.yaml": [ray_service(spec, version), *tls(spec)],
     }
-    return files | {f"rayjob-{name}.yaml": [ray_job(spec, version, name)] for name in job_names()}
+    files |= {f"rayjob-{name}.yaml": [ray_job(spec, version, name)] for name in job_names()}
+    return files | {f"raycronjob-{one.job}.yaml": [ray_cron_job(spec, version, one)] for one in spec.jobs.schedules}
 
 
 def ray_cluster(spec: ClusterSpec, version: str) -> Json:
     """Describe a standing cluster with every group, for `ray job submit`."""
-    return _resource(spec, "RayCluster", spec.name, cluster_spec(spec, version, tuple(spec.groups), standing=True))
+    body = cluster_spec(spec, version, tuple(spec.groups), standing=True)
+    return _resource(spec, "RayCluster", spec.name, body, job_labels(spec), job_annotations(spec))
 
 
 def ray_job(spec: ClusterSpec, version: str, name: str) -> Json:
     """Describe a job that brings its own cluster, runs one stage (and what it needs) or the pipeline, and leaves.
 
-    Groups start empty and cost nothing until the job asks for them. A job that fails is tried again on a new cluster
-    and goes on from the artifacts that are there.
+    Groups start empty and cost nothing until the job asks for them, unless the spec's clusters have fixed sizes. A job
+    that fails is tried again on a new cluster and goes on from the artifacts that are there.
     """
-    groups = [group for group in spec.groups if name == PIPELINE or group != spec.service.group]
-    jobs = spec.jobs
-    entrypoint = f"python jobs/{name}.py {jobs.recipe} --profile {jobs.profile} --set storage={spec.storage.root}"
-    job = {
-        "entrypoint": entrypoint,
-        "submissionMode": "K8sJobMode",
-        "submitterPodTemplate": _submitter(spec, version),
-        "backoffLimit": jobs.retries,
-        "activeDeadlineSeconds": jobs.deadline_seconds,
-        "shutdownAfterJobFinishes": True,
-        "ttlSecondsAfterFinished": jobs.keep_seconds,
-        "suspend": jobs.queue is not None,
-        "rayClusterSpec": cluster_spec(spec, version, groups),
-    }
-    labels = {"kueue.x-k8s.io/queue-name": jobs.queue} if jobs.queue else {}
-    return _resource(spec, "RayJob", f"{spec.name}-{name}", job, labels)
+    body = _job(spec, version, name)
+    return _resource(spec, "RayJob", f"{spec.name}-{name}", body, job_labels(spec), job_annotations(spec))
+
+
+def ray_cron_job(spec: ClusterSpec, version: str, schedule: Schedule) -> Json:
+    """Describe a job that runs on a schedule: what did not change since the last time is found and reused."""
+    body: Json = {"schedule": schedule.cron}
+    if schedule.time_zone:
+        body["timeZone"] = schedule.time_zone
+    if schedule.suspended:
+        body["suspend"] = True
+    body["jobTemplate"] = _job(spec, version, schedule.job)
+    name = f"{spec.name}-{schedule.job}"
+    return _resource(spec, "RayCronJob", name, body, job_labels(spec), job_annotations(spec))
 
 
 def ray_service(spec: ClusterSpec, version: str) -> Json:
@@ -66,42 +69,74 @@ def ray_service(spec: ClusterSpec, version: str) -> Json:
         "deploymentUnhealthySecondThreshold": 300,
         "rayClusterDeletionDelaySeconds": spec.service.keep_old_seconds,
         "excludeHeadPodFromServeSvc": True,
-        "upgradeStrategy": {"type": "NewCluster"},
+        "upgradeStrategy": _upgrade(spec),
         "serveConfigV2": yaml.safe_dump(serve_config(spec), sort_keys=False),
         "rayClusterConfig": cluster_spec(spec, version, (spec.service.group,), standing=True, serving=True),
     }
-    return _resource(spec, "RayService", f"{spec.name}-serve", service)
+    return _resource(spec, "RayService", f"{spec.name}-serve", service, service_labels(spec), service_annotations(spec))
 
 
-def serve_config(spec: ClusterSpec) -> Json:
-    """Describe the application for Ray Serve."""
-    service = spec.service
-    members = [
-        {
-            "name": member.name,
-            "path": member.path,
-            "dtype": service.dtype,
-            "cpus": service.cpus_per_replica,
-            "gpus": service.gpus_per_replica,
-            "replicas": {"min": member.min, "max": member.max},
-        }
-        for member in service.members
+def _job(spec: ClusterSpec, version: str, name: str) -> Json:
+    groups = [
+        group for group in spec.groups if group != spec.service.group or (name == PIPELINE and spec.jobs.autoscale)
     ]
-    application = {
-        "name": spec.name,
-        "route_prefix": "/",
-        "import_path": "serve.app:build",
-        "args": {"members": members, "ingress": {"min": 1, "max": 4}},
-    }
+    jobs = spec.jobs
+    entrypoint = f"python jobs/{name}.py {jobs.recipe} --profile {jobs.profile} --set storage={spec.storage.root}"
+    # A submitter's pod ends with the head that it follows, and KAI takes none; the operator submits and asks instead.
+    by_operator = spec.fault_tolerance.jobs or (jobs.queue is not None and jobs.scheduler == "kai")
     return {
-        "proxy_location": "EveryNode",
-        "http_options": {"host": "0.0.0.0", "port": 8000},
-        "applications": [application],
+        "entrypoint": entrypoint,
+        **({"entrypointResources": f'{{"{DRIVER}": 1}}'} if spec.fault_tolerance.jobs else {}),
+        **(
+            {"submissionMode": "HTTPMode"}
+            if by_operator
+            else {"submissionMode": "K8sJobMode", "submitterPodTemplate": _submitter(spec, version)}
+        ),
+        "backoffLimit": jobs.retries,
+        "activeDeadlineSeconds": jobs.deadline_seconds,
+        **_end(spec),
+        "suspend": jobs.suspended or (jobs.by_kueue and not jobs.autoscale),
+        "rayClusterSpec": cluster_spec(spec, version, groups),
     }
 
 
-def _resource(spec: ClusterSpec, kind: str, name: str, body: Json, labels: Mapping[str, str] | None = None) -> Json:
-    metadata = {"name": name, "namespace": spec.namespace, "labels": {APP_LABEL: spec.name, **(labels or {})}}
+def _end(spec: ClusterSpec) -> Json:
+    """Say when a finished job's cluster goes, and when the job itself does."""
+    jobs = spec.jobs
+    if jobs.keep_failed_seconds is None:
+        return {"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": jobs.keep_seconds}
+    times = {"SUCCEEDED": jobs.keep_seconds, "FAILED": jobs.keep_failed_seconds}
+    rules = [_rule(status, seconds, "DeleteCluster") for status, seconds in times.items()]
+    if jobs.forget_seconds is not None:
+        rules += [_rule(status, jobs.forget_seconds, "DeleteSelf") for status in times]
+    return {"shutdownAfterJobFinishes": False, "deletionStrategy": {"deletionRules": rules}}
+
+
+def _rule(status: str, seconds: int, policy: str) -> Json:
+    return {"condition": {"jobStatus": status, "ttlSeconds": seconds}, "policy": policy}
+
+
+def _upgrade(spec: ClusterSpec) -> Json:
+    upgrade = spec.service.upgrade
+    if upgrade.kind != "incremental":
+        return {"type": "NewCluster" if upgrade.kind == "new_cluster" else "None"}
+    return {
+        "type": "NewClusterWithIncrementalUpgrade",
+        "clusterUpgradeOptions": {
+            "gatewayClassName": upgrade.gateway_class,
+            "stepSizePercent": upgrade.step_percent,
+            "intervalSeconds": upgrade.interval_seconds,
+            "maxSurgePercent": upgrade.surge_percent,
+        },
+    }
+
+
+def _resource(
+    spec: ClusterSpec, kind: str, name: str, body: Json, labels: Mapping[str, str], annotations: Mapping[str, str]
+) -> Json:
+    metadata: Json = {"name": name, "namespace": spec.namespace, "labels": {APP_LABEL: spec.name, **labels}}
+    if annotations:
+        metadata["annotations"] = dict(annotations)
     return {"apiVersion": "ray.io/v1", "kind": kind, "metadata": metadata, "spec": body}
 
 

@@ -10,7 +10,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -27,10 +26,13 @@ import psutil
 
 from polyglossa.cluster.spec import ClusterSpec
 from polyglossa.errors import PolyglossaError
-from polyglossa.runtime.ports import free_ports
+from polyglossa.runtime.ports import LOOPBACK, free_ports
 
 _HEAD_ID = "f" * 51 + "00000"
 _PROVIDER = "polyglossa.cluster.local_nodes.LocalNodeProvider"
+# Ray replaces 127.0.0.1 in an address by the machine's own, where nothing listens, unless it is told that no other
+# machine takes part; the variable is named after the systems on which that is the default.
+_ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 _START_SECONDS = 60.0
 _STOP_SECONDS = 3.0  # a raylet whose control store is gone would wait ten
 
@@ -40,7 +42,7 @@ class LocalCluster:
     """A running twin."""
 
     address: str
-    """host:port of the control store, for RAY_ADDRESS."""
+    """host:port of the control store, for RAY_ADDRESS; all of Ray's own ports are on loopback."""
     dashboard: str
     """URL of the dashboard and of `ray job submit`."""
     token_file: str
@@ -56,6 +58,7 @@ class LocalCluster:
             "RAY_API_SERVER_ADDRESS": self.dashboard,
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": self.token_file,
+            **_ON_LOOPBACK,
         }
 
 
@@ -111,7 +114,7 @@ def start_local_cluster(spec: ClusterSpec, *, idle_seconds: float | None = None)
     """
     folder = tempfile.mkdtemp(prefix="pgtwin-")  # short: Ray's socket paths must stay under 107 characters
     port, dashboard_port, client_port, agent_port = free_ports(4, "")
-    address = f"{_host()}:{port}"
+    address = f"{LOOPBACK}:{port}"
     token_file = os.path.join(folder, "token")
     Path(token_file).touch(mode=0o600)
     Path(token_file).write_text(secrets.token_hex(32))
@@ -119,7 +122,8 @@ def start_local_cluster(spec: ClusterSpec, *, idle_seconds: float | None = None)
     Path(config).write_text(json.dumps(local_cluster_config(spec, address, idle_seconds or spec.idle_seconds)))
     command = [
         *_ray_command(), "start", "--head", "--block", "--num-cpus=0", "--num-gpus=0",
-        f"--port={port}", f"--dashboard-port={dashboard_port}", "--include-dashboard=true",
+        f"--node-ip-address={LOOPBACK}", f"--port={port}",
+        f"--dashboard-port={dashboard_port}", "--include-dashboard=true",
         "--object-store-memory=200000000", f"--temp-dir={folder}/ray", f"--autoscaling-config={config}",
         f"--ray-client-server-port={client_port}", f"--dashboard-agent-listen-port={agent_port}",
         "--disable-usage-stats",
@@ -176,6 +180,7 @@ def _environment(token_file: str) -> Mapping[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": token_file,
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        **_ON_LOOPBACK,
         # Submitted jobs start with `python`, which must be the one that runs the twin.
         "PATH": _prepend(str(Path(sys.executable).parent), "PATH"),
         # The autoscaler loads its node provider from this package; a job's own upload still comes first in its workers.
@@ -214,13 +219,3 @@ def _members(session: int) -> list[psutil.Process]:
         except (psutil.NoSuchProcess, ProcessLookupError):
             continue
     return found
-
-
-def _host() -> str:
-    """Address of this machine as its nodes find it (no packet is sent); loopback where there is no network."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-        except OSError:
-            return "127.0.0.1"
-        return str(probe.getsockname()[0])

@@ -21,6 +21,8 @@ from ray.autoscaler.tags import (
     TAG_RAY_USER_NODE_TYPE,
 )
 
+from polyglossa.runtime.ports import LOOPBACK
+
 
 class LocalNodeProvider(FakeMultiNodeProvider):
     """Starts and ends raylets on this machine for Ray's autoscaler."""
@@ -52,6 +54,7 @@ def _start(
     parameters = ray._private.parameter.RayParams(
         gcs_address=control_store,
         redis_address=control_store,
+        node_ip_address=LOOPBACK,
         num_cpus=cpus,
         num_gpus=gpus,
         object_store_memory=resources.pop("object_store_memory", None),

@@ -1,17 +1,27 @@
-"""Pods and the Ray cluster of a spec, as plain Kubernetes data. Pure: what runs on them is `cluster_kuberay`'s.
+"""Pods and the Ray cluster of a spec, as plain Kubernetes data. Pure: what runs on them is `kuberay`'s.
 
 Nobody runs as root, no capability is kept, the root file system is written only in `/tmp` and the data volume, and the
 probes need nothing that the image lacks (KubeRay's own call wget).
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from polyglossa.cluster.spec import GROUP_LABEL, ClusterSpec, Group, Node
+from polyglossa.cluster.check.facts import IMAGE_VARIABLE
+from polyglossa.cluster.head_state import fault_tolerance, history
+from polyglossa.cluster.serve_config import SERVE_ENVIRONMENT
+from polyglossa.cluster.spec import ClusterSpec, Group, Node
+from polyglossa.cluster.spec.service import KEYS_FOLDER
+from polyglossa.recipe.placement import GROUP_LABEL
 
 Json = dict[str, Any]
 
 APP_LABEL = "app.kubernetes.io/name"
+GROUP_OF_POD = "polyglossa/group"
+DRIVER = "driver"
+"""Ray resource of the group that drivers run on where a head may be lost under them."""
 USER_ID = 1000
 _AGENT_PORT = 52365
 _PROBE = "import sys, urllib.request as web; [web.urlopen(url, timeout=4).read() for url in sys.argv[1:]]"
@@ -30,27 +40,46 @@ def cluster_spec(
         version: tag of the image.
         groups: names of the groups that it has.
         standing: whether groups keep their fewest nodes; a job's cluster starts with none and asks for what it needs.
-        serving: whether nodes are ready only when they answer requests.
+        serving: whether it is the endpoint's: nodes are ready only when they answer requests, and hold the API keys.
     """
+    scales = serving or spec.jobs.autoscale
+    asked = _Asked(spec, version, standing, serving, scales)
+    if not scales:
+        groups = [name for name in groups if spec.groups[name].fixed]
     return {
         "rayVersion": spec.ray,
-        "enableInTreeAutoscaling": True,
-        "autoscalerOptions": {
-            "version": "v2",
-            "upscalingMode": "Default",
-            "idleTimeoutSeconds": spec.idle_seconds,
-            "resources": _resources(cpus=1, memory_gib=1),
-            "securityContext": _container_security(),
-        },
-        "authOptions": {"mode": "token", "secretName": spec.authentication.secret},
+        "enableInTreeAutoscaling": scales,
+        **({"autoscalerOptions": _autoscaler(spec)} if scales else {}),
+        "authOptions": _authentication(spec),
+        **fault_tolerance(spec, tolerant=serving or spec.fault_tolerance.jobs),
+        **history(spec),
         "headGroupSpec": {
             "serviceType": "ClusterIP",
             "labels": {GROUP_LABEL: "head"},
             "rayStartParams": {"num-cpus": "0", "num-gpus": "0", "dashboard-host": "0.0.0.0"},
-            "template": _pod(spec, version, "head", spec.head, [_RAYLET, _CONTROL_STORE]),
+            "template": _pod(asked, "head", spec.head, [_RAYLET, _CONTROL_STORE]),
         },
-        "workerGroupSpecs": [_worker_group(spec, version, name, standing, serving) for name in groups],
+        "workerGroupSpecs": [_worker_group(asked, name) for name in groups],
     }
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What every pod of one cluster shares."""
+
+    spec: ClusterSpec
+    version: str
+    standing: bool
+    serving: bool
+    scales: bool
+
+    @property
+    def priority(self) -> str | None:
+        return self.spec.service.priority if self.serving else self.spec.jobs.priority
+
+    @property
+    def has_keys(self) -> bool:
+        return self.serving and self.spec.service.keys is not None
 
 
 def volumes(spec: ClusterSpec) -> list[Json]:
@@ -61,23 +90,44 @@ def volumes(spec: ClusterSpec) -> list[Json]:
     return [temporary, {"name": "data", "persistentVolumeClaim": {"claimName": spec.storage.claim}}]
 
 
-def _worker_group(spec: ClusterSpec, version: str, name: str, standing: bool, serving: bool) -> Json:
-    group = spec.groups[name]
-    fewest = group.min if standing else 0
-    probes = [_RAYLET, _PROXY] if serving else [_RAYLET]
+def _worker_group(asked: _Asked, name: str) -> Json:
+    spec, group = asked.spec, asked.spec.groups[name]
+    fewest = (group.min if asked.standing else 0) if asked.scales else group.fixed
+    probes = [_RAYLET, _PROXY] if asked.serving else [_RAYLET]
+    parameters = {"num-cpus": str(group.cpus), "num-gpus": str(group.gpus)}
+    if spec.fault_tolerance.driver_group == name:
+        parameters["resources"] = json.dumps(json.dumps({DRIVER: 1000}))  # KubeRay hands it to a shell
     return {
         "groupName": name,
         "replicas": fewest,
         "minReplicas": fewest,
-        "maxReplicas": group.max,
-        "idleTimeoutSeconds": group.idle_seconds or spec.idle_seconds,
+        "maxReplicas": group.max if asked.scales else fewest,
+        **({"idleTimeoutSeconds": group.idle_seconds or spec.idle_seconds} if asked.scales else {}),
+        **({"priority": group.priority} if group.priority and asked.scales else {}),
         "labels": spec.labels_of(name),
-        "rayStartParams": {"num-cpus": str(group.cpus), "num-gpus": str(group.gpus)},
-        "template": _pod(spec, version, name, group, probes),
+        "rayStartParams": parameters,
+        "template": _pod(asked, name, group, probes),
     }
 
 
-def _pod(spec: ClusterSpec, version: str, name: str, node: Node, ready: list[str]) -> Json:
+def _authentication(spec: ClusterSpec) -> Json:
+    if spec.operators.kuberay == "1.5":  # it makes a token for each cluster, in a secret of the cluster's name
+        return {"mode": "token"}
+    return {"mode": "token", "secretName": spec.authentication.secret}
+
+
+def _autoscaler(spec: ClusterSpec) -> Json:
+    return {
+        "version": "v2",
+        "upscalingMode": "Default",
+        "idleTimeoutSeconds": spec.idle_seconds,
+        "resources": _resources(cpus=1, memory_gib=1),
+        "securityContext": _container_security(),
+    }
+
+
+def _pod(asked: _Asked, name: str, node: Node, ready: list[str]) -> Json:
+    spec = asked.spec
     pod: Json = {
         "restartPolicy": "Never",  # a node that comes back would wear the identity of the one that the autoscaler lost
         "serviceAccountName": spec.name,
@@ -90,23 +140,36 @@ def _pod(spec: ClusterSpec, version: str, name: str, node: Node, ready: list[str
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "terminationGracePeriodSeconds": 120,
-        "containers": [_container(spec, version, name, node, ready)],
+        "containers": [_container(asked, name, node, ready)],
         "volumes": [*volumes(spec), {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": _shm(node)}}],
     }
+    if asked.has_keys and spec.service.keys:
+        pod["volumes"].append({"name": "keys", "secret": {"secretName": spec.service.keys.secret}})
+    if asked.priority:
+        pod["priorityClassName"] = asked.priority
     if spec.image.pull_secret:
         pod["imagePullSecrets"] = [{"name": spec.image.pull_secret}]
-    return {"metadata": {"labels": {APP_LABEL: spec.name, "polyglossa/group": name}}, "spec": pod | _placement(node)}
+    metadata: Json = {"labels": {APP_LABEL: spec.name, GROUP_OF_POD: name}}
+    if isinstance(node, Group) and node.topology and spec.jobs.by_kueue and not asked.serving:
+        metadata["annotations"] = {"kueue.x-k8s.io/podset-required-topology": node.topology}
+    elif isinstance(node, Group) and node.topology:
+        pod["affinity"] = _together(name, node.topology)
+    return {"metadata": metadata, "spec": pod | placement(node)}
 
 
-def _container(spec: ClusterSpec, version: str, name: str, node: Node, ready: list[str]) -> Json:
-    mounts = [{"name": "tmp", "mountPath": "/tmp"}, {"name": "shm", "mountPath": "/dev/shm"}]
+def _container(asked: _Asked, name: str, node: Node, ready: list[str]) -> Json:
+    spec = asked.spec
+    mounts: list[Json] = [{"name": "tmp", "mountPath": "/tmp"}, {"name": "shm", "mountPath": "/dev/shm"}]
     if not spec.storage.uri:
         mounts.append({"name": "data", "mountPath": spec.storage.mount})
+    if asked.has_keys:
+        mounts.append({"name": "keys", "mountPath": KEYS_FOLDER, "readOnly": True})
+    devices = node.devices if isinstance(node, Group) else {}
     container: Json = {
         "name": f"ray-{'head' if name == 'head' else 'worker'}",
-        "image": spec.image_of(node, version),
-        "resources": _resources(node.cpus, node.memory_gib, node.gpus, node.disk_gib),
-        "securityContext": _container_security(),
+        "image": spec.image_of(node, asked.version),
+        "resources": _resources(node.cpus, node.memory_gib, node.gpus, node.disk_gib, devices),
+        "securityContext": _container_security(locks_memory=bool(devices)),
         "volumeMounts": mounts,
         "readinessProbe": _probe(ready, period=5, failures=12),
         "livenessProbe": _probe(ready[:1], period=10, failures=12),
@@ -119,15 +182,34 @@ def _container(spec: ClusterSpec, version: str, name: str, node: Node, ready: li
         container["lifecycle"] = {"preStop": {"exec": {"command": ["sleep", "10"]}}}
     if spec.storage.secret:
         container["envFrom"] = [{"secretRef": {"name": spec.storage.secret}}]
+    variables = {IMAGE_VARIABLE: container["image"]} | (SERVE_ENVIRONMENT if asked.serving else {})
+    container["env"] = [{"name": key, "value": value} for key, value in variables.items()]
     return container
 
 
-def _placement(node: Node) -> Json:
+def _together(name: str, topology: str) -> Json:
+    """Ask for one zone or block for a group's pods of one cluster; the first of them chooses."""
+    return {
+        "podAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": [
+                {
+                    "labelSelector": {"matchLabels": {GROUP_OF_POD: name}},
+                    "matchLabelKeys": ["ray.io/cluster"],
+                    "topologyKey": topology,
+                }
+            ]
+        }
+    }
+
+
+def placement(node: Node) -> Json:
     """Say on which machines a pod may run: GPU nodes and spot nodes keep others away with taints."""
     tolerations: list[Json] = []
     selector: dict[str, str] = {}
     if node.gpus:
         tolerations.append({"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"})
+    if isinstance(node, Group):
+        selector |= node.node_labels
     if isinstance(node, Group) and node.accelerator:
         selector["nvidia.com/gpu.product"] = node.accelerator
     if isinstance(node, Group) and node.spot:
@@ -135,17 +217,20 @@ def _placement(node: Node) -> Json:
             {"key": key, "operator": "Exists", "effect": "NoSchedule"}
             for key in ("cloud.google.com/gke-spot", "kubernetes.azure.com/scalesetpriority", "spot")
         ]
-    placement: Json = {"tolerations": tolerations} if tolerations else {}
-    return placement | ({"nodeSelector": selector} if selector else {})
+    placed: Json = {"tolerations": tolerations} if tolerations else {}
+    return placed | ({"nodeSelector": selector} if selector else {})
 
 
-def _resources(cpus: int, memory_gib: int, gpus: int = 0, disk_gib: int | None = None) -> Json:
+def _resources(
+    cpus: int, memory_gib: int, gpus: int = 0, disk_gib: int | None = None, devices: Mapping[str, int] | None = None
+) -> Json:
     """Ask for what a container may use: Ray plans with its limits, so a request below them would promise too much."""
     wanted = {"cpu": str(cpus), "memory": f"{memory_gib}Gi"}
     if disk_gib:
         wanted["ephemeral-storage"] = f"{disk_gib}Gi"
     if gpus:
         wanted["nvidia.com/gpu"] = str(gpus)
+    wanted |= {name: str(count) for name, count in (devices or {}).items()}
     return {"requests": dict(wanted), "limits": dict(wanted)}
 
 
@@ -153,8 +238,9 @@ def _shm(node: Node) -> str:
     return f"{max(1, node.memory_gib * 3 // 10)}Gi"  # Ray's object store takes 30 % of a node's memory
 
 
-def _container_security() -> Json:
-    return {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+def _container_security(*, locks_memory: bool = False) -> Json:
+    capabilities: Json = {"drop": ["ALL"]} | ({"add": ["IPC_LOCK"]} if locks_memory else {})
+    return {"allowPrivilegeEscalation": False, "capabilities": capabilities}
 
 
 def _probe(urls: list[str], *, period: int, failures: int) -> Json:

@@ -9,10 +9,16 @@ import yaml
 from polyglossa import __version__
 from polyglossa.cluster.grafana import dashboard
 from polyglossa.cluster.kuberay import manifests
+from polyglossa.cluster.serve_config import serve_config
 from polyglossa.cluster.spec import ClusterSpec, load_spec
 from polyglossa.cluster.vms import vm_files
 
 _HEADER = "# Rendered from cluster/spec.yaml by `make manifests`. Change the spec, not this file.\n"
+_SERVE_HEADER = """\
+# The endpoint on any cluster: `serve deploy serve/config/production.yaml`. The RayService holds the same.
+# The image holds the repository as its working directory, models lie where `path` says, and keys are a secret that is
+# mounted under /etc/polyglossa: without that file the application does not start.
+"""
 
 
 class _Dumper(yaml.SafeDumper):
@@ -29,8 +35,10 @@ _Dumper.add_representer(
 
 
 def render(spec: ClusterSpec, version: str = __version__) -> dict[str, str]:
-    """Return every derived file, path inside `cluster/` → content."""
+    """Return every derived file, path from `cluster/` → content."""
     files = {f"kuberay/{name}": _dump(documents) for name, documents in manifests(spec, version).items()}
+    if spec.service.config_file:
+        files[spec.service.config_file] = _SERVE_HEADER + _dump([serve_config(spec)])
     files |= {f"ray-up/{name}": _dump([content]) for name, content in vm_files(spec, version).items()}
     return files | {"grafana/polyglossa.json": json.dumps(dashboard(), indent=1) + "\n"}
 

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from polyglossa.corpus.clean.written_instructions import begins_with_instruction
 from polyglossa.corpus.hashing import SEPARATOR, as_one_array, halves, of_distinct, shares, text_hashes, text_ids
 from polyglossa.corpus.instructions import (
     SYMMETRIC_TASKS,
@@ -22,12 +23,21 @@ LOCATED_DOCUMENT = pa.schema(
 """A document, the rank of its source in recipe order, and whether a held-out pair refers to it."""
 
 
-def pairs_from(rows: pa.Table, config: CorpusConfig) -> pa.Table:
-    """Make `PAIR` rows, in the order of the rows, whose key becomes the pair's id."""
+def pairs_from(rows: pa.Table, config: CorpusConfig, written: Sequence[str] = ()) -> pa.Table:
+    """Make `PAIR` rows, in the order of the rows, whose key becomes the pair's id.
+
+    Args:
+        rows: rows that stay (`annotate.ROW`).
+        config: instructions, and the salt of choices.
+        written: sources whose documents hold instructions already, so that no document of theirs is given another.
+    """
     positives, negatives = _ids(rows["positives"]), _ids(rows["negatives"])
     instruction = _instructions(rows, config)
     first = positives.take(pa.array(_starts(rows["positives"])))
     symmetric = pc.is_in(rows["task"], pa.array(sorted(SYMMETRIC_TASKS))).combine_chunks()
+    if written:
+        own = pc.is_in(rows["source"], pa.array(written, pa.string())).combine_chunks()
+        symmetric = pc.and_(symmetric, pc.invert(own))
     instructed = pc.and_(symmetric, pa.array(documents_instructed(config.instructions, first, config.seed)))
     columns = {
         "pair_id": rows["key"],
@@ -49,11 +59,13 @@ def pairs_from(rows: pa.Table, config: CorpusConfig) -> pa.Table:
 
 
 def _instructions(rows: pa.Table, config: CorpusConfig) -> pa.Array:
-    """A row's own instruction, else its source's, else its task's."""
+    """A row's own instruction, else its source's, else its task's; none where the query begins with one."""
     kinds = as_one_array(pc.binary_join_element_wise(rows["task"], rows["source"], SEPARATOR))
     known = of_distinct(kinds, lambda kind: instruction_for(config.instructions, *kind.split(SEPARATOR)))
     own = as_one_array(rows["instruction"])
-    return pc.if_else(pc.fill_null(pc.not_equal(own, ""), False), own, known)
+    chosen = pc.if_else(pc.fill_null(pc.not_equal(own, ""), False), own, known)
+    begins = begins_with_instruction(as_one_array(rows["query"]))
+    return pc.if_else(begins, pa.scalar(None, pa.string()), chosen) if begins.true_count else chosen
 
 
 def splits_of(queries: pa.Array | pa.ChunkedArray, config: CorpusConfig) -> pa.Array:

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from polyglossa.corpus.clean.sampling import quotas, threshold
-from polyglossa.corpus.sources.shards import Shard
+from polyglossa.corpus.clean.written_instructions import DOCUMENTS, KEPT, LIFTED, QUERIES
+from polyglossa.corpus.sources.source import Shard
 from polyglossa.corpus.steps.tasks import Plan
 from polyglossa.corpus.task_store import TaskStore, read_table
 from polyglossa.errors import DataError, PolyglossaError
 from polyglossa.recipe.sections.corpus import CorpusConfig
-from polyglossa.recipe.sections.sources import ReadSource
 
 Counts = dict[str, dict[str, int]]
 
@@ -32,7 +32,7 @@ def check_readable(readings: Sequence[TaskStore], shards: Sequence[Shard], confi
         rows[shard.source] += sum(figures["rows_in"].values())
         unreadable[shard.source] += figures["unreadable"]
     for index, entry in enumerate(config.sources):
-        own = entry.max_rejected_share if isinstance(entry, ReadSource) else None
+        own = entry.max_rejected_share
         limit = config.max_rejected_share if own is None else own
         if unreadable[index] > limit * rows[index]:
             reasons = add_counts(
@@ -45,12 +45,12 @@ def check_readable(readings: Sequence[TaskStore], shards: Sequence[Shard], confi
             )
 
 
-def thresholds(judged: Sequence[TaskStore], plan: Plan) -> dict[str, dict[str, int]]:
+def thresholds(filtered: Sequence[TaskStore], plan: Plan) -> dict[str, dict[str, int]]:
     """Decide which queries stay: source → language → largest hash. Sources that keep all are left out."""
     limits: dict[str, dict[str, int]] = {}
     if not plan.thins:
         return limits
-    tables = [read_table(work.at("queries.parquet")) for work in judged]
+    tables = [read_table(work.at("queries.parquet")) for work in filtered]
     queries = pa.concat_tables(tables)
     for source in plan.sources:
         mine = queries.filter(pc.equal(queries["source"], source))
@@ -64,6 +64,20 @@ def thresholds(judged: Sequence[TaskStore], plan: Plan) -> dict[str, dict[str, i
         if sum(room.values()) < sum(map(len, hashes.values())):
             limits[source] = {language: threshold(values, room[language]) for language, values in hashes.items()}
     return limits
+
+
+def written_instructions(readings: Sequence[TaskStore]) -> Counts:
+    """Add up, by source, what was found of instructions that rows hold already; sources without any are left out."""
+    found: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    rows: Counter[str] = Counter()
+    for figures in (work.figures() for work in readings):
+        found[figures["source"]].update(figures["written"])
+        rows[figures["source"]] += sum(figures["rows_in"].values())
+    return {
+        source: {QUERIES: rows[source], **{name: counts[name] for name in (LIFTED, KEPT, DOCUMENTS)}}
+        for source, counts in sorted(found.items())
+        if counts
+    }
 
 
 def add_counts(figures: Iterable[Mapping[str, Mapping[str, int]]]) -> Counts:

@@ -21,8 +21,10 @@ import ray.data
 from polyglossa.artifact import Artifact, Draft, clear
 from polyglossa.corpus import row_accounting
 from polyglossa.corpus.clean.evaluation_texts import evaluation_sets, set_files
+from polyglossa.corpus.clean.written_instructions import DOCUMENTS
 from polyglossa.corpus.sources.per_file import expand_sources
-from polyglossa.corpus.sources.shards import Shard, plan_shards
+from polyglossa.corpus.sources.shards import plan_shards
+from polyglossa.corpus.sources.source import Shard
 from polyglossa.corpus.steps import decontaminate, near_duplicates, publish, tasks
 from polyglossa.corpus.steps.decontaminate import KeptOut
 from polyglossa.corpus.steps.tasks import Figures, Plan
@@ -30,7 +32,7 @@ from polyglossa.corpus.task_store import TaskStore
 from polyglossa.errors import DataError
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.sections.corpus import CorpusConfig, EvaluationSet
-from polyglossa.recipe.sections.sources import CldrSource
+from polyglossa.recipe.sections.sources import ReadSource
 from polyglossa.runtime.console import Bar, track
 
 STAGE = "corpus"
@@ -39,6 +41,9 @@ REVISION = 4
 BUCKET_BYTES = 32 * 2**20
 """Stored bytes of the sources for which one more bucket is made."""
 MIN_BUCKETS = 4
+_READING = 2
+"""Raised when the same files give other rows. What is made from a corpus goes by its content, so where no row has
+changed nothing else is made anew."""
 
 
 @dataclass
@@ -114,7 +119,7 @@ def run(config: CorpusConfig, inputs: Mapping[str, Artifact], draft: Draft, plac
     passes = 4 + 2 * (config.near_duplicates is not None)
     with track("corpus", total=len(shards) + len(sets) + passes * buckets, unit="pieces") as bar:
         root = f"{draft.uri.rstrip('/')}.work"
-        lineage = _digest([STAGE, REVISION, config.model_dump(mode="json"), buckets])
+        lineage = _digest([STAGE, REVISION, config.model_dump(mode="json"), buckets, *_reading(config)])
         runner = _Runner(root, lineage, plan, placement, bar)
         _curate(runner, shards, sets, draft)
     clear(root)
@@ -127,7 +132,9 @@ def _curate(runner: _Runner, shards: Sequence[Shard], sets: Sequence[EvaluationS
     readings = runner.step("read", tasks.read, shards)
     row_accounting.check_readable(readings, shards, runner.plan.config)
     rows = [work.at(f"rows-{part:05}.arrow") for work in readings for part in range(work.figures()["parts"])]
-    runner.plan = replace(runner.plan, rows=tuple(rows))
+    found = row_accounting.written_instructions(readings)
+    written = tuple(source for source, figures in found.items() if figures[DOCUMENTS])
+    runner.plan = replace(runner.plan, rows=tuple(rows), written=written)
     uniques = runner.step("unique", tasks.unique, buckets)
     near = _near_duplicates(runner, uniques) if runner.plan.config.near_duplicates else None
     drops = [near.at(f"drop-{bucket:05}.npy") for bucket in buckets] if near is not None else [None] * every
@@ -138,12 +145,12 @@ def _curate(runner: _Runner, shards: Sequence[Shard], sets: Sequence[EvaluationS
         secret=tuple(work.at("secret.npy") for work in readings),
         sets=tuple((evaluation.name, work.at("")) for evaluation, work in zip(sets, indexes, strict=True)),
     )
-    judged = runner.step("judge", decontaminate.decontaminate, buckets, uniques, drops, [kept_out] * every)
-    thresholds = row_accounting.thresholds(judged, runner.plan)
-    emitted = runner.step("emit", tasks.emit, buckets, judged, [thresholds] * every)
+    filtered = runner.step("judge", decontaminate.decontaminate, buckets, uniques, drops, [kept_out] * every)
+    thresholds = row_accounting.thresholds(filtered, runner.plan)
+    emitted = runner.step("emit", tasks.emit, buckets, filtered, [thresholds] * every)
     files = [work.at("documents.arrow") for work in emitted]
     documents = runner.step("documents", tasks.documents, buckets, [files] * every)
-    made = publish.Made(runner.plan, readings, uniques, judged, emitted, documents, indexes, near)
+    made = publish.Made(runner.plan, readings, uniques, filtered, emitted, documents, indexes, near)
     publish.publish(draft, made, revision=REVISION)
 
 
@@ -163,17 +170,17 @@ def input_fingerprint(config: CorpusConfig) -> str:
     data = config.data
     files = [shard.identity() for shard in plan_shards(expand_sources(config))]
     sets = [asdict(file) for evaluation in config.decontamination.sets for file in set_files(evaluation, data)]
-    return _digest([files, sets])
+    return _digest([files, sets, *_reading(config)])
+
+
+def _reading(config: CorpusConfig) -> list[int]:
+    """Name how files are read: corpora of embedded sources alone have none, and stay what they are when it changes."""
+    return [_READING] if any(isinstance(source, ReadSource) for source in config.sources) else []
 
 
 def row_sources(config: CorpusConfig) -> tuple[str, ...]:
     """Names that rows carry, in recipe order."""
-    names: list[str] = []
-    for source in config.sources:
-        names.append(source.name)
-        if isinstance(source, CldrSource) and source.classification:
-            names.append(f"{source.name}_kind")
-    return tuple(names)
+    return tuple(name for source in config.sources for name in source.row_sources)
 
 
 def _shape(item: Any) -> Any:

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from polyglossa.corpus.clean.ingest import count_tokens
 from polyglossa.corpus.clean.language import UNDETERMINED
+from polyglossa.corpus.clean.rules import count_tokens
 from polyglossa.corpus.hashing import as_one_array, shares
 from polyglossa.corpus.task_store import sort_by_id
 from polyglossa.recipe.sections.corpus import CorpusConfig

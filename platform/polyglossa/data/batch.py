@@ -71,6 +71,8 @@ class RankBatch:
     """int64: number of the row's source; in a pooled batch other sources are masked under `known`."""
     positive_score_Q: Tensor
     """float32: the miner's score of the positive, NaN where not mined."""
+    score_Q: Tensor | None
+    """float32: the pair's own score (task `sts`), NaN where it has none; None where the stage reads none."""
     teacher_TE: Tensor | None
     """[T, E], float16 as stored: raw states of the teachers, each cut to its width, side by side; in table order."""
     tokens: int

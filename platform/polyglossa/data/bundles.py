@@ -7,7 +7,7 @@ Legend: T texts of the bundle, Q examples, M mined negatives.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from polyglossa.artifact import open_storage, read_json
+from polyglossa.artifact import open_storage
+from polyglossa.data.pack_index import PackedSource, Part, read_pack_index
 from polyglossa.errors import ArtifactError
 
 Ints = NDArray[np.int64]
-INDEX = "index.json"
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ class Bundle:
     """[Q + 1]."""
     group_Q: Ints
     positive_score_Q: NDArray[np.float32]
+    score_Q: NDArray[np.float32] | None = None
+    """Scores of pairs, NaN where one has none; None where the pack holds none."""
     teacher_TE: NDArray[np.floating[Any]] | None = None
     """Raw states of the teachers, side by side."""
 
@@ -65,7 +67,7 @@ class BundleReader:
         pack_uri: str,
         teachers: Sequence[TeacherStore] = (),
         *,
-        part: str = "bundles",
+        part: Part = "bundles",
         cache_bytes: int = 64 << 20,
     ):
         """Open a pack.
@@ -77,9 +79,7 @@ class BundleReader:
             cache_bytes: memory for bundles that were read last.
         """
         self._pack_uri, self._teachers = pack_uri, tuple(teachers)
-        self._locations = {
-            entry["name"]: _locations(entry, part) for entry in read_json(f"{pack_uri}/{INDEX}")["sources"]
-        }
+        self._locations = {source.name: _locations(source, part) for source in read_pack_index(pack_uri).sources}
         self._files: dict[str, pq.ParquetFile] = {}
         self._cache: OrderedDict[tuple[str, int], Bundle] = OrderedDict()
         self._room, self._cache_bytes = cache_bytes, cache_bytes
@@ -102,7 +102,9 @@ class BundleReader:
         return found
 
     def _read(self, path: str, row_group: int) -> Bundle:
-        table = self._open(f"{self._pack_uri}/{path}").read_row_group(row_group, columns=_COLUMNS)
+        file = self._open(f"{self._pack_uri}/{path}")
+        held = [name for name in _OPTIONAL if name in file.schema_arrow.names]
+        table = file.read_row_group(row_group, columns=[*_COLUMNS, *held])
         bundle = bundle_of(table)
         if not self._teachers:
             return bundle
@@ -129,10 +131,10 @@ class BundleReader:
         return self._files[uri]
 
 
-def iter_bundles(pack_uri: str, source: str, *, part: str = "bundles") -> Iterator[tuple[str, int, pa.Table]]:
+def iter_bundles(pack_uri: str, source: str, *, part: Part = "bundles") -> Iterator[tuple[str, int, pa.Table]]:
     """Walk a source's bundles in order: (path inside the pack, row group, one-row TOKEN_BUNDLE table)."""
-    entry = next(entry for entry in read_json(f"{pack_uri}/{INDEX}")["sources"] if entry["name"] == source)
-    for path, row_group in _locations(entry, part):
+    found = next(one for one in read_pack_index(pack_uri).sources if one.name == source)
+    for path, row_group in _locations(found, part):
         filesystem, full = open_storage(f"{pack_uri}/{path}")
         yield path, row_group, pq.ParquetFile(full, filesystem=filesystem).read_row_group(row_group)
 
@@ -151,15 +153,16 @@ def bundle_of(table: pa.Table) -> Bundle:
         negative_offsets=_offsets(negatives),
         group_Q=_values(_only(table, "group")),
         positive_score_Q=_values(_only(table, "positive_score")),
+        score_Q=_values(_only(table, "score")) if "score" in table.column_names else None,
     )
 
 
 _COLUMNS = ["tokens", "text_ids", "query", "positive", "negatives", "group", "positive_score"]
+_OPTIONAL = ["score"]
 
 
-def _locations(entry: Mapping[str, Any], part: str) -> list[tuple[str, int]]:
-    files = entry["files" if part == "bundles" else "validation_files"]
-    return [(file["path"], group) for file in files for group in range(file["bundles"])]
+def _locations(source: PackedSource, part: Part) -> list[tuple[str, int]]:
+    return [(file.path, group) for file in source.files_of(part) for group in range(file.bundles)]
 
 
 def _only(table: pa.Table, column: str) -> Any:

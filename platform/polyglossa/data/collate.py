@@ -38,6 +38,7 @@ class GlobalBatch:
     source_Q: Ints
     positive_score_Q: NDArray[np.float32]
     teacher_TE: NDArray[np.floating[Any]] | None
+    score_Q: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ def gather_examples(plan: Plan, step: StepPlan, reader: BundleReader) -> GlobalB
         source_Q=np.concatenate([np.full(len(s.rows), s.source) for s in slices]),
         positive_score_Q=np.concatenate([s.bundle.positive_score_Q[s.rows] for s in slices]),
         teacher_TE=_teacher(slices, first_T),
+        score_Q=_scores(slices),
     )
 
 
@@ -126,6 +128,8 @@ def rank_payloads(batch: GlobalBatch, ranks: Sequence[int], world: int, chunk_to
     }
     if batch.teacher_TE is not None:
         shared["teacher"] = batch.teacher_TE[chunks.order_T]
+    if batch.score_Q is not None:
+        shared["score"] = batch.score_Q
     payloads = []
     for rank in ranks:
         own = [chunks.rows(chunk) for chunk in dealt.chunk_WS[rank]]
@@ -196,6 +200,11 @@ def _tokens(slices: list[_Slice], first_T: Ints) -> tuple[NDArray[np.uint32], In
 def _teacher(slices: list[_Slice], first_T: Ints) -> NDArray[np.floating[Any]] | None:
     states = [s.bundle.teacher_TE[s.text] for s in slices if s.bundle.teacher_TE is not None]
     return np.concatenate(states)[first_T] if states else None
+
+
+def _scores(slices: list[_Slice]) -> NDArray[np.float32] | None:
+    scores = [s.bundle.score_Q[s.rows] for s in slices if s.bundle.score_Q is not None]
+    return np.concatenate(scores) if scores else None
 
 
 def _gather_ranges(values: NDArray[Any], starts: Ints, lengths: Ints) -> NDArray[Any]:

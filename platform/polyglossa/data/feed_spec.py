@@ -1,16 +1,19 @@
 """Describe a training stage's feed (data, batch shape), and make batches in one process. No torch, no Ray."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from polyglossa.artifact import read_json
-from polyglossa.data.bundles import INDEX, BundleReader, TeacherStore
+from polyglossa.data.bundles import BundleReader, TeacherStore
 from polyglossa.data.collate import gather_examples, rank_payloads
+from polyglossa.data.pack_index import Part, read_pack_index
 from polyglossa.data.plan import Plan, select_sources
 from polyglossa.data.plan_types import PlanSettings, PlanSource
+
+if TYPE_CHECKING:
+    from polyglossa.recipe.sections.train import StageConfig
 
 
 @dataclass(frozen=True)
@@ -31,22 +34,23 @@ class FeedSpec:
     @classmethod
     def of_stage(
         cls,
-        stage: Mapping[str, Any],
+        stage: "StageConfig",
         pack_uri: str,
         teachers: Sequence[TeacherStore] = (),
     ) -> "FeedSpec":
-        """Take what shapes the batches from `StageConfig.model_dump()`."""
+        """Take what shapes the batches of a recipe's training stage."""
         settings = PlanSettings(
-            global_batch=stage["global_batch"],
-            negatives=stage["negatives"] if stage["hard_negatives"] else 0,
-            task_negatives=stage.get("task_negatives") or {},
-            epochs=stage["epochs"],
-            steps=stage["steps"],
-            source_weights=stage["source_weights"],
-            seed=stage["seed"],
+            global_batch=stage.global_batch,
+            negatives=stage.negatives if stage.hard_negatives else 0,
+            scores=stage.scores,
+            task_negatives=stage.task_negatives,
+            epochs=stage.epochs,
+            steps=stage.steps,
+            source_weights=stage.source_weights,
+            source_order=stage.source_order,
+            seed=stage.seed,
         )
-        sources = tuple(stage["sources"]) if stage["sources"] is not None else None
-        return cls(pack_uri, settings, stage["chunk_tokens"], sources, tuple(teachers))
+        return cls(pack_uri, settings, stage.chunk_tokens, stage.sources, tuple(teachers))
 
 
 def open_plan(spec: FeedSpec) -> Plan:
@@ -58,17 +62,17 @@ def open_plan(spec: FeedSpec) -> Plan:
     return Plan(select_sources(read_sources(spec, "bundles"), spec.sources), spec.settings)
 
 
-def read_sources(spec: FeedSpec, part: Literal["bundles", "validation"]) -> list[PlanSource]:
+def read_sources(spec: FeedSpec, part: Part) -> list[PlanSource]:
     """Read the sizes of every source's training or validation bundles."""
     return [
         PlanSource(
-            name=entry["name"],
-            task=entry["task"],
-            in_batch=entry["in_batch"],
-            bundle_rows=np.array([bundle["examples"] for bundle in entry[part]], dtype=np.int64),
-            negatives=entry["negatives"],
+            name=source.name,
+            task=source.task,
+            in_batch=source.in_batch,
+            bundle_rows=np.array([bundle.examples for bundle in source.sizes_of(part)], dtype=np.int64),
+            negatives=source.negatives,
         )
-        for entry in read_json(f"{spec.pack_uri}/{INDEX}")["sources"]
+        for source in read_pack_index(spec.pack_uri).sources
     ]
 
 

@@ -3,8 +3,11 @@
 A stream is a source's own whole batches, or the pool of a task: tails of its sources, and sources smaller than a batch.
 """
 
+import random
+from bisect import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
@@ -88,6 +91,38 @@ def schedule(streams: Sequence[Stream], turns: Ints, seed: int, period: int) -> 
     offsets = [hash63(seed, "turn", one.name, period) / 2**63 for one in streams]
     order = np.argsort((turn + np.array(offsets)[stream]) / turns[stream], kind="stable")
     return stream[order], turn[order]
+
+
+def draw_order(streams: Sequence[Stream], turns: Ints, period: int) -> tuple[Ints, Ints]:
+    """Draw the stream of each turn, each to exhaustion, as F2LLM-v2's script draws files.
+
+    The weights are the turns at the start of the period, whatever is left of them; a draw that meets a stream without a
+    turn left takes it out, and is made again. `random.Random(period)` draws, over names in order.
+
+    Args:
+        streams: what takes turns.
+        turns: how many each has in one period.
+        period: number of the period; the seed.
+
+    Returns:
+        The stream of every position of the period, and which of its turns that is.
+    """
+    names = sorted((int(number) for number in np.flatnonzero(turns)), key=lambda number: streams[number].name)
+    rng, taken = random.Random(period), np.zeros(len(turns), dtype=np.int64)
+    sums = list(accumulate(int(turns[number]) for number in names))
+    order: list[tuple[int, int]] = []
+    while names:
+        # What `random.choices` does, spelled out: of the module only `random()` is promised to stay as it is.
+        place = bisect(sums, rng.random() * (sums[-1] + 0.0), 0, len(names) - 1)
+        number = names[place]
+        if taken[number] < turns[number]:
+            order.append((number, int(taken[number])))
+            taken[number] += 1
+        else:
+            del names[place]
+            sums = list(accumulate(int(turns[number]) for number in names))
+    stream, turn = np.array(order, dtype=np.int64).reshape(-1, 2).T
+    return stream, turn
 
 
 def turns_by_weight(streams: Sequence[Stream]) -> Ints:

@@ -3,7 +3,8 @@
 Counter-based: `plan.at(step)` needs no iterator state, so a resumed run starts anywhere. The plan knows nothing of
 ranks. A source fills whole batches of its own; its tail, and sources smaller than a batch, go to a pool of their task,
 where rows of one source stay together so that they are each other's in-batch negatives. A pool's last batch is
-completed with rows it does not hold yet. Streams (sources and pools) interleave smoothly by weight.
+completed with rows it does not hold yet. Streams (sources and pools) interleave
+smoothly by weight, or in an order that is drawn.
 """
 
 from collections import Counter
@@ -14,7 +15,7 @@ from functools import lru_cache, partial
 import numpy as np
 
 from polyglossa.data.counter_rng import hash63, permutation
-from polyglossa.data.interleave import Piece, Stream, cut, schedule, streams_of, turns_by_weight
+from polyglossa.data.interleave import Piece, Stream, cut, draw_order, schedule, streams_of, turns_by_weight
 from polyglossa.data.plan_types import Ints, Part, PlanSettings, PlanSource, SourceCoverage, StepPlan
 from polyglossa.errors import DataError
 
@@ -37,7 +38,9 @@ class Plan:
         self.steps_per_epoch = int(self._counts.sum())
         self.total_steps = settings.steps or max(1, round(settings.epochs * self.steps_per_epoch))
         self._order = lru_cache(maxsize=4 * len(usable))(self._order_uncached)
-        self._schedule = lru_cache(maxsize=2)(partial(schedule, self._streams, self._counts, settings.seed))
+        ordered = partial(schedule, self._streams, self._counts, settings.seed)
+        drawn = partial(draw_order, self._streams, self._counts)
+        self._schedule = lru_cache(maxsize=2)(drawn if settings.source_order == "drawn" else ordered)
 
     def at(self, step: int) -> StepPlan:
         """Return the examples of a step (0 ≤ step)."""
@@ -145,7 +148,12 @@ def select_sources(sources: Sequence[PlanSource], names: Sequence[str] | None) -
     return [s for s in sources if names is None or any(fnmatchcase(s.name, pattern) for pattern in names)]
 
 
+_SCORED_TASK = "sts"
+
+
 def _learns(source: PlanSource, settings: PlanSettings) -> bool:
+    if settings.scores and source.task == _SCORED_TASK:
+        return True
     return source.in_batch or (settings.negatives_of(source.task) > 0 and source.negatives > 0)
 
 

@@ -36,6 +36,8 @@ class PlanSettings:
     """Examples per step over all workers."""
     negatives: int = 0
     """Negatives per query and step; 0 trains in-batch only."""
+    scores: bool = False
+    """Whether terms read the scores of pairs: sources of scored pairs then learn without negatives too."""
     task_negatives: Mapping[str, int] = field(default_factory=dict, hash=False)
     """Negatives per query of single tasks, where they differ from `negatives`."""
     epochs: float = 1.0
@@ -43,6 +45,8 @@ class PlanSettings:
     """Number of steps; None derives it from `epochs`."""
     source_weights: Mapping[str, float] | None = field(default=None, hash=False)
     """Relative share of steps per source; None is proportional to rows."""
+    source_order: str = "even"
+    """`even`, or `drawn` source by source."""
     seed: int = 0
     slices: int = 4
     """Pieces that a bundle's rows are dealt into anew each epoch, so that batches mix more bundles."""

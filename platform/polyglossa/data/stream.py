@@ -2,7 +2,7 @@
 
 The Ray feed makes the same payloads ahead of the trainer and unpacks them with the same `unpack`.
 
-    spec = FeedSpec.of_stage(stage.model_dump(), pack.uri)
+    spec = FeedSpec.of_stage(stage, pack.uri)
     for batch in local_batches(spec, start=resume_step):
         ...
 """
@@ -87,6 +87,7 @@ def unpack(payload: bytes) -> RankBatch:
         group_Q=_tensor(data["group"]),
         source_Q=_tensor(data["example_source"]),
         positive_score_Q=torch.from_numpy(data["positive_score"].copy()),
+        score_Q=torch.from_numpy(data["score"].copy()) if "score" in data else None,
         teacher_TE=torch.from_numpy(data["teacher"].copy()) if "teacher" in data else None,
         tokens=tokens,
         padded_tokens=padded_tokens,

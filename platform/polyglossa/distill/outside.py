@@ -6,7 +6,6 @@ run has embedded lies in the vector store and is not asked for again.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from polyglossa.artifact import Artifact, Draft, open_storage
-from polyglossa.data.bundles import INDEX
+from polyglossa.data.pack_index import PackedSource, read_pack_index
 from polyglossa.distill.store import States, store_schema, teacher_bundle
 from polyglossa.embedding.actors import SourceFacts, SourceSpec, embed_missing, source_facts
 from polyglossa.embedding.rendering import render_documents, render_queries
@@ -49,7 +48,7 @@ def write_outside_store(
     spec, source = _open(config, teacher, draft, placement)
     store = VectorStore(spec.root, source.fingerprint)
     texts = embedded = 0
-    for files in windows(pack.read_json(INDEX)["sources"], _WINDOW_TEXTS):
+    for files in windows(read_pack_index(pack.uri).sources, _WINDOW_TEXTS):
         rendered = {path: _rendered_file(pack.at(path), teacher, source.prompts) for path in files}
         wanted = distinct(pa.concat_arrays([bundle for bundles in rendered.values() for bundle in bundles]))
         embedded += embed_missing(wanted, spec, source, placement, what="distill")[0]
@@ -79,20 +78,20 @@ def _open(
     return spec, source_facts(spec, placement, parity=teacher.model)
 
 
-def windows(sources: Sequence[Mapping[str, Any]], most_texts: int) -> Iterator[list[str]]:
+def windows(sources: Sequence[PackedSource], most_texts: int) -> Iterator[list[str]]:
     """Group the training files of a pack so that a group holds so many texts, or is one file."""
     window: list[str] = []
     texts = 0
     for source in sources:
-        sizes = iter(source["bundles"])
-        for file in source["files"]:
-            held = sum(next(sizes)["texts"] for _ in range(file["bundles"]))
-            if not file["bundles"]:
+        sizes = iter(source.bundles)
+        for file in source.files:
+            held = sum(next(sizes).texts for _ in range(file.bundles))
+            if not file.bundles:
                 continue  # nothing was written for it
             if window and texts + held > most_texts:
                 yield window
                 window, texts = [], 0
-            window.append(file["path"])
+            window.append(file.path)
             texts += held
     if window:
         yield window

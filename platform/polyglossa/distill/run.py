@@ -16,7 +16,7 @@ import ray
 from numpy.typing import NDArray
 
 from polyglossa.artifact import Artifact, Draft, open_storage
-from polyglossa.data.bundles import INDEX
+from polyglossa.data.pack_index import read_pack_index
 from polyglossa.distill.store import Remembered, States, store_schema, teacher_bundles
 from polyglossa.errors import DataError
 from polyglossa.recipe.placement import StagePlacement
@@ -39,8 +39,9 @@ def run(config: TeacherConfig, inputs: Mapping[str, Artifact], draft: Draft, pla
         write_outside_store(config, config.outside, inputs["pack"], draft, placement)
         return
     pack = inputs["pack"]
-    files = [file["path"] for source in pack.read_json(INDEX)["sources"] for file in source["files"]]
-    texts = sum(row["texts"] for source in pack.read_json(INDEX)["sources"] for row in source["bundles"])
+    sources = read_pack_index(pack.uri).sources
+    files = [file.path for source in sources for file in source.files]
+    texts = sum(bundle.texts for source in sources for bundle in source.bundles)
     model = inputs["model"].at("model")
     # The tasks that write import this module, and have no need of torch.
     from polyglossa.distill.teacher import Teacher

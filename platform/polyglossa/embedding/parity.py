@@ -17,14 +17,14 @@ import numpy as np
 from polyglossa.artifact import exists, open_storage, read_json, write_json
 from polyglossa.errors import DataError
 from polyglossa.model.encoder import Encoder
-from polyglossa.model.sentence_modules import POOLING_NAMES, read_modules
+from polyglossa.model.sentence_modules import read_modules, stock_names
 from polyglossa.storage import absolute, local_folder
 from polyglossa.vectors import Floats
 
 LEAST_COSINE = 0.9999
 _LONGEST = 2048
 """Most tokens of a panel text: a model that reads more is held to this."""
-_SCRIPTS = (
+SCRIPTS = (
     "Where does the river that runs through the old town begin?",
     "a",
     "L'été dernier, nous avons traversé la forêt à vélo, sous la pluie.",
@@ -108,11 +108,11 @@ def _compare(path: str, encoder: Encoder, revision: str | None) -> Parity:
 
 def panel(encoder: Encoder, longest: int) -> list[str]:
     """Return the texts: bare and behind each prompt of the model, and some that are longer than the limit."""
-    long = " ".join(_SCRIPTS[:10])
+    long = " ".join(SCRIPTS[:10])
     over = " ".join([long] * (1 + longest * 4 // max(1, len(encoder.tokenize([long])[0]))))
-    texts = [*_SCRIPTS, long, over[: longest * 16]]
+    texts = [*SCRIPTS, long, over[: longest * 16]]
     prompts = dict.fromkeys(prompt for prompt in encoder.prompts.values() if prompt)
-    return [*texts, *(prompt + text for prompt in list(prompts)[:8] for text in (*_SCRIPTS[:4], "   ", ""))]
+    return [*texts, *(prompt + text for prompt in list(prompts)[:8] for text in (*SCRIPTS[:4], "   ", ""))]
 
 
 def _panel_tokens(encoder: Encoder) -> int:
@@ -131,7 +131,7 @@ def _open_theirs(path: str, encoder: Encoder, longest: int, revision: str | None
         if read_modules(path, revision=revision).declared:
             model = st.SentenceTransformer(path, device="cpu", revision=revision, model_kwargs=kinds)
         else:
-            names = [POOLING_NAMES[name] for name in encoder.description.pooling]
+            names = stock_names(encoder.description.pooling)
             transformer = Transformer(path, model_kwargs={**kinds, "revision": revision})
             transformer.processor = encoder.tokenizer
             pooling = Pooling(encoder.description.hidden, pooling_mode=names)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from polyglossa.endpoint import EndpointClient
 from polyglossa.model.encoder import Encoder
+from polyglossa.model.tokenizer import add_end_token
 from polyglossa.recipe.outside import OutsideModel
 from polyglossa.storage import local_folder
 from polyglossa.vectors import Floats
@@ -59,6 +60,19 @@ class EncoderSource:
         self.widths = tuple(sorted(width for width in declared if width < encoder.width))
         self.similarity = description.similarity
         self.finished = not description.normalise and description.similarity != "cosine"
+
+    def read_as(self, *, max_tokens: int | None, ends_texts: bool) -> None:
+        """Read texts as others than the directory say: longer ones, as far as the model has positions; ended.
+
+        Args:
+            max_tokens: longest text, special tokens included; None leaves the directory's.
+            ends_texts: put the end token behind every text where the tokenizer adds no special token.
+        """
+        if max_tokens is not None:
+            self.max_tokens = self.encoder.max_tokens = min(max_tokens, self.encoder.description.longest)
+            self.encoder.tokenizer.model_max_length = self.encoder.max_tokens
+        if ends_texts:
+            add_end_token(self.encoder.tokenizer)
 
     @property
     def fingerprint(self) -> str:

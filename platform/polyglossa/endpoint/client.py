@@ -87,8 +87,8 @@ class EndpointClient:
         """Width of the vectors."""
         self._settle_format()
 
-    def embed(self, texts: Sequence[str]) -> Floats:
-        """Embed texts, as they are.
+    def embed(self, texts: Sequence[str | list[int]]) -> Floats:
+        """Embed texts as they are, or token ids, which a server of the same tokenizer takes.
 
         Returns:
             [N, D], as the endpoint gives them.
@@ -281,7 +281,7 @@ def _pause(state: RetryCallState) -> float:
     return _backoff(state) + (busy.retry_after if isinstance(busy, Busy) else 0.0)
 
 
-def _json(position: int, text: str) -> bytes:
+def _json(position: int, text: str | list[int]) -> bytes:
     try:
         return orjson.dumps(text)
     except (orjson.JSONEncodeError, TypeError):

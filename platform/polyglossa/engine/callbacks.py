@@ -6,7 +6,7 @@ from typing import Any
 
 from polyglossa.data.batch import RankBatch
 from polyglossa.engine.checkpoints import checkpoint
-from polyglossa.engine.loop import StepRecord
+from polyglossa.engine.loop import Callback, StepRecord
 from polyglossa.engine.step import Backend, Budget, Objective, StepResult, run_validation
 from polyglossa.errors import TrainingError
 
@@ -15,7 +15,7 @@ class DivergedError(TrainingError):
     """The run cannot go on: raised on every rank at the same step, and the same again if it is repeated."""
 
 
-class Guard:
+class Guard(Callback):
     """Stops a run whose loss is not finite or whose embeddings have collapsed; warns of batches that teach nothing."""
 
     def __init__(self, warn: Callable[[str], None], *, smallest_spread: float = 1e-5, patience: int = 20) -> None:
@@ -59,25 +59,21 @@ class Guard:
             )
 
 
-class _AfterStep:
-    """A callback that has nothing to say before the update."""
-
-    def before_update(self, batch: RankBatch, result: StepResult) -> None:
-        """Let the update happen."""
-
-
-class MetricsLog(_AfterStep):
+class MetricsLog(Callback):
     """Keeps every step's figures until `flush` writes them beside the checkpoints."""
 
     def __init__(self, root: str, *, writes: bool, **figures: Any) -> None:
         """Set where segments go, and what every step's figures begin with; only one rank `writes`."""
         self._root, self._writes, self._records = root, writes, list[dict[str, Any]]()
         self._figures = figures
+        self.last: dict[str, Any] = {}
+        """The last step's figures, on every rank; a validation's where one was made after it."""
 
     def after_step(self, record: StepRecord) -> None:
         """Remember the figures."""
+        self.last = {**self._figures, **record.plain()}
         if self._writes:
-            self._records.append({**self._figures, **record.plain()})
+            self._records.append(self.last)
 
     def flush(self) -> None:
         """Write what has gathered as one segment."""
@@ -87,11 +83,10 @@ class MetricsLog(_AfterStep):
 
     def add(self, **figures: Any) -> None:
         """Add figures to the last step's."""
-        if self._records:
-            self._records[-1] |= figures
+        self.last |= figures
 
 
-class Validation(_AfterStep):
+class Validation(Callback):
     """Computes the loss of each task's validation rows every so many steps."""
 
     def __init__(
@@ -103,7 +98,7 @@ class Validation(_AfterStep):
         *,
         budget: Budget,
         every: int,
-        judged: Callable[[int, float], None] = lambda done, loss: None,
+        validated: Callable[[int, float], None] = lambda done, loss: None,
     ) -> None:
         """Set what is validated.
 
@@ -114,9 +109,9 @@ class Validation(_AfterStep):
             log: gets the losses.
             budget: sizes of passes.
             every: steps between validations.
-            judged: gets (steps done, mean over tasks).
+            validated: gets (steps done, mean over tasks).
         """
-        self._judged = judged
+        self._validated = validated
         self._budget = budget
         self._backend, self._objective, self._batches = backend, objective, batches
         self._log, self._every = log, every
@@ -127,7 +122,7 @@ class Validation(_AfterStep):
             losses = self.losses()
             self._log.add(validation=losses)
             if losses:
-                self._judged(record.step + 1, sum(losses.values()) / len(losses))
+                self._validated(record.step + 1, sum(losses.values()) / len(losses))
 
     def losses(self) -> dict[str, float]:
         """Return the mean loss of an example by task. A collective."""
@@ -141,7 +136,7 @@ class Validation(_AfterStep):
         return {task: total[task] / rows[task] for task in total}
 
 
-class Checkpoints(_AfterStep):
+class Checkpoints(Callback):
     """Saves when it is due and when a node is about to leave."""
 
     def __init__(
@@ -152,10 +147,20 @@ class Checkpoints(_AfterStep):
         *,
         due: Callable[[int], bool],
         leaving: Callable[[int], bool],
+        report: Callable[[int], None] = lambda done: None,
     ) -> None:
-        """Set what is saved; `due` and `leaving` tell after each step, the same on every rank, whether to save now."""
+        """Set what is saved.
+
+        Args:
+            writer: writes checkpoints.
+            backend: the model.
+            log: flushed with each checkpoint.
+            due: steps done → whether to save now, the same on every rank.
+            leaving: steps done → whether a node is about to leave, the same on every rank.
+            report: gets the steps done of each checkpoint, on every rank.
+        """
         self._writer, self._backend, self._log = writer, backend, log
-        self._due, self._leaving = due, leaving
+        self._due, self._leaving, self._report = due, leaving, report
 
     def after_step(self, record: StepRecord) -> None:
         """Save when it is time."""
@@ -163,17 +168,18 @@ class Checkpoints(_AfterStep):
         if self._leaving(done) or self._due(done):
             self._log.flush()
             self._writer.save(done, self._backend)
+            self._report(done)
 
 
-class Progress(_AfterStep):
-    """Tells someone how far the run is."""
+class Progress(Callback):
+    """Reports how far the run is."""
 
     def __init__(self, tell: Callable[[int, str], None]) -> None:
-        """Set whom to tell: (steps done, short text)."""
+        """Register the function that receives reports: (steps done, short text)."""
         self._tell = tell
         self._loss = math.nan
 
     def after_step(self, record: StepRecord) -> None:
-        """Tell the steps done and a smoothed loss."""
+        """Report the steps done and a smoothed loss."""
         self._loss = record.loss if math.isnan(self._loss) else 0.9 * self._loss + 0.1 * record.loss
         self._tell(record.step + 1, f"loss {self._loss:.3f}  {record.tokens / max(record.seconds, 1e-9):,.0f} tokens/s")

@@ -6,8 +6,8 @@ none for documents. Then `encode_query`, `prompt_name=…`, `input_type` and an 
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from polyglossa.data.pack_index import PackedSource
 from polyglossa.model.instructions import instruction_prompt
 
 DEFAULT_PROMPT = "document"
@@ -22,11 +22,11 @@ _BY_TASK: Mapping[str, tuple[str, ...]] = {
 """Task of a source → mteb's names for texts of the kind."""
 
 
-def learned_prompts(sources: Sequence[Mapping[str, Any]], names: Sequence[str] | None) -> dict[str, str]:
+def learned_prompts(sources: Sequence[PackedSource], names: Sequence[str] | None) -> dict[str, str]:
     """Gather the prompts of a training.
 
     Args:
-        sources: `sources` of the pack's index: name, task, examples, and how many of them each instruction has.
+        sources: of the pack: name, task, examples, and how many of them each instruction has.
         names: sources that were trained on; None means all.
 
     Returns:
@@ -37,19 +37,19 @@ def learned_prompts(sources: Sequence[Mapping[str, Any]], names: Sequence[str] |
     by_source: dict[str, str] = {}
     by_task: dict[str, Counter[str]] = {}
     every, documents, searched = Counter[str](), Counter[str](), Counter[str]()
-    for entry in sources:
-        if names is not None and entry["name"] not in names:
+    for source in sources:
+        if names is not None and source.name not in names:
             continue
-        asked = Counter(entry["instructions"])
-        behind = Counter(entry["document_instructions"])
-        behind[""] = entry["examples"] - behind.total()
+        asked = Counter(source.instructions)
+        behind = Counter(source.document_instructions)
+        behind[""] = source.examples - behind.total()
         documents.update(behind)
-        if entry["task"] == "retrieval":
+        if source.task == "retrieval":
             searched.update(behind)
         if not asked:
             continue
-        by_source[entry["name"]] = _most(asked)
-        by_task.setdefault(entry["task"], Counter()).update(asked)
+        by_source[source.name] = _most(asked)
+        by_task.setdefault(source.task, Counter()).update(asked)
         every.update(asked)
     if not every:
         return {}

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from polyglossa.data.batch import RankBatch
 from polyglossa.engine.embedder import inputs_of
@@ -46,14 +46,14 @@ def _padding(batch: RankBatch, budget: Budget) -> float:
     return 1.0 - tokens / slots
 
 
-class Callback(Protocol):
-    """Something that happens around a step, in the order of the list, on every rank."""
+class Callback:
+    """Something that happens around a step, in the order of the list, on every rank; by default nothing does."""
 
     def before_update(self, batch: RankBatch, result: StepResult) -> None:
-        """The gradient is there, the weights are still the old ones."""
+        """Act on the gradient, while the weights are still the old ones."""
 
     def after_step(self, record: StepRecord) -> None:
-        """The weights are updated."""
+        """Act on the updated weights."""
 
 
 def run_loop(

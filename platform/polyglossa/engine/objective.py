@@ -1,95 +1,99 @@
 """From a stage's settings to the loss of a global batch: the recipe's words become tensors' arguments here, once."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from polyglossa.data.batch import RankBatch
+from polyglossa.engine.stage_spec import ObjectiveSpec, TeacherTerm
 from polyglossa.engine.step import Objective
-from polyglossa.objectives.batch import Examples, embedding_loss, teacher_loss
+from polyglossa.objectives.batch import Examples, embedding_loss, further_loss, teacher_loss
 from polyglossa.objectives.exits import mean_over_exits
 from polyglossa.objectives.matryoshka import weights, widths
-from polyglossa.objectives.terms import TermInputs
-
-# Only these speak to the loss under the recipe's own names.
-_PASSED_ON = ("hard_weight", "in_batch_weight", "gather", "mask", "score_margin", "bidirectional")
+from polyglossa.objectives.terms import TermInputs, check_terms
 
 _TEMPERATURES = (0.01, 1.0)
 
 
-@dataclass(frozen=True)
-class TeacherTerm:
-    """One teacher's part of the loss. Plain values: it travels to workers."""
-
-    width: int
-    """Coordinates of its states in a batch."""
-    share: float = 1.0
-    """Weight of all its terms."""
-    projected: bool = False
-    """Whether the table carries a projection of the student's states into its space."""
-
-
 def build_objective(
-    settings: Mapping[str, Any], *, width: int, distillation_weight: float = 0.0, teachers: Sequence[TeacherTerm] = ()
+    spec: ObjectiveSpec, *, width: int, distillation_weight: float = 0.0, teachers: Sequence[TeacherTerm] = ()
 ) -> Objective:
     """Bind a stage's objective settings.
 
     Args:
-        settings: `ObjectiveConfig.model_dump()`.
+        spec: the stage's objective.
         width: the model's width D.
         distillation_weight: weight of a teacher's MSE term, where a batch brings teacher states (validation has none).
         teachers: whose states lie side by side in a batch, in order; none means one teacher, all of its states.
+
+    Raises:
+        ValueError: a further term is not known.
     """
-    matryoshka = settings["matryoshka"]
-    widths_ = (width,) if matryoshka == "none" else widths(width)
+    check_terms(spec.terms)
+    widths_ = (width,) if spec.matryoshka == "none" else widths(width)
     objective = StageObjective(
+        spec=spec,
         width=width,
         widths=widths_,
-        weights=tuple(weights(widths_, "uniform" if matryoshka == "none" else matryoshka)),
-        temperature=None if settings["learned_temperature"] else settings["temperature"],
-        options={name: settings[name] for name in _PASSED_ON},
-        further=settings["teacher_terms"],
+        weights=tuple(weights(widths_, "uniform" if spec.matryoshka == "none" else spec.matryoshka)),
         distillation_weight=distillation_weight,
         teachers=tuple(teachers),
     )
-    return MeanOverExits(objective) if settings["layer_exits"] else objective
+    return MeanOverExits(objective) if spec.layer_exits else objective
+
+
+def build_validation(spec: ObjectiveSpec, *, width: int, full: bool) -> Objective:
+    """Bind what validation losses are made of: the stage's objective without its teachers.
+
+    Args:
+        spec: the stage's objective.
+        width: the model's width.
+        full: whether the full width alone counts, as in F2LLM-v2's script.
+    """
+    return build_objective(replace(spec, matryoshka="none") if full else spec, width=width)
 
 
 @dataclass(frozen=True)
 class StageObjective:
     """The loss of a stage's batches; called with a text table [T, F] and its batch."""
 
+    spec: ObjectiveSpec
     width: int
     """The model's width D; further columns of the table hold projections and the temperature."""
     widths: tuple[int, ...]
     """Matryoshka widths."""
     weights: tuple[float, ...]
     """One for each width."""
-    temperature: float | None
-    """None reads the learned one from the table."""
-    options: Mapping[str, Any]
-    """Keyword arguments of `embedding_loss`."""
-    further: Any
-    """Weights of further terms with a teacher, by name."""
     distillation_weight: float
     teachers: tuple[TeacherTerm, ...]
 
     def __call__(self, table_TF: Tensor, batch: RankBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of the global batch, and its terms by name."""
-        state_TD, examples = table_TF[:, : self.width], examples_of(batch)
-        learned = self.temperature is None
-        temperature = _learned_temperature(table_TF, self.width) if self.temperature is None else self.temperature
+        spec, state_TD, examples = self.spec, table_TF[:, : self.width], examples_of(batch)
+        temperature = _learned_temperature(table_TF, self.width) if spec.learned_temperature else spec.temperature
         loss, terms = embedding_loss(
-            state_TD, examples, temperature=temperature, widths=self.widths, weights=self.weights, **self.options
+            state_TD,
+            examples,
+            temperature=temperature,
+            widths=self.widths,
+            weights=self.weights,
+            hard_weight=spec.hard_weight,
+            in_batch_weight=spec.in_batch_weight,
+            gather=spec.gather,
+            mask=spec.mask,
+            score_margin=spec.score_margin,
+            bidirectional=spec.bidirectional,
         )
         if isinstance(temperature, Tensor):
             terms["temperature"] = temperature.detach()
-        projected_TF = table_TF[:, self.width : -1 if learned else None]
+        inputs = TermInputs(state_TD, examples, None, temperature, self.widths, self.weights)
+        further, found = further_loss(inputs, spec.terms)
+        loss, terms = loss + further, terms | found
+        projected_TF = table_TF[:, self.width : -1 if spec.learned_temperature else None]
         for share, teacher_TE, projected_TE in _split(projected_TF, batch.teacher_TE, self.teachers):
-            inputs = TermInputs(state_TD, examples, teacher_TE, temperature, self.widths, self.weights, projected_TE)
-            taught, found = teacher_loss(inputs, distillation_weight=self.distillation_weight, further=self.further)
+            given = replace(inputs, teacher_TE=teacher_TE, projected_TE=projected_TE)
+            taught, found = teacher_loss(given, distillation_weight=self.distillation_weight, further=spec.terms)
             loss = loss + share * taught
             terms |= {name: terms.get(name, 0.0) + share * term for name, term in found.items()}
         return loss, terms
@@ -139,4 +143,5 @@ def examples_of(batch: RankBatch) -> Examples:
         group_Q=batch.group_Q,
         in_batch=batch.in_batch,
         source_Q=batch.source_Q,
+        score_Q=batch.score_Q,
     )

@@ -26,7 +26,7 @@ from polyglossa.runtime.console import say, track, unseen
 _FOLDER, _EXPORTED, _SCORES = "evaluated", "EXPORTED", "scores.json"
 _POLL_SECONDS = 0.5
 
-Judge = Callable[[TrainRun, int, str, str], Mapping[str, Any]]
+Evaluate = Callable[[TrainRun, int, str, str], Mapping[str, Any]]
 """(run, updates made, model directory, folder for its own files) → `mean`, `tasks` (mean by name) and `failed` (reason
 by name). Raises what it likes."""
 
@@ -35,7 +35,7 @@ by name). Raises what it likes."""
 class Evaluator:
     """Who judges models beside a training, and what that takes."""
 
-    judge: Judge
+    evaluate: Evaluate
     placement: StagePlacement
 
 
@@ -67,7 +67,7 @@ class Evaluations:
     def __init__(
         self,
         runs: Sequence[TrainRun],
-        judge: Judge,
+        evaluate: Evaluate,
         *,
         export: Callable[[TrainRun, int, str], None],
         aside: Callable[[], bool],
@@ -77,20 +77,20 @@ class Evaluations:
 
         Args:
             runs: those that are evaluated; what is told of others is passed over.
-            judge: scores a model directory.
+            evaluate: evaluates a model directory.
             export: (run, updates made, address) → the checkpoint's model directory is there.
             aside: whether an evaluation finds resources that the training never needs.
             tracking: where scores can be watched.
         """
         self._runs = {run.name: run for run in runs}
-        self._judge, self._export, self._aside, self._tracking = judge, export, aside, tracking
+        self._evaluate, self._export, self._aside, self._tracking = evaluate, export, aside, tracking
         self._trained = dict.fromkeys(self._runs, 0)
         self._known: set[tuple[str, int]] = set()
         self._noted: list[tuple[str, int]] = []
         self._over, self._abandoned = threading.Event(), threading.Event()
         self._exports: SimpleQueue[tuple[TrainRun, int] | None] = SimpleQueue()
         self._models: SimpleQueue[tuple[TrainRun, int] | None] = SimpleQueue()
-        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._export_all, self._judge_all)]
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._export_all, self._evaluate_all)]
         for run in runs:
             self._look(run)
         for thread in self._threads:
@@ -155,20 +155,21 @@ class Evaluations:
                 self._note(run, step, {"reason": _reason(error)})
         self._models.put(None)
 
-    def _judge_all(self) -> None:
+    def _evaluate_all(self) -> None:
         for run, step in iter(self._models.get, None):
             while not (self._over.is_set() or self._aside()):
                 self._over.wait(_POLL_SECONDS)
             if not self._abandoned.is_set():
-                self._judge_one(run, step)
+                self._evaluate_one(run, step)
 
-    def _judge_one(self, run: TrainRun, step: int) -> None:
+    def _evaluate_one(self, run: TrainRun, step: int) -> None:
         place, last = evaluation_folder(run, step), step == run.total_steps
         model = posixpath.join(run.output_uri if last else place, "model")
         began, started = self._trained[run.name], time.monotonic()
         try:
             with unseen():
-                found = dict(self._judge(run, step, model, posixpath.join(run.output_uri if last else place, "judged")))
+                own_files = posixpath.join(run.output_uri if last else place, "judged")
+                found = dict(self._evaluate(run, step, model, own_files))
         except Exception as error:
             found = {"reason": _reason(error)}
         seconds = round(time.monotonic() - started, 3)

@@ -1,15 +1,16 @@
 """Report a run's metrics to TensorBoard, MLflow or Weights & Biases while it trains. Chosen by the profile.
 
+To add one: a class with `log` and `close`, its name in `TRACKERS`, and a field of that name in `TrackingConfig`
+(`recipe/placement.py`).
+
 `metrics.jsonl` is always written and is what reports read; these are views of it for people. Only rank 0 speaks to
 them. A resumed run goes on in the same place: steps are numbers of the plan, so its curve continues.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
 
-from polyglossa.data.batch import RankBatch
-from polyglossa.engine.loop import StepRecord
-from polyglossa.engine.step import StepResult
+from polyglossa.engine.loop import Callback, StepRecord
 from polyglossa.errors import PolyglossaError
 from polyglossa.recipe.placement import TrackingConfig
 
@@ -81,15 +82,20 @@ class WeightsAndBiases:
         self._run.finish()
 
 
-class Tracking:
-    """Sends every step's figures to the trackers. A callback of the loop."""
+TRACKERS: Mapping[str, Callable[[str, str], Tracker]] = {
+    "tensorboard": TensorBoard,
+    "mlflow": MLflow,
+    "wandb": WeightsAndBiases,
+}
+"""By their fields in `TrackingConfig`: (the field's value, name of the run) → where figures go."""
+
+
+class Tracking(Callback):
+    """Sends every step's figures to the trackers."""
 
     def __init__(self, trackers: Sequence[Tracker]) -> None:
         """Set who is told."""
         self._trackers = trackers
-
-    def before_update(self, batch: RankBatch, result: StepResult) -> None:
-        """Let the update happen."""
 
     def after_step(self, record: StepRecord) -> None:
         """Tell the trackers; a term is named `terms/<name>`, the loss of a source also `loss/<source>`."""
@@ -119,8 +125,7 @@ def open_trackers(tracking: TrackingConfig, name: str) -> Tracking:
 
 
 def _open_each(tracking: TrackingConfig, name: str) -> Iterator[Tracker]:
-    kinds: Mapping[str, Any] = {"tensorboard": TensorBoard, "mlflow": MLflow, "wandb": WeightsAndBiases}
-    for kind, tracker in kinds.items():
+    for kind, tracker in TRACKERS.items():
         place = getattr(tracking, kind)
         if place is not None:
             try:

@@ -1,63 +1,62 @@
-"""Describe one training run, and how a rank computes it: plain values that travel to workers."""
+"""Describe one training run, and how a rank computes it: plain values that travel to workers. No torch here."""
 
 import posixpath
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from polyglossa.artifact import exists, read_json
-from polyglossa.data.bundles import TeacherStore
 from polyglossa.data.feed_spec import FeedSpec
-from polyglossa.engine.checkpoints.export import SUMMARY
-from polyglossa.engine.objective import TeacherTerm
+from polyglossa.engine.stage_spec import StageSpec, TeacherTerm
 from polyglossa.recipe.placement import TrackingConfig, TrainPlacement
-from polyglossa.runtime.precision import DeviceFacts
+
+if TYPE_CHECKING:
+    from polyglossa.runtime.precision import DeviceFacts
+
+SUMMARY = "trained.json"
+"""What a run writes last into its results."""
+
+
+@dataclass(frozen=True)
+class RunTeacher:
+    """One teacher of a run."""
+
+    uri: str
+    """Its store, or its model directory where teachers are live."""
+    term: TeacherTerm
 
 
 @dataclass(frozen=True)
 class TrainRun:
-    """What one run trains on and where its results go. Plain values: it travels to workers."""
+    """What one run trains on, how, and where its results go."""
 
     name: str
     model_uri: str
     """A model directory."""
-    pack_uri: str
     output_uri: str
     """Gets `model/`, `metrics.jsonl` and, last of all, `trained.json`."""
     checkpoint_uri: str
-    stage: Mapping[str, Any]
-    """`StageConfig.model_dump()`."""
+    stage: StageSpec
+    feed: FeedSpec
+    """What it reads; with the stores of teachers that are not `live`."""
     total_steps: int
     width: int
     """Width of the model."""
-    teacher_uris: tuple[str, ...] = ()
-    """Teacher stores; model directories where teachers are `live`."""
-    teacher_widths: tuple[int, ...] = ()
-    """First coordinates of each teacher's states that are compared."""
-    teacher_shares: tuple[float, ...] = ()
-    """Weight of each teacher."""
-    projected: tuple[bool, ...] = ()
-    """Whether the student's states are compared through a learned map into that teacher's space."""
+    teachers: tuple[RunTeacher, ...] = ()
     live: bool = False
     """Teachers run beside the student."""
     distillation_weight: float = 0.0
     evaluate_every: int | None = None
     """Steps between evaluations beside the training; None makes none."""
 
-    def feed(self) -> FeedSpec:
-        """What the feed reads for this run."""
-        stores = () if self.live else tuple(map(TeacherStore, self.teacher_uris, self.teacher_widths))
-        return FeedSpec.of_stage(self.stage, self.pack_uri, stores)
-
     @property
-    def taught(self) -> tuple[TeacherTerm, ...]:
-        """Each teacher's part of the loss."""
-        return tuple(map(TeacherTerm, self.teacher_widths, self.teacher_shares, self.projected))
+    def teacher_terms(self) -> tuple[TeacherTerm, ...]:
+        """Return each teacher's part of the loss."""
+        return tuple(teacher.term for teacher in self.teachers)
 
     @property
     def projections(self) -> tuple[int, ...]:
-        """Widths of the learned maps."""
-        return tuple(one.width for one in self.taught if one.projected)
+        """Return the widths of the learned maps into teachers' spaces."""
+        return tuple(term.width for term in self.teacher_terms if term.projected)
 
     def evaluated_after(self, step: int) -> bool:
         """Whether the model after `step` updates is evaluated; the last one is, wherever it stands."""
@@ -87,7 +86,7 @@ class Compute:
     keep_checkpoints: int = 2
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     device: str = "cpu"
-    beside: tuple[DeviceFacts, ...] = ()
+    beside: "tuple[DeviceFacts, ...]" = ()
     """Devices that compute other runs which this one is compared with: all of them share one precision."""
     gradient_checkpointing: bool = False
 

@@ -4,26 +4,26 @@ A run resumes by itself: it looks for the last committed checkpoint and asks for
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from polyglossa.data.batch import RankBatch
-from polyglossa.data.feed_spec import FeedSpec
 from polyglossa.data.prefetch import PrefetchedBatches
 from polyglossa.data.stream import validation_batches
-from polyglossa.engine.backends.plain import OptimizerSettings, PlainBackend
+from polyglossa.engine.backends.plain import PlainBackend
 from polyglossa.engine.callbacks import Checkpoints, Guard, MetricsLog, Progress, Validation
 from polyglossa.engine.checkpoints import checkpoint
-from polyglossa.engine.checkpoints.checkpoint_index import latest
+from polyglossa.engine.checkpoints.checkpoint_index import latest, step_folder
 from polyglossa.engine.checkpoints.export import LateModels, export
 from polyglossa.engine.embedder import Embedder
 from polyglossa.engine.loop import Callback, run_loop
-from polyglossa.engine.objective import build_objective
+from polyglossa.engine.objective import build_objective, build_validation
 from polyglossa.engine.online_evaluation import awaits_export
 from polyglossa.engine.online_teacher import OnlineTeachers
 from polyglossa.engine.precision import settle_precision
-from polyglossa.engine.schedule import learning_rate
+from polyglossa.engine.schedule import SCHEDULES
 from polyglossa.engine.step import Budget
 from polyglossa.engine.trackers import open_trackers
 from polyglossa.engine.train_run import Compute, TrainRun
@@ -46,6 +46,7 @@ def train(
     leaving: Callable[[int], bool] = lambda done: False,
     watchers: Callable[[Any], Sequence[Callback]] = lambda backend: (),
     note: Callable[[str], None] = lambda text: None,
+    report: Callable[[Mapping[str, Any], str], None] = lambda figures, uri: None,
 ) -> None:
     """Train one run on this rank, resuming where its last checkpoint is; rank 0 writes the results.
 
@@ -59,6 +60,7 @@ def train(
         leaving: steps done → whether a node is about to leave, the same on every rank: a checkpoint is due.
         watchers: backend → further callbacks; they come before a checkpoint is saved.
         note: gets what a person may want to know, as what is computed in.
+        report: gets (last step's figures, where the weights are) with each checkpoint and at the end, on every rank.
 
     Raises:
         DivergedError: the run cannot go on.
@@ -66,7 +68,7 @@ def train(
     if run.finished:
         return
     start = latest(run.checkpoint_uri)
-    precision = settle_precision(run.stage["dtype"], device_facts(compute.device), run.checkpoint_uri, compute.beside)
+    precision = settle_precision(run.stage.dtype, device_facts(compute.device), run.checkpoint_uri, compute.beside)
     if precision.notable:
         note(str(precision))
     batches = open_batches(start)
@@ -87,7 +89,7 @@ def train(
             checkpoint.drop_metrics(run.checkpoint_uri, start)
         log = MetricsLog(run.checkpoint_uri, writes=rank() == 0, dtype=precision.dtype)
         due = partial(run.checkpointed_after, every=compute.checkpoint_steps)
-        saves = Checkpoints(writer, backend, log, due=due, leaving=leaving)
+        saves = Checkpoints(writer, backend, log, due=due, leaving=leaving, report=partial(_report, report, run, log))
         late = LateModels(run, backend)
         tell(start, "")
         began = time.monotonic()
@@ -95,10 +97,10 @@ def train(
             backend,
             _place_batches(batches, run, compute, backend, precision.dtype),
             build_objective(
-                run.stage["objective"],
+                run.stage.objective,
                 width=run.width,
                 distillation_weight=run.distillation_weight,
-                teachers=run.taught,
+                teachers=run.teacher_terms,
             ),
             rate=_rate(run),
             budget=_budget(run, compute),
@@ -117,6 +119,7 @@ def train(
         writer.wait()
         seconds = round(time.monotonic() - began, 3)
         export(run, backend, {"seconds": seconds, "resumed_at": start, "precision": precision.plain()})
+        report(log.last, run.output_uri)
     finally:
         batches.close()
         writer.close()
@@ -126,41 +129,38 @@ def train(
     barrier()
 
 
+def _report(report: Callable[[Mapping[str, Any], str], None], run: TrainRun, log: MetricsLog, done: int) -> None:
+    report(log.last, step_folder(run.checkpoint_uri, done))
+
+
 def _backend(path: str, run: TrainRun, compute: Compute, dtype: str) -> Any:
-    stage = run.stage
-    settings = OptimizerSettings(
-        betas=tuple(stage["betas"]),
-        epsilon=stage["epsilon"],
-        weight_decay=stage["weight_decay"],
-        clip=stage["clip"],
-    )
+    stage, objective = run.stage, run.stage.objective
     model = load_model(path)
-    backbone = adapt(model.backbone, stage).to(compute.device)
+    backbone = adapt(model.backbone, stage.adaptation).to(compute.device)
     if compute.gradient_checkpointing:
         backbone.gradient_checkpointing_enable({"use_reentrant": False})
-    objective = stage["objective"]
-    exits = exit_layers(backbone.config.num_hidden_layers)[:-1] if objective["layer_exits"] else ()
+    exits = exit_layers(backbone.config.num_hidden_layers)[:-1] if objective.layer_exits else ()
     embedder = Embedder(
         model,
         dtype=dtype,
         exits=exits,
         projections=run.projections,
-        temperature=objective["temperature"] if objective["learned_temperature"] else None,
-        seed=stage["seed"],
+        temperature=objective.start_temperature,
+        seed=stage.seed,
     ).to(compute.device)
     if compute.zero is None or dtype == "float64":
-        return PlainBackend(embedder, settings=settings)
+        return PlainBackend(embedder, settings=stage.optimizer)
     from polyglossa.engine.backends.deepspeed import DeepSpeedBackend
 
-    return DeepSpeedBackend(embedder, settings=settings, zero=compute.zero)
+    return DeepSpeedBackend(embedder, settings=stage.optimizer, zero=compute.zero)
 
 
 def _rate(run: TrainRun) -> Callable[[int], float]:
     return partial(
-        learning_rate,
-        peak=run.stage["learning_rate"],
-        floor=min(run.stage["min_learning_rate"], run.stage["learning_rate"]),
-        warmup_steps=run.stage["warmup_steps"],
+        SCHEDULES[run.stage.schedule.kind],
+        peak=run.stage.schedule.peak,
+        floor=run.stage.schedule.floor,
+        warmup_steps=run.stage.schedule.warmup_steps,
         total_steps=run.total_steps,
     )
 
@@ -170,7 +170,7 @@ def _place_batches(
 ) -> Iterator[RankBatch]:
     teachers = _live_teachers(run, compute, dtype)
     for batch in batches:
-        choose_table_rank(backend.embedder.backbone, run.stage, batch.step)
+        choose_table_rank(backend.embedder.backbone, run.stage.adaptation, batch.step)
         placed = batch.to(compute.device)
         yield placed if teachers is None else teachers.teach(placed)
 
@@ -178,32 +178,30 @@ def _place_batches(
 def _live_teachers(run: TrainRun, compute: Compute, dtype: str) -> OnlineTeachers | None:
     if not run.live:
         return None
-    budget = _budget(run, compute)
-    return OnlineTeachers(run.teacher_uris, run.teacher_widths, dtype=dtype, device=compute.device, budget=budget)
+    uris, widths = [teacher.uri for teacher in run.teachers], [term.width for term in run.teacher_terms]
+    return OnlineTeachers(uris, widths, dtype=dtype, device=compute.device, budget=_budget(run, compute))
 
 
 def _budget(run: TrainRun, compute: Compute) -> Budget:
     # Dropout is drawn pass by pass, so passes must not depend on the number of ranks where there is any.
-    lora = run.stage["lora"]
-    drops = lora is not None and lora["dropout"] > 0
-    pass_tokens = compute.pass_tokens or run.stage["chunk_tokens"]
-    return Budget(pass_tokens=1 if drops else pass_tokens, resident_tokens=compute.resident_tokens)
+    pass_tokens = 1 if run.stage.adaptation.drops else compute.pass_tokens or run.feed.chunk_tokens
+    return Budget(pass_tokens=pass_tokens, resident_tokens=compute.resident_tokens)
 
 
 def _validation(
     run: TrainRun, compute: Compute, backend: Any, log: MetricsLog, writer: checkpoint.Writer
 ) -> list[Callback]:
-    if run.stage["validation_steps"] is None:
+    validation = run.stage.validation
+    if validation is None:
         return []
-    spec = FeedSpec.of_stage(run.stage, run.pack_uri)
+    spec = replace(run.feed, teachers=())
 
     def batches() -> Iterator[RankBatch]:
-        choose_table_rank(backend.embedder.backbone, run.stage, None)
-        limit = run.stage["validation_batches"]
-        found = validation_batches(spec, rank=rank(), world=world_size(), limit=limit)
+        choose_table_rank(backend.embedder.backbone, run.stage.adaptation, None)
+        found = validation_batches(spec, rank=rank(), world=world_size(), limit=validation.batches)
         return (batch.to(compute.device) for batch in found)
 
-    objective = build_objective(run.stage["objective"], width=run.width)
+    objective = build_validation(run.stage.objective, width=run.width, full=validation.widths == "full")
     return [
         Validation(
             backend,
@@ -211,7 +209,7 @@ def _validation(
             batches,
             log,
             budget=_budget(run, compute),
-            every=run.stage["validation_steps"],
-            judged=writer.judge,
+            every=validation.every,
+            validated=writer.note_validation,
         )
     ]

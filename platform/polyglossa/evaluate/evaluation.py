@@ -11,6 +11,7 @@ import numpy as np
 
 from polyglossa.artifact import Artifact, Draft
 from polyglossa.errors import PolyglossaError
+from polyglossa.evaluate.models.judged_as import report_conditions
 from polyglossa.evaluate.models.spec import ModelSpec
 from polyglossa.evaluate.models.states import Floats
 from polyglossa.evaluate.plan import PlannedTask, in_order, plan_heldout, plan_local
@@ -70,20 +71,34 @@ def evaluate(
     cache = ResultCache(root, facts.fingerprint)
     prompts = {task.name: task_prompts(task, facts.prompts, instructed) for task in planned}
     keys = {task.name: task_key(task, config, prompts[task.name], widths) for task in planned}
-    verdicts = {task.name: known_result(task, cache, keys[task.name]) for task in planned}
-    missing = [task for task in planned if verdicts[task.name] is None]
+    task_results = {task.name: known_result(task, cache, keys[task.name]) for task in planned}
+    missing = [task for task in planned if task_results[task.name] is None]
     embedded, fresh = _evaluate_tasks(pool, missing, prompts, widths, instructed=instructed, foreign=spec.foreign)
     for name, found in fresh.items():
         cache.put(keys[name], found)
-    verdicts |= fresh
-    names = pool.first("language_names", language_codes(verdicts))
-    judged = [verdict for task in planned if (verdict := verdicts[task.name]) is not None]
+    task_results |= fresh
+    names = pool.first("language_names", language_codes(task_results))
+    evaluated = [task_result for task in planned if (task_result := task_results[task.name]) is not None]
     metrics = {task.name: task.metric for task in planned if task.metric is not None}
     benchmarks = [(benchmark, task.name) for task in planned for benchmark in task.benchmarks]
-    notices = {task.name: task.notices for task in planned if task.notices}
-    write_outcome(draft, spec, facts, config, judged, metrics, names, benchmarks, notices)
+    notices = {task.name: said for task in planned if (said := (*task.notices, *_own_ways(task, spec)))}
+    judged_as = report_conditions(spec, facts.max_tokens, planned) if spec.conditions is not None else None
+    trained_on = pool.first("trained_on", config) if config.benchmarks else {}
+    write_outcome(
+        draft, spec, facts, config, evaluated, metrics, names, benchmarks, notices,
+        judged_as=judged_as, trained_on=trained_on,
+    )  # fmt: skip
     draft.write_json(pool.first("speed"), "speed.json")
-    draft.count(texts_embedded=embedded + sum(verdict.embedded for verdict in fresh.values()))
+    draft.count(texts_embedded=embedded + sum(task_result.embedded for task_result in fresh.values()))
+
+
+def _own_ways(task: PlannedTask, spec: ModelSpec) -> tuple[str, ...]:
+    """Say that a task is judged in the model's own ways although the model is judged as another."""
+    conditions = spec.conditions
+    if conditions is None or conditions.revision is None or not conditions.instructs or task.prompts is not None:
+        return ()
+    used = "its own instruction" if task.instruction else "the model's prompt or the default of its kind"
+    return (f"mteb has no such task, so {conditions.name} has no instruction for it; {used} is used.",)
 
 
 def _evaluate_tasks(
@@ -109,7 +124,7 @@ def _evaluate_tasks(
         calls: list[Call] = [("check",)] if foreign else []
         for share in shares:
             states = known if share.heldout is not None else ()
-            calls.append(("judge_share", share, prompts[share.task], widths, *states))
+            calls.append(("evaluate_share", share, prompts[share.task], widths, *states))
         for index, answer in pool.each(calls):
             if foreign and index == 0:
                 _raise_if_error(answer)

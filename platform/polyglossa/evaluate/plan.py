@@ -44,6 +44,10 @@ class PlannedTask:
     """What to know of its data beside the score."""
     benchmarks: tuple[str, ...] = ()
     """Whole mteb benchmarks that it belongs to and that were asked for."""
+    prompts: Mapping[str, str] | None = None
+    """Prefix of its texts by mteb's names, where the model is judged as another; None: the model's own ways count."""
+    own_prompt: bool = True
+    """Whether that other model has an instruction for this very task, rather than for its kind."""
 
 
 def plan_heldout(config: EvaluateConfig, corpus: Artifact, most_shares: int) -> list[PlannedTask]:

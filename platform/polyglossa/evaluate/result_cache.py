@@ -39,14 +39,14 @@ class ResultCache:
         kept = read_json(self._file(key))
         return TaskResult.of(kept["verdict"]) if kept.get("fingerprint") == self._fingerprint else None
 
-    def put(self, key: str, verdict: TaskResult) -> None:
+    def put(self, key: str, task_result: TaskResult) -> None:
         """Keep a verdict; a failure is not kept, so that the task is tried again."""
-        if self._folder is None or verdict.reason is not None:
+        if self._folder is None or task_result.reason is not None:
             return
         filesystem, folder = open_storage(self._folder)
         filesystem.create_dir(folder, recursive=True)
         draft = f"{self._file(key)}.{uuid.uuid4().hex}.part"
-        write_json(draft, {"fingerprint": self._fingerprint, "verdict": verdict.plain()})
+        write_json(draft, {"fingerprint": self._fingerprint, "verdict": task_result.plain()})
         filesystem.move(open_storage(draft)[1], open_storage(self._file(key))[1])
 
     def _file(self, key: str) -> str:
@@ -65,7 +65,7 @@ def result_key(
         widths: widths that are scored.
         settings: other settings of the task (subsets, classifiers …).
     """
-    judge = {"mteb": version("mteb"), "scikit-learn": version("scikit-learn"), "revision": REVISION}
-    shape = [task, revision, sorted(prompts.items()), list(widths), settings, judge]
+    libraries = {"mteb": version("mteb"), "scikit-learn": version("scikit-learn"), "revision": REVISION}
+    shape = [task, revision, sorted(prompts.items()), list(widths), settings, libraries]
     digest = hashlib.sha256(json.dumps(shape, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:24]
     return f"{''.join(c if c.isalnum() else '-' for c in task)}-{digest}"

@@ -11,6 +11,8 @@ from polyglossa.recipe.sections.evaluate import EvaluateConfig
 
 def task_prompts(task: PlannedTask, pinned: Mapping[str, str], instructed: bool) -> dict[str, str]:
     """Prompts that a task's texts get, by mteb's names."""
+    if task.prompts is not None:
+        return dict(task.prompts)
     return prompts_for(pinned, {task.name: task.instruction}, instructed=instructed, search=task.search)
 
 
@@ -30,18 +32,18 @@ def known_result(task: PlannedTask, cache: ResultCache, key: str) -> TaskResult 
     return cache.get(key)
 
 
-def first_subset(verdict: TaskResult) -> str:
+def first_subset(task_result: TaskResult) -> str:
     """Name of a verdict's first subset: what shares of a task are put in order by."""
-    return min((row["hf_subset"] for rows in verdict.result.get("scores", {}).values() for row in rows), default="")
+    return min((row["hf_subset"] for rows in task_result.result.get("scores", {}).values() for row in rows), default="")
 
 
-def language_codes(verdicts: Mapping[str, TaskResult | None]) -> list[str]:
+def language_codes(task_results: Mapping[str, TaskResult | None]) -> list[str]:
     """Languages that verdicts are about."""
     rows = (
         row
-        for verdict in verdicts.values()
-        if verdict is not None
-        for rows in verdict.result.get("scores", {}).values()
+        for task_result in task_results.values()
+        if task_result is not None
+        for rows in task_result.result.get("scores", {}).values()
         for row in rows
     )
     return sorted({(row["languages"] or ["und"])[0].partition("-")[0] for row in rows})

@@ -18,7 +18,7 @@ from polyglossa.artifact import Artifact, Draft, read_json
 from polyglossa.errors import PolyglossaError
 from polyglossa.evaluate.evaluation import Call, evaluate
 from polyglossa.evaluate.exchange import Exchange
-from polyglossa.evaluate.models.spec import ModelSpec, model_of
+from polyglossa.evaluate.models.spec import Conditions, ModelSpec, model_of
 from polyglossa.evaluate.plan import files_fingerprint
 from polyglossa.evaluate.scoring.retrieval import shared_index_scores
 from polyglossa.recipe.placement import StagePlacement
@@ -56,7 +56,7 @@ def run_many(jobs: Sequence[Job], placement: StagePlacement) -> None:
     pool = start_actors(placement, offline=not any(config.tasks or config.benchmarks for config, _, _ in jobs))
     try:
         for config, inputs, draft in jobs:
-            spec = _settled(model_of(config, inputs["model"]), draft, placement)
+            spec = _settled(_under_conditions(pool, model_of(config, inputs["model"]), config), draft, placement)
             evaluate_model(pool, spec, config, inputs["corpus"], draft)
             if "teacher" in inputs:
                 _score_shared_index(config, inputs, draft, placement, spec)
@@ -78,9 +78,17 @@ def run_on(
     """
     pool = start_actors(placement, offline=not (config.tasks or config.benchmarks))
     try:
-        evaluate_model(pool, _settled(spec, draft, placement), config, corpus, draft)
+        settled = _settled(_under_conditions(pool, spec, config), draft, placement)
+        evaluate_model(pool, settled, config, corpus, draft)
     finally:
         stop_actors(pool)
+
+
+def _under_conditions(actors: Sequence[Any], spec: ModelSpec, config: EvaluateConfig) -> ModelSpec:
+    """Read how mteb runs the model that this one is judged as; by an actor, for mteb is loaded there."""
+    if config.judged_as is None:
+        return spec
+    return spec.judged_under(ray.get(actors[0].conditions.remote(config.judged_as, spec.path)))
 
 
 def _settled(spec: ModelSpec, draft: Draft, placement: StagePlacement) -> ModelSpec:
@@ -145,6 +153,11 @@ class _Evaluator:
 
         self._make, self._threads = Worker, threads
         self._opened: Any = None
+
+    def conditions(self, judged_as: str, path: str | None) -> Conditions:
+        from polyglossa.evaluate.models.conditions import read_conditions
+
+        return read_conditions(judged_as, path)
 
     def call(self, spec: ModelSpec, root: str | None, exchange: Any, method: str, *arguments: Any) -> Any:
         if self._opened != (spec, root, exchange):

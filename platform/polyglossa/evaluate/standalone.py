@@ -107,11 +107,12 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     """Lay an evaluation out for the terminal: a row per task, then what marks mean and what was not judged."""
     mean = "" if summary["mean"] is None else f", mean {summary['mean']:.4f}"
     notes = [f"not judged: {task} ({reason})" for task, reason in summary["failed"].items()]
-    notes = [*_notices(summary), *notes]
+    notes = [*summary.get("judged_as", {}).get("notices", ()), *_notices(summary), *notes]
     if any(figures.get("contaminated") for figures in summary["tasks"].values()):
         notes.insert(0, f"{UNCHECKED_MARK} {UNCHECKED_MEANING}")
+    judged_as = f", judged as {summary['judged_as']['model']}" if "judged_as" in summary else ""
     table = Table(
-        title=f"{summary['model']}{mean}",
+        title=f"{summary['model']}{judged_as}{mean}",
         title_justify="left",
         caption="\n".join(notes) or None,
         caption_justify="left",

@@ -29,6 +29,7 @@ from polyglossa.evaluate.shared_embed import Exchanged, SharedEmbed
 from polyglossa.evaluate.tasks.named import build_task, plan_named_tasks
 from polyglossa.evaluate.tasks.prompts import prompts_for
 from polyglossa.evaluate.tasks.search_task import SearchTask
+from polyglossa.evaluate.tasks.trained_on import trained_on
 from polyglossa.evaluate.tasks.widths import score_by_language
 from polyglossa.recipe.sections.evaluate import EvaluateConfig
 from polyglossa.vectors import VectorStore
@@ -53,6 +54,8 @@ class ModelFacts:
     widths: tuple[int, ...]
     prompts: dict[str, str]
     """Prompts that the model directory pins."""
+    max_tokens: int | None
+    """Longest text that it reads here."""
     fingerprint: str
     meta: dict[str, Any]
 
@@ -85,6 +88,7 @@ class Worker:
             dim=self.source.width,
             widths=self.source.widths,
             prompts=self.source.prompts,
+            max_tokens=self.source.max_tokens,
             fingerprint=self.source.fingerprint,
             meta=json.loads(json.dumps(self.meta.to_dict(), default=str)),
         )
@@ -118,7 +122,7 @@ class Worker:
         """Return raw states [N, D] of rendered texts."""
         return self.source.embed(texts)
 
-    def judge_share(
+    def evaluate_share(
         self,
         share: Share,
         prompts: dict[str, str],
@@ -137,36 +141,36 @@ class Worker:
         """
         try:
             if share.heldout is None:
-                return self._judge_any(share, prompts, widths)
-            return self._judge_heldout(share, StateTable(self.embed, texts or (), state_ND), prompts, widths)
+                return self._evaluate_any(share, prompts, widths)
+            return self._evaluate_heldout(share, StateTable(self.embed, texts or (), state_ND), prompts, widths)
         except Exception as error:  # mteb and its data sets raise anything; one task must not cost the others
             return TaskResult(share.task, share.rows, reason=_reason(error))
 
-    def _judge_heldout(
+    def _evaluate_heldout(
         self, share: Share, states: StateTable, prompts: dict[str, str], widths: Sequence[int]
     ) -> TaskResult:
         assert share.heldout is not None
         task = SearchTask(share.heldout)
         task.load_data()
-        verdict = self._judge(share, task, MtebSearcher(states, prompts, self.meta, **self._kind()))
+        task_result = self._run_task(share, task, MtebSearcher(states, prompts, self.meta, **self._kind()))
         swept = {
             width: score_by_language(task, MtebSearcher(states, prompts, self.meta, width, **self._kind()))
             for width in widths
         }
-        return replace(verdict, widths=swept)
+        return replace(task_result, widths=swept)
 
-    def _judge_any(self, share: Share, prompts: dict[str, str], widths: Sequence[int]) -> TaskResult:
+    def _evaluate_any(self, share: Share, prompts: dict[str, str], widths: Sequence[int]) -> TaskResult:
         counted = CountedEmbed(self._shared)
         kept = counted if self._store is None else StoredEmbed(counted, self._store, self.source.confirm)
         states = StateTable(kept)
         task = build_task(share)
         task.load_data()
-        verdict = self._judge(share, task, MtebEncoder(states, prompts, self.meta, **self._kind()))
+        task_result = self._run_task(share, task, MtebEncoder(states, prompts, self.meta, **self._kind()))
         swept = {
             width: self._main_scores(task, MtebEncoder(states, prompts, self.meta, width, **self._kind()))
             for width in widths
         }
-        return replace(verdict, widths=swept, embedded=counted.texts)
+        return replace(task_result, widths=swept, embedded=counted.texts)
 
     def plan_named(self, config: EvaluateConfig) -> list[PlannedTask]:
         """Look up the tasks that a recipe names; one that mteb does not know is planned with its reason."""
@@ -176,6 +180,10 @@ class Worker:
             planned[task.name] = replace(task, benchmarks=(*before, *task.benchmarks))
         return list(planned.values())
 
+    def trained_on(self, config: EvaluateConfig) -> dict[str, dict[str, Any]]:
+        """Look up what the models that reports compare with were trained on, benchmark by benchmark."""
+        return trained_on(config)
+
     def language_names(self, languages: Sequence[str]) -> dict[str, str]:
         """Name languages in English, where their ISO 639-3 code has a name."""
         names = {language: ISO_TO_LANGUAGE.get(language.partition("_")[0]) for language in languages}
@@ -184,7 +192,7 @@ class Worker:
     def _kind(self) -> dict[str, Any]:
         return {"finished": self.source.finished, "similarity": self.source.similarity}
 
-    def _judge(self, share: Share, task: Any, model: MtebEncoder) -> TaskResult:
+    def _run_task(self, share: Share, task: Any, model: MtebEncoder) -> TaskResult:
         recorder = Recorder(task)
         with tempfile.TemporaryDirectory() as folder:
             keeps = None if share.heldout is not None else Path(folder)

@@ -3,7 +3,8 @@
 Inputs are `model:0`, `model:1` … (each with the late checkpoints that its training kept) and `pack`. An average is
 written once, beside the draft; then the sources of the validation rows are dealt to `workers` tasks, so that a large
 model's validation takes as many devices as the stage has. A source is scored by one task, whatever their number: the
-score is the same. If no average beats the best model, the artifact holds that model, and says so.
+score is the same. If no average beats the best model, the artifact holds that model, and says so, unless the recipe
+wants the average whatever it is (`keep: always`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +30,7 @@ from polyglossa.storage import local_folder, writable_folder
 Scores: TypeAlias = "list[ray.ObjectRef[dict[str, float]]]"
 
 STAGE = "merge"
-REVISION = 2
+REVISION = 3
 
 
 def run(config: MergeConfig, inputs: Mapping[str, Artifact], draft: Draft, placement: StagePlacement) -> None:
@@ -63,7 +64,7 @@ def run(config: MergeConfig, inputs: Mapping[str, Artifact], draft: Draft, place
     clear(scratch)
     draft.write_json(report, "merge.json")
     draft.count(method=config.method, score=report["score"], best_single=max(scores), merged=report["merged"])
-    say(_verdict(report, max(scores)))
+    say(_describe_choice(report, max(scores)))
 
 
 def _merge(config: MergeConfig, models: Sequence[str], scores: Sequence[float], work: "_Work") -> dict[str, Any]:
@@ -77,7 +78,7 @@ def _merge(config: MergeConfig, models: Sequence[str], scores: Sequence[float], 
         chosen, weights = tuple(range(len(models))), list(config.weights or [1.0] * len(models))
         score = work.score(models, weights)
         trials = [{"models": list(chosen), "score": score}]
-    merged = len(chosen) > 1 and score > scores[best]
+    merged = len(chosen) > 1 and (score > scores[best] or config.keep == "always")
     if not merged:
         chosen, weights, score = (best,), [1.0], scores[best]
     return {
@@ -90,7 +91,7 @@ def _merge(config: MergeConfig, models: Sequence[str], scores: Sequence[float], 
     }
 
 
-def _verdict(report: Mapping[str, Any], best: float) -> str:
+def _describe_choice(report: Mapping[str, Any], best: float) -> str:
     tried = max((trial["score"] for trial in report["trials"]), default=best)
     kept = f"averaged {len(report['kept'])} models" if report["merged"] else "no average is better: kept the best model"
     return f"  merge: best average {tried:.4f}, best of {len(report['scores'])} models {best:.4f}; {kept}"

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-Judge = Callable[[Sequence[int]], float]
+ScoreOf = Callable[[Sequence[int]], float]
 
 
 @dataclass(frozen=True)
@@ -15,12 +15,12 @@ class Recipe:
     trials: tuple[tuple[tuple[int, ...], float], ...]
 
 
-def greedy_soup(scores: Sequence[float], judge: Judge) -> Recipe:
+def greedy_soup(scores: Sequence[float], score_of: ScoreOf) -> Recipe:
     """Add models in order of their own score, keeping each one that does not make the average worse.
 
     Args:
         scores: score of each model alone, higher is better.
-        judge: score of the equal average of some models.
+        score_of: score of the equal average of some models.
 
     Source: Wortsman et al. 2022, arXiv 2203.05482, recipe 1.
     """
@@ -30,7 +30,7 @@ def greedy_soup(scores: Sequence[float], judge: Judge) -> Recipe:
     trials: list[tuple[tuple[int, ...], float]] = []
     for candidate in order[1:]:
         tried = (*ingredients, candidate)
-        score = judge(tried)
+        score = score_of(tried)
         trials.append((tried, score))
         if score >= best:
             ingredients, best = tried, score

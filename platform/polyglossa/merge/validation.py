@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 import torch
 
-from polyglossa.artifact import read_json
-from polyglossa.data.bundles import INDEX, BundleReader
+from polyglossa.data.bundles import BundleReader
+from polyglossa.data.pack_index import read_pack_index
 from polyglossa.errors import DataError
 from polyglossa.model.encoder import Encoder, finish
 from polyglossa.objectives.masks import known_positives
@@ -39,9 +39,9 @@ def validation_sources(pack_uri: str) -> dict[str, int]:
         DataError: the pack holds no validation row of a retrieval or bitext source.
     """
     sources = {
-        source["name"]: sum(file["bundles"] for file in source["validation_files"])
-        for source in read_json(f"{pack_uri}/{INDEX}")["sources"]
-        if source["in_batch"]
+        source.name: sum(file.bundles for file in source.validation_files)
+        for source in read_pack_index(pack_uri).sources
+        if source.in_batch
     }
     there = {name: bundles for name, bundles in sources.items() if bundles}
     if not there:
@@ -66,8 +66,8 @@ def source_scores(encoder: Encoder, pack_uri: str, sources: Sequence[str], queri
     Raises:
         DataError: the pack is another tokenizer's.
     """
-    index = read_json(f"{pack_uri}/{INDEX}")
-    if index.get("tokenizer") not in (None, encoder.tokenizer_fingerprint):
+    index = read_pack_index(pack_uri)
+    if index.tokenizer not in (None, encoder.tokenizer_fingerprint):
         raise DataError(f"{pack_uri}: was packed with another tokenizer than the model's. Pack with the model's own.")
     reader = BundleReader(pack_uri, part="validation", cache_bytes=0)
     return {source: _source_score(encoder, reader, source, queries) for source in sources}

@@ -1,7 +1,7 @@
-"""Averages of weights, through mergekit, from model directories to a model directory.
+"""Averages of weights, from model directories to a model directory: weighted means, and mergekit's spherical ones.
 
-mergekit reads and writes tensor by tensor, so memory does not grow with the number of models. What it leaves is read
-back and written as every model directory is, with the tokenizer, prompts and limits of the first model.
+Memory does not grow with the number of models. The result is written as every model directory is, with the tokenizer,
+prompts and limits of the first model.
 """
 
 import tempfile
@@ -11,7 +11,7 @@ from typing import Any
 from mergekit.config import MergeConfiguration
 from mergekit.merge import run_merge
 from mergekit.options import MergeOptions
-from transformers import AutoConfig
+from transformers import AutoConfig, PreTrainedModel
 
 from polyglossa.errors import UserError
 from polyglossa.model.dense import Dense
@@ -53,14 +53,33 @@ def average(method: str, folders: Sequence[str], weights: Sequence[float]) -> En
     for folder in folders[1:]:
         _check_fits(folders[0], folder)
     shares = [weight / sum(weights) for weight in weights]
-    with tempfile.TemporaryDirectory() as merged:
-        configuration = MergeConfiguration.model_validate(_configuration(method, folders, shares))
-        run_merge(configuration, merged, MergeOptions(quiet=True, write_model_card=False, copy_tokenizer=False))
-        backbone = load_model(merged).backbone
+    backbone = _mean_backbone(folders, shares) if method == "linear" else _on_the_sphere(method, folders, shares)
     first = Encoder.load(folders[0])
     description = describe_like(first.description, type(backbone), backbone.config)
     model = TextModel(backbone, _average_dense(method, folders, shares), description)
     return Encoder(model, first.tokenizer, max_tokens=first.max_tokens)
+
+
+def _mean_backbone(folders: Sequence[str], shares: Sequence[float]) -> PreTrainedModel:
+    """Weigh and add backbones one after another: two are held at a time, whatever their architecture.
+
+    mergekit 0.1.5 plans tensors of decoders alone: of BERT it fails on the aliases of their names.
+    """
+    backbone = load_model(folders[0]).backbone
+    total = {name: shares[0] * tensor for name, tensor in backbone.state_dict().items() if tensor.is_floating_point()}
+    for folder, share in zip(folders[1:], shares[1:], strict=True):
+        state = load_model(folder).backbone.state_dict()
+        for name, tensor in total.items():
+            tensor.add_(state[name], alpha=share)
+    backbone.load_state_dict(total, strict=False)
+    return backbone
+
+
+def _on_the_sphere(method: str, folders: Sequence[str], shares: Sequence[float]) -> PreTrainedModel:
+    with tempfile.TemporaryDirectory() as merged:
+        configuration = MergeConfiguration.model_validate(_configuration(method, folders, shares))
+        run_merge(configuration, merged, MergeOptions(quiet=True, write_model_card=False, copy_tokenizer=False))
+        return load_model(merged).backbone
 
 
 def _average_dense(method: str, folders: Sequence[str], shares: Sequence[float]) -> list[Dense]:
@@ -96,8 +115,6 @@ def save(encoder: Encoder, folder: str) -> None:
 
 def _configuration(method: str, folders: Sequence[str], shares: Sequence[float]) -> dict[str, Any]:
     models = [{"model": folder, "parameters": {"weight": share}} for folder, share in zip(folders, shares, strict=True)]
-    if method == "linear":
-        return {"merge_method": "linear", "dtype": "float32", "models": models}
     if len(folders) > 2:
         return {"merge_method": "multislerp", "dtype": "float32", "models": models}
     return {

@@ -1,5 +1,8 @@
 """The architectures that the packed forward path is tested on, and what differs between them besides attention.
 
+To add one: an entry of `FAMILIES` under its `model_type`, and a small configuration in `tests/model/family_models.py`,
+by which the tests hold its vectors to sentence-transformers'.
+
 How a layer attends is read off the architecture itself (`model/attention/layers.py`). What this table vouches for is
 that no other layer mixes tokens, so that packed texts cannot leak into each other.
 """

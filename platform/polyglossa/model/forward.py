@@ -100,7 +100,7 @@ class TextModel(nn.Module):
 
     def pool(self, hidden_ND: Tensor, lengths_B: Tensor) -> Tensor:
         """Pool hidden states and run the dense layers: [B, S]."""
-        state_BD = torch.cat([POOLINGS[name](hidden_ND, lengths_B) for name in self.description.pooling], 1)
+        state_BD = torch.cat([POOLINGS[name].pool(hidden_ND, lengths_B) for name in self.description.pooling], 1)
         for dense in self.layers_behind:
             state_BD = dense(state_BD.to(dense.linear.weight.dtype))
         return state_BD

@@ -1,15 +1,30 @@
 """From the hidden states of packed texts to one state per text.
 
+To add one: write a function of hidden states and lengths, name it in `POOLINGS`, and let `Pooling` of
+`recipe/sections/backbone.py` take the name.
+
 N = tokens of all texts, end to end; B = texts; D = width of the backbone.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 Pool = Callable[[Tensor, Tensor], Tensor]
 """hidden_ND, lengths_B → state_BD."""
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """One way to pool, and what sentence-transformers calls it."""
+
+    pool: Pool
+    stock_name: str | None = None
+    """In `1_Pooling/config.json` since release 5; None: it has no such pooling, and says so where it reads a model."""
+    stock_key: str | None = None
+    """The key that older releases read."""
 
 
 def pool_last(hidden_ND: Tensor, lengths_B: Tensor) -> Tensor:
@@ -47,15 +62,15 @@ def pool_max(hidden_ND: Tensor, lengths_B: Tensor) -> Tensor:
     return lowest_BD.scatter_reduce(0, index_ND, hidden_ND, "amax")
 
 
-POOLINGS: Mapping[str, Pool] = {
-    "last": pool_last,
-    "mean": pool_mean,
-    "cls": pool_first,
-    "weighted_mean": pool_weighted_mean,
-    "max": pool_max,
-    "mean_sqrt_len": pool_mean_root,
+POOLINGS: Mapping[str, Pooling] = {
+    "cls": Pooling(pool_first, "cls", "pooling_mode_cls_token"),
+    "max": Pooling(pool_max, "max", "pooling_mode_max_tokens"),
+    "mean": Pooling(pool_mean, "mean", "pooling_mode_mean_tokens"),
+    "mean_sqrt_len": Pooling(pool_mean_root, "mean_sqrt_len_tokens", "pooling_mode_mean_sqrt_len_tokens"),
+    "weighted_mean": Pooling(pool_weighted_mean, "weightedmean", "pooling_mode_weightedmean_tokens"),
+    "last": Pooling(pool_last, "lasttoken", "pooling_mode_lasttoken"),
 }
-"""Poolings by the recipe's names."""
+"""Poolings by the recipe's names, in the order in which sentence-transformers puts several side by side."""
 
 
 def _text_of(hidden_ND: Tensor, lengths_B: Tensor) -> Tensor:

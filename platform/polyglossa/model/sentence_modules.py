@@ -13,27 +13,10 @@ from polyglossa.errors import DataError
 from polyglossa.model.dense import Dense, dense_config, read_dense, write_dense
 from polyglossa.model.description import ModelDescription
 from polyglossa.model.model_files import find_file, read_json_file
+from polyglossa.model.pooling import POOLINGS
 
 SETTINGS = "config_sentence_transformers.json"
 _TRANSFORMER = "sentence_bert_config.json"
-# In the order in which sentence-transformers puts several poolings side by side.
-_POOLING_KEYS = {
-    "cls": "pooling_mode_cls_token",
-    "max": "pooling_mode_max_tokens",
-    "mean": "pooling_mode_mean_tokens",
-    "mean_sqrt_len": "pooling_mode_mean_sqrt_len_tokens",
-    "weighted_mean": "pooling_mode_weightedmean_tokens",
-    "last": "pooling_mode_lasttoken",
-}
-POOLING_NAMES = {
-    "cls": "cls",
-    "max": "max",
-    "mean": "mean",
-    "mean_sqrt_len": "mean_sqrt_len_tokens",
-    "weighted_mean": "weightedmean",
-    "last": "lasttoken",
-}
-"""Our name of a pooling → sentence-transformers'."""
 # What a Transformer module may say without changing a text's tokens or the states that are read.
 _PLAIN_TRANSFORMER = {
     "max_seq_length", "do_lower_case", "transformer_task", "modality_config", "module_output_name", "unpad_inputs",
@@ -132,10 +115,12 @@ def _read_pooling(
         raise DataError(f"{path}: {folder}/config.json is missing, so its pooling is not known.")
     modes = config.get("pooling_mode")
     if modes is None:
-        pooling = tuple(name for name, key in _POOLING_KEYS.items() if config.get(key)) or ("mean",)
+        pooling = tuple(name for name, one in POOLINGS.items() if one.stock_key and config.get(one.stock_key)) or (
+            "mean",
+        )
     else:
         given = (modes,) if isinstance(modes, str) else tuple(modes)
-        ours = {theirs: name for name, theirs in POOLING_NAMES.items()}
+        ours = {_written_name(name): name for name in POOLINGS}
         unknown = [mode for mode in given if mode not in ours]
         if unknown:
             raise DataError(f"{path}: pooling {unknown[0]!r} is not known; known are {', '.join(ours)}.")
@@ -194,13 +179,33 @@ def write_modules(root: Path, description: ModelDescription, dense: Sequence[Den
 
 def _pooling_config(description: ModelDescription) -> dict[str, Any]:
     config: dict[str, Any] = {"word_embedding_dimension": description.hidden}
-    if description.pooling == tuple(name for name in _POOLING_KEYS if name in description.pooling):
+    poolings = [POOLINGS[name] for name in description.pooling]
+    keys = [one.stock_key for one in poolings]
+    if None not in keys and description.pooling == tuple(name for name in POOLINGS if name in description.pooling):
         # Keys that older releases know; newer ones translate them.
-        config |= {_POOLING_KEYS[name]: True for name in description.pooling}
+        config |= {str(key): True for key in keys}
         config |= {"pooling_mode_mean_tokens": False} if "mean" not in description.pooling else {}
     else:
-        config["pooling_mode"] = [POOLING_NAMES[name] for name in description.pooling]
+        config["pooling_mode"] = [_written_name(name) for name in description.pooling]
     return config | {"include_prompt": True}
+
+
+def _written_name(name: str) -> str:
+    """What a pooling is called in the file: sentence-transformers' name where it has one."""
+    return POOLINGS[name].stock_name or name
+
+
+def stock_names(pooling: Sequence[str]) -> list[str]:
+    """Return what sentence-transformers calls poolings.
+
+    Raises:
+        DataError: it has none of a name.
+    """
+    names = {name: POOLINGS[name].stock_name for name in pooling}
+    unknown = [name for name, theirs in names.items() if theirs is None]
+    if unknown:
+        raise DataError(f"pooling: sentence-transformers has no {unknown[0]!r}, so it could not read the model.")
+    return [str(theirs) for theirs in names.values()]
 
 
 def write_json_file(file: Path, value: Any) -> None:

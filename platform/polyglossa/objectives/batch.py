@@ -15,9 +15,9 @@ from polyglossa.objectives.contrastive import hard_negative_loss, in_batch_loss
 from polyglossa.objectives.distillation import mse_to_teacher
 from polyglossa.objectives.examples import Examples
 from polyglossa.objectives.masks import above_positive
-from polyglossa.objectives.terms import TermInputs, find_term
+from polyglossa.objectives.terms import TEACHER_TERMS, TERMS, TermInputs, weigh_terms
 
-__all__ = ["Examples", "embedding_loss", "teacher_loss"]
+__all__ = ["Examples", "embedding_loss", "further_loss", "teacher_loss"]
 
 
 def embedding_loss(
@@ -77,6 +77,21 @@ def embedding_loss(
     return loss, {name: term.detach() for name, term in terms.items()}
 
 
+def further_loss(inputs: TermInputs, weights: Mapping[str, float]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Sum the further terms that need no teacher.
+
+    Args:
+        inputs: states and examples.
+        weights: weights of terms by name; those that need a teacher are left to `teacher_loss`.
+
+    Returns:
+        The weighted sum (scalar), and its terms by name, detached and without their weights.
+    """
+    terms = weigh_terms(TERMS, weights, inputs)
+    loss = sum((weights[name] * term for name, term in terms.items()), inputs.state_TD.new_zeros(()))
+    return loss, {name: term.detach() for name, term in terms.items()}
+
+
 def teacher_loss(
     inputs: TermInputs, *, distillation_weight: float, further: Mapping[str, float]
 ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -87,21 +102,21 @@ def teacher_loss(
     Args:
         inputs: states, examples and the teacher's states.
         distillation_weight: weight of the published term; needs a teacher where it is not 0.
-        further: weights of further terms by their names in `terms.TERMS`.
+        further: weights of further terms by name; those that need no teacher are left to `further_loss`.
 
     Returns:
         The weighted sum (scalar), and its terms by name, detached and without their weights.
 
     Raises:
-        ValueError: a term is not known, or one needs a teacher and the batch brings none.
+        ValueError: a term needs a teacher and the batch brings none.
     """
     loss, terms = inputs.state_TD.new_zeros(()), dict[str, Tensor]()
     if distillation_weight:
         terms["distillation"] = inputs.examples.mean_by_role(mse_to_teacher(inputs.matched, inputs.teacher))
         loss = loss + distillation_weight * terms["distillation"]
-    for name, weight in further.items():
-        terms[name] = find_term(name)(inputs)
-        loss = loss + weight * terms[name]
+    found = weigh_terms(TEACHER_TERMS, further, inputs)
+    loss = sum((further[name] * term for name, term in found.items()), loss)
+    terms |= found
     return loss, {name: term.detach() for name, term in terms.items()}
 
 

@@ -26,6 +26,8 @@ class Examples:
     """Whether the other rows' positives are negatives (retrieval and bitext)."""
     source_Q: Tensor | None = None
     """int64, the source of each row where several are pooled."""
+    score_Q: Tensor | None = None
+    """float32, how alike each pair is by its own score (task `sts`), NaN where it has none; None reads no scores."""
 
     def mean_by_role(self, value_T: Tensor) -> Tensor:
         """Sum a per-text value's means over queries, positives and negatives (three means, as published)."""

@@ -1,9 +1,10 @@
-"""Further terms of the loss, by the names a recipe gives them. All are off unless a recipe weighs them.
+"""Further terms of the loss, by the names a recipe gives them (`objective.terms`). All are off unless one is weighed.
 
-To add one: write a function of `TermInputs` that returns a scalar, and name it in `TERMS`.
+To add one: write a function of `TermInputs` that returns a scalar, and name it in `TERMS`, or in `TEACHER_TERMS` where
+it compares with a teacher: those count in batches that bring a teacher's states, once for each teacher.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -47,8 +48,35 @@ class TermInputs:
             raise ValueError("a term compares with a teacher, and the batch brings no teacher states")
         return self.teacher_TE.to(self.state_TD.dtype)
 
+    @property
+    def scores_Q(self) -> Tensor:
+        """The pairs' own scores, NaN where one has none.
+
+        Raises:
+            ValueError: the batch brings none.
+        """
+        if self.examples.score_Q is None:
+            raise ValueError("a term reads scores of pairs, and batches carry none: set `scores: true` for the stage")
+        return self.examples.score_Q.to(self.state_TD.dtype)
+
 
 Term = Callable[[TermInputs], Tensor]
+
+
+def scores(inputs: TermInputs) -> Tensor:
+    """Rank pairs as their scores do: CoSENT, log(1 + Σ exp((cos_j − cos_i) / τ)) over all i that score above j.
+
+    Jianlin Su, https://kexue.fm/archives/8847. Pairs without a score take no part; without two of them it is 0.
+    """
+    examples, score_Q = inputs.examples, inputs.scores_Q
+    cosine_Q = torch.nn.functional.cosine_similarity(
+        inputs.state_TD[examples.query_Q], inputs.state_TD[examples.positive_Q], dim=1
+    )
+    scored = score_Q.isfinite()
+    cosine_S, score_S = cosine_Q[scored], score_Q[scored]
+    higher_SS = score_S[:, None] > score_S[None, :]
+    gap_P = ((cosine_S[None, :] - cosine_S[:, None]) / inputs.temperature)[higher_SS]
+    return torch.cat([gap_P.new_zeros(1), gap_P]).logsumexp(0) + 0.0 * cosine_Q.sum()
 
 
 def cosine(inputs: TermInputs) -> Tensor:
@@ -89,23 +117,32 @@ def cross_space(inputs: TermInputs) -> Tensor:
     return torch.stack(losses).mean()
 
 
-TERMS: dict[str, Term] = {
+TERMS: dict[str, Term] = {"scores": scores}
+"""Terms of every batch."""
+
+TEACHER_TERMS: dict[str, Term] = {
     "cosine": cosine,
     "similarity_kl": similarity,
     "similarity_kl_by_width": similarity_by_width,
     "cross_space": cross_space,
 }
+"""Terms of batches with a teacher's states."""
 
 
-def find_term(name: str) -> Term:
-    """Look a term up.
+def check_terms(names: Iterable[str]) -> None:
+    """Refuse a name that no term has.
 
     Raises:
-        ValueError: no term has the name.
+        ValueError: there is one.
     """
-    if name not in TERMS:
-        raise ValueError(f"objective term {name!r} is not known; terms are {', '.join(TERMS)}")
-    return TERMS[name]
+    for name in names:
+        if name not in TERMS and name not in TEACHER_TERMS:
+            raise ValueError(f"objective term {name!r} is not known; terms are {', '.join((*TERMS, *TEACHER_TERMS))}")
+
+
+def weigh_terms(terms: Mapping[str, Term], weights: Mapping[str, float], inputs: TermInputs) -> dict[str, Tensor]:
+    """Compute those of some terms that have a weight, each without it."""
+    return {name: terms[name](inputs) for name in weights if name in terms}
 
 
 def _similarity(inputs: TermInputs, state_TD: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from polyglossa.pack.columns import Ints, gather_ranges, id_column, lists, one_r
 from polyglossa.pack.documents import Documents
 from polyglossa.pack.examples import Examples
 from polyglossa.pack.texts import Texts, Tokens
-from polyglossa.records import TEXT_BUNDLE, TOKEN_BUNDLE
+from polyglossa.records import SCORED_BUNDLE, TEXT_BUNDLE, TOKEN_BUNDLE
 
 _GROUP_ROWS = 16_384  # examples rendered and tokenised at a time: bounds memory, and batches suit the tokenizer
 
@@ -45,6 +45,8 @@ def pack_bundles(
     max_tokens: int,
     bundle_rows: int,
     first_bundle: int = 0,
+    prompts: tuple[str, str] = ("", ""),
+    scores: bool = False,
 ) -> Iterator[Packed]:
     """Render, tokenise and bundle examples.
 
@@ -57,12 +59,14 @@ def pack_bundles(
         max_tokens: longest text, EOS included; EOS survives the cut.
         bundle_rows: examples of a bundle; the last may hold fewer.
         first_bundle: number of the first bundle.
+        prompts: what stands before every query, and before every document.
+        scores: whether bundles hold the scores of pairs.
     """
-    number = first_bundle
-    for part, texts in _groups(examples, documents, bundle_rows):
+    number, schema = first_bundle, SCORED_BUNDLE if scores else TOKEN_BUNDLE
+    for part, texts in _groups(examples, documents, bundle_rows, prompts):
         tokens = Tokens.of(texts.rendered_T, tokenizer, max_tokens)
         for rows in _spans(part, bundle_rows):
-            yield _bundle(part, texts, tokens, rows, source, task, number)
+            yield _bundle(part, texts, tokens, rows, source, task, number, schema)
             number += 1
 
 
@@ -85,12 +89,14 @@ def pack_texts(
             number += 1
 
 
-def _groups(examples: Examples, documents: Documents, bundle_rows: int) -> Iterator[tuple[Examples, Texts]]:
+def _groups(
+    examples: Examples, documents: Documents, bundle_rows: int, prompts: tuple[str, str] = ("", "")
+) -> Iterator[tuple[Examples, Texts]]:
     """Render examples a group of whole bundles at a time."""
     group = max(1, _GROUP_ROWS // bundle_rows) * bundle_rows
     for start in range(0, len(examples), group):
         part = examples.slice(start, start + group)
-        yield part, Texts.of(part, documents)
+        yield part, Texts.of(part, documents, prompts)
 
 
 def _spans(examples: Examples, bundle_rows: int) -> Iterator[range]:
@@ -123,7 +129,14 @@ def _text_bundle(examples: Examples, texts: Texts, rows: range, source: str, num
 
 
 def _bundle(
-    examples: Examples, texts: Texts, tokens: Tokens, rows: range, source: str, task: str, number: int
+    examples: Examples,
+    texts: Texts,
+    tokens: Tokens,
+    rows: range,
+    source: str,
+    task: str,
+    number: int,
+    schema: pa.Schema,
 ) -> Packed:
     text, local, offsets = _used(examples, texts, rows)
     local, span = local.astype(np.int32), slice(rows.start, rows.stop)
@@ -142,10 +155,11 @@ def _bundle(
         "negatives": one_row(lists(local[2 * count :], np.diff(offsets))),
         "group": one_row(pa.array(examples.group[span])),
         "positive_score": one_row(pa.array(examples.positive_score[span])),
+        "score": one_row(pa.array(examples.score[span])),
     }
     full = tokens.full_length_T[text]
     return Packed(
-        table=pa.table([columns[name] for name in TOKEN_BUNDLE.names], names=TOKEN_BUNDLE.names).cast(TOKEN_BUNDLE),
+        table=pa.table([columns[name] for name in schema.names], names=schema.names).cast(schema),
         examples=count,
         texts=len(text),
         tokens=int(lengths.sum()),

@@ -32,6 +32,9 @@ class Examples:
     document_instruction: pa.Array
     group: Ints
     positive_score: NDArray[np.float32]
+    """The miner's, NaN where not mined."""
+    score: NDArray[np.float32]
+    """The pair's own (task `sts`), NaN where it has none."""
 
     def __len__(self) -> int:
         return len(self.query)
@@ -49,6 +52,7 @@ class Examples:
             document_instruction=self.document_instruction[start:stop],
             group=self.group[start:stop],
             positive_score=self.positive_score[start:stop],
+            score=self.score[start:stop],
         )
 
 
@@ -81,7 +85,8 @@ def shuffle_examples(pairs: pa.Table, *, source: str, negatives: bool, instructi
         instruction=(flat(pairs["instruction"]) if instructions else absent).take(pair),
         document_instruction=(flat(pairs["document_instruction"]) if instructions else absent).take(pair),
         group=_groups(pairs, source)[pair],
-        positive_score=_scores(pairs)[pair],
+        positive_score=_numbers(pairs, "positive_score")[pair],
+        score=_numbers(pairs, "score")[pair],
     )
 
 
@@ -105,8 +110,8 @@ def _groups(pairs: pa.Table, source: str) -> Ints:
     return np.where(codes < 0, own, known[codes])
 
 
-def _scores(pairs: pa.Table) -> NDArray[np.float32]:
-    if "positive_score" not in pairs.column_names:
+def _numbers(pairs: pa.Table, column: str) -> NDArray[np.float32]:
+    if column not in pairs.column_names:
         return np.full(len(pairs), np.nan, dtype=np.float32)
-    scores = flat(pairs["positive_score"]).fill_null(float("nan"))
+    scores = flat(pairs[column]).fill_null(float("nan"))
     return np.asarray(scores.to_numpy(zero_copy_only=False), dtype=np.float32)

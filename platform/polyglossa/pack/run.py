@@ -22,18 +22,21 @@ from polyglossa.artifact import Artifact, Draft, open_storage
 from polyglossa.engine.tokenizers import load_stored_tokenizer
 from polyglossa.errors import DataError
 from polyglossa.model.encoder import tokenizer_fingerprint
+from polyglossa.model.instructions import pinned_prompts
+from polyglossa.model.sentence_modules import read_modules
 from polyglossa.pack.bundling import Packed, pack_bundles, pack_texts
 from polyglossa.pack.documents import Documents
 from polyglossa.pack.examples import Examples, shuffle_examples
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.sections.pack import PackConfig
 from polyglossa.runtime.console import track
+from polyglossa.storage import local_folder
 
 STAGE = "pack"
 REVISION = 2
 
 _PARTS = {"bundles": "train", "validation": "validation"}
-_IN_BATCH_TASKS = ("retrieval", "bitext")
+IN_BATCH_TASKS = ("retrieval", "bitext")
 _FILE_PAIRS = 524_288  # a Parquet footer grows with its row groups: about 2,000 bundles a file
 
 
@@ -116,9 +119,23 @@ def _packed(
     if model_uri is None:
         return pack_texts(examples, Documents(documents), **bundling)
     tokenizer = load_stored_tokenizer(model_uri).backend_tokenizer
+    prompts = pinned_prompts(_prompts(model_uri)) if config.prompts is not None else ("", "")
     return pack_bundles(
-        examples, Documents(documents), tokenizer, task=job.task, max_tokens=config.max_tokens, **bundling
+        examples,
+        Documents(documents),
+        tokenizer,
+        task=job.task,
+        max_tokens=config.max_tokens,
+        prompts=prompts,
+        scores=config.scores,
+        **bundling,
     )
+
+
+def _prompts(model_uri: str) -> dict[str, str]:
+    """Prompts that a model directory pins."""
+    with local_folder(model_uri, weights=False) as folder:
+        return dict(read_modules(folder).prompts)
 
 
 def _count(instructions: pa.Array) -> dict[str, int]:
@@ -224,7 +241,7 @@ def _empty_entry(job: Job) -> dict[str, Any]:
     return {
         "name": job.source,
         "task": job.task,
-        "in_batch": job.task in _IN_BATCH_TASKS,
+        "in_batch": job.task in IN_BATCH_TASKS,
         "instructions": {},
         "document_instructions": {},
         "examples": 0,

@@ -36,17 +36,21 @@ class Texts:
     """Flat, as Examples.negative_ids."""
 
     @classmethod
-    def of(cls, examples: Examples, documents: Documents) -> "Texts":
+    def of(cls, examples: Examples, documents: Documents, prompts: tuple[str, str] = ("", "")) -> "Texts":
         """Render what examples use.
 
         Args:
             examples: whose texts.
             documents: texts of positives and negatives.
+            prompts: what stands before every query, and before every document.
         """
         queries, query_Q = _queries(examples)
         used, document = _documents(examples, documents)
         parts = [*queries, *used]
-        rendered = [render(text, instruction) for text, instruction in parts]
+        prefixes = [prompts[0]] * len(queries) + [prompts[1]] * len(used)
+        rendered = [
+            prefix + render(text, instruction) for prefix, (text, instruction) in zip(prefixes, parts, strict=True)
+        ]
         ids = np.array([text_id(text) for text in rendered], dtype="S16")
         # Queries come first, so of a text that is both the first one asks.
         ids_T, first_T, number = np.unique(ids, return_index=True, return_inverse=True)

@@ -7,6 +7,7 @@ corpus → pack of texts → distill, where a teacher is from outside
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from polyglossa.errors import RecipeError
 from polyglossa.pipeline.graph import Graph, Node
@@ -14,6 +15,7 @@ from polyglossa.recipe.models import Recipe
 from polyglossa.recipe.outside import OutsideTeacher, is_own
 from polyglossa.recipe.sections.evaluate import EvaluationTextsConfig
 from polyglossa.recipe.sections.members import Member
+from polyglossa.recipe.sections.own import Bm25Config, OwnConfig, OwnStage, PreviousModel
 from polyglossa.recipe.sections.pack import PackConfig
 from polyglossa.recipe.sections.prune import PruneStage
 from polyglossa.recipe.sections.report import ReportConfig, ReportedMember
@@ -21,9 +23,14 @@ from polyglossa.recipe.sections.teacher import TeacherConfig
 from polyglossa.recipe.sections.train import EvaluationBeside, StageConfig, TrainConfig
 
 
-def build(recipe: Recipe) -> Graph:
-    """Lay out the nodes of a recipe."""
-    return _Builder(recipe).build()
+def build(recipe: Recipe, previous: PreviousModel | None = None) -> Graph:
+    """Lay out the nodes of a recipe.
+
+    Args:
+        recipe: what to make.
+        previous: model promoted by an earlier run, that the section `own` is held against too.
+    """
+    return _Builder(recipe, previous).build()
 
 
 def describe(recipe: Recipe) -> str:
@@ -33,8 +40,8 @@ def describe(recipe: Recipe) -> str:
 
 
 class _Builder:
-    def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
+    def __init__(self, recipe: Recipe, previous: PreviousModel | None) -> None:
+        self.recipe, self.previous = recipe, previous
         self.graph = Graph()
         self.models: dict[str, str] = {}  # "<member>@<stage>" → node
         self.roots: dict[str, str] = {}  # member → the backbone node whose tokenizer it reads with
@@ -44,7 +51,7 @@ class _Builder:
         self.graph.add(Node("corpus", "corpus", self.recipe.corpus, self._evaluation_texts()))
         for member in self.recipe.members:
             self._member(member)
-        self._judge()
+        self._evaluate_and_serve()
         return self.graph
 
     def _evaluation_texts(self) -> dict[str, str]:
@@ -99,9 +106,11 @@ class _Builder:
         return self.graph.add(Node(f"merge.{member.name}", "merge", member.merge.settled(), inputs))
 
     def _pack_of(self, reference: str) -> str:
-        """The packed data that a model was trained on last."""
+        """The packed data that a model was trained on last, or would be first."""
         name, _, stage = reference.partition("@")
         member = self.recipe.member(name)
+        if stage == "backbone":
+            return self._pack(member, member.stages[0])  # it has read none here: the first that it will read
         if stage != "merge":
             return self._pack(member, stage)
         assert member.merge is not None
@@ -191,7 +200,7 @@ class _Builder:
         known = [shape.hidden for shape in shapes if shape is not None]
         return max(known) if len(known) == len(shapes) else None
 
-    def _judge(self) -> None:
+    def _evaluate_and_serve(self) -> None:
         labels: dict[str, str] = {}
         rows: list[ReportedMember] = []
         judged, cheap = self.recipe.evaluate.for_members(), self.recipe.evaluate.for_untrained()
@@ -227,10 +236,36 @@ class _Builder:
         for node in self.graph.nodes.values():
             if node.stage == "train":
                 inputs[f"train:{node.name.removeprefix('train.')}"] = node.name
+        if self.recipe.own is not None:
+            inputs["own"] = self._own(self.recipe.own, labels, inputs)
         report = self.graph.add(Node("report", "report", ReportConfig(members=tuple(rows)), inputs))
         served = self.recipe.serve.members or tuple(member.name for member in self.recipe.members)
         models = {f"model:{name}": labels[name] for name in served}
         self.graph.add(Node("serve", "serve", self.recipe.serve, {"corpus": "corpus", "report": report, **models}))
+
+    def _own(self, own: OwnConfig, labels: dict[str, str], judged: dict[str, str]) -> str:
+        """Hold the first member against the model that it came from, on one's own data and elsewhere."""
+        member, evaluate = self.recipe.members[0], self.recipe.evaluate
+        local = tuple(task for task in evaluate.local if task.name in own.tasks)
+        how: dict[str, Any] = {
+            "local": local, "data": evaluate.data, "resamples": evaluate.resamples, "seed": evaluate.seed,
+        }  # fmt: skip
+        start = f"{member.name}.untrained"
+        inputs = {
+            "evaluate": judged[f"evaluate:{member.name}"], "evaluate:start": judged[f"evaluate:{start}"],
+            "corpus": "corpus", "model": labels[member.name], "start": labels[start],
+        }  # fmt: skip
+        if own.bm25:
+            inputs["bm25"] = self.graph.add(Node("bm25", "bm25", Bm25Config(**how)))
+        stage = OwnStage(
+            **own.model_dump(),
+            **how,
+            member=member.name,
+            previous=self.previous,
+            elsewhere=evaluate.heldout,
+            max_tokens=evaluate.max_tokens,
+        )
+        return self.graph.add(Node("own", "own", stage, inputs))
 
     def _shared_index(self, label: str) -> dict[str, str]:
         """The teacher whose document vectors a taught member searches too, where the recipe asks for that figure."""

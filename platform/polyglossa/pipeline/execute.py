@@ -9,10 +9,10 @@ from time import sleep
 from typing import Any
 
 from polyglossa import artifact
-from polyglossa.artifact import Artifact, ArtifactKey, Draft
+from polyglossa.artifact import Artifact, ArtifactKey
 from polyglossa.lease import Claims
 from polyglossa.pipeline.graph import Node
-from polyglossa.pipeline.model_card import describe_model
+from polyglossa.pipeline.node_task import make_group
 from polyglossa.pipeline.stages import STAGES, Stage, find_stage
 from polyglossa.recipe import Profile
 from polyglossa.runtime import console
@@ -79,38 +79,6 @@ def worker_groups(nodes: Sequence[Node], stages: Mapping[str, Stage] = STAGES) -
         group.append(node)
     if group:
         yield group
-
-
-def make_group(
-    nodes: Sequence[Node],
-    inputs: Sequence[Mapping[str, Artifact]],
-    keys: Sequence[ArtifactKey],
-    root: str,
-    profile: Profile,
-    stages: Mapping[str, Stage] = STAGES,
-) -> None:
-    """Make the artifacts of nodes of one stage whose leases this run holds; all of them are committed, or none."""
-    with artifact.open_drafts(root, keys) as drafts:
-        _run_group(nodes, inputs, drafts, profile, stages)
-
-
-def _run_group(
-    nodes: Sequence[Node],
-    inputs: Sequence[Mapping[str, Artifact]],
-    drafts: Sequence[Draft],
-    profile: Profile,
-    stages: Mapping[str, Stage],
-) -> None:
-    stage = find_stage(nodes[0].stage, stages)
-    module, placement = stage.load(), profile if stage.takes_profile else stage.placement_in(profile)
-    if len(nodes) == 1:
-        module.run(nodes[0].config, inputs[0], drafts[0], placement)
-    else:
-        jobs = [(node.config, roles, draft) for node, roles, draft in zip(nodes, inputs, drafts, strict=True)]
-        module.run_many(jobs, placement)
-    for node, roles, draft in zip(nodes, inputs, drafts, strict=True):
-        if stage.makes_model:
-            describe_model(draft, node.name, roles.values())
 
 
 def key_of(node: Node, inputs: Mapping[str, Artifact]) -> ArtifactKey:

@@ -1,8 +1,8 @@
 """Execute a graph on Ray: every node is a task on its stage's group, started when its inputs and room are there.
 
 This process holds the graph, the leases and the progress; stages' modules, models and data stay in the tasks. Which
-node starts when is `schedule`'s decision; what a task does stands in `node_task`. A node that fails lets those that do
-not need it end.
+node starts when is `schedule`'s decision; what a task does is handed in (`node_task.run_node`). A node that fails lets
+those that do not need it end.
 """
 
 import os
@@ -21,7 +21,8 @@ from polyglossa.errors import ArtifactError, PolyglossaError, UserError
 from polyglossa.lease import Claims
 from polyglossa.pipeline.execute import say_done
 from polyglossa.pipeline.graph import Node
-from polyglossa.pipeline.node_task import KeyServer, NodeTask, Outcome, missing_inputs, run_node
+from polyglossa.pipeline.key_server import KeyServer, missing_inputs
+from polyglossa.pipeline.node_task import NodeTask, Outcome
 from polyglossa.pipeline.schedule import MACHINE, Room, Running, Scheduler
 from polyglossa.pipeline.stages import STAGES, Stage, find_stage
 from polyglossa.pipeline.timeline import Stay
@@ -79,6 +80,8 @@ class Execution:
     profile: Profile
     scheduler: Scheduler
     claims: Claims
+    run_node: Callable[[NodeTask, Any, object], Outcome]
+    """What each task does; a function of a module, for it travels to workers."""
     stages: Mapping[str, Stage] = field(default_factory=lambda: STAGES)
     fail_fast: bool = False
     changed: Callable[[Sequence[str]], None] = lambda names: None
@@ -202,7 +205,7 @@ class Execution:
             None if self.stages is STAGES else self.stages,
         )
         now = self._now()
-        remote: Any = ray.remote(run_node)
+        remote: Any = ray.remote(self.run_node)
         driver = remote.options(name=" + ".join(names), max_retries=0, **self._place(members[0].node))
         reference = driver.remote(task, NodeRelay(self._board, names[0]), self._awaken(members[0].node))
         ends = now + sum(self.scheduler.seconds.get(one, 0.0) for one in names)

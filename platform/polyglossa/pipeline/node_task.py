@@ -1,7 +1,7 @@
 """What runs as a task of its own on the cluster: one node of the graph, or a few small ones of a stage together.
 
 The run's own process holds the lease of each. All that a stage's driver needs lies here, on a machine of the stage's
-group: nothing large on the head. `KeyServer` does what needs stages' modules, and so torch, for the run's process.
+group: nothing large on the head.
 """
 
 import socket
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from polyglossa import artifact
-from polyglossa.artifact import Artifact, ArtifactKey
+from polyglossa.artifact import Artifact, ArtifactKey, Draft
 from polyglossa.errors import PolyglossaError
-from polyglossa.pipeline.execute import key_of, make_group
 from polyglossa.pipeline.graph import Node
-from polyglossa.pipeline.stages import STAGES, Stage
+from polyglossa.pipeline.model_card import describe_model
+from polyglossa.pipeline.stages import STAGES, Stage, find_stage
 from polyglossa.recipe import Profile
 from polyglossa.runtime import console
 from polyglossa.runtime.session import quieten
@@ -75,24 +75,33 @@ def run_node(task: NodeTask, relay: Any, awake: object = None) -> Outcome:
         relay.close()
 
 
-class KeyServer:
-    """Tells what shapes nodes' artifacts and whether they are there."""
-
-    def __init__(self, root: str) -> None:
-        self._root = root
-
-    def resolve(
-        self, node: Node, inputs: Mapping[str, Artifact]
-    ) -> tuple[ArtifactKey | None, Artifact | None, PolyglossaError | None]:
-        """Return a node's key, and its artifact where it is there; or why there is no key."""
-        try:
-            key = key_of(node, inputs)
-            return key, artifact.find(self._root, key), None
-        except PolyglossaError as error:
-            return None, None, error
+def make_group(
+    nodes: Sequence[Node],
+    inputs: Sequence[Mapping[str, Artifact]],
+    keys: Sequence[ArtifactKey],
+    root: str,
+    profile: Profile,
+    stages: Mapping[str, Stage] = STAGES,
+) -> None:
+    """Make the artifacts of nodes of one stage whose leases this run holds; all of them are committed, or none."""
+    with artifact.open_drafts(root, keys) as drafts:
+        _run_group(nodes, inputs, drafts, profile, stages)
 
 
-def missing_inputs(inputs: Sequence[Mapping[str, Artifact]]) -> list[str]:
-    """Addresses of inputs that are no longer committed."""
-    every = {one.uri for roles in inputs for one in roles.values()}
-    return sorted(uri for uri in every if not artifact.exists(f"{uri}/{artifact.MARKER}"))
+def _run_group(
+    nodes: Sequence[Node],
+    inputs: Sequence[Mapping[str, Artifact]],
+    drafts: Sequence[Draft],
+    profile: Profile,
+    stages: Mapping[str, Stage],
+) -> None:
+    stage = find_stage(nodes[0].stage, stages)
+    module, placement = stage.load(), profile if stage.takes_profile else stage.placement_in(profile)
+    if len(nodes) == 1:
+        module.run(nodes[0].config, inputs[0], drafts[0], placement)
+    else:
+        jobs = [(node.config, roles, draft) for node, roles, draft in zip(nodes, inputs, drafts, strict=True)]
+        module.run_many(jobs, placement)
+    for node, roles, draft in zip(nodes, inputs, drafts, strict=True):
+        if stage.makes_model:
+            describe_model(draft, node.name, roles.values())

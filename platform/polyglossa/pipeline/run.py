@@ -16,8 +16,10 @@ from polyglossa.extras import require_extras
 from polyglossa.lease import Claims, held
 from polyglossa.pipeline.build import build
 from polyglossa.pipeline.graph import Node
+from polyglossa.pipeline.own_outcome import show_own
+from polyglossa.pipeline.promotion import previous_model
 from polyglossa.pipeline.schedule import Room, Scheduler
-from polyglossa.pipeline.stages import find_stage
+from polyglossa.pipeline.stages import STAGES, find_stage
 from polyglossa.pipeline.timeline import Stay, drawing, most_at_once, plain
 from polyglossa.recipe import Profile, Recipe
 from polyglossa.runtime import console
@@ -54,16 +56,23 @@ def run(
     Args:
         recipe: what to make.
         profile: where.
-        until: stop after this stage (its nodes and what they need); None makes everything.
+        until: stop after this stage (its nodes and what they need; `tune` is the recipe's search); None makes all but
+            the search.
         forecast: seconds of nodes and limits of groups: decide what starts first, and what runs at the same time.
         fail_fast: whether the first node that fails stops the others.
 
     Returns:
         Artifacts by node name.
     """
-    graph = build(recipe)
-    nodes = graph.until(until) if until else list(graph.nodes.values())
-    return make(recipe, profile, nodes, forecast=forecast, fail_fast=fail_fast)
+    return make(recipe, profile, _nodes_until(recipe, until), forecast=forecast, fail_fast=fail_fast)
+
+
+def _nodes_until(recipe: Recipe, until: str | None) -> Sequence[Node]:
+    stage = STAGES.get(until) if until is not None else None
+    if stage is not None and stage.planner is not None:
+        return stage.plan(recipe)
+    graph = build(recipe, previous_model(recipe))
+    return graph.until(until) if until is not None else list(graph.nodes.values())
 
 
 def make(
@@ -89,6 +98,7 @@ def make(
     root = absolute(recipe.root)
     log = recipe.logs / f"{datetime.now():%Y%m%d-%H%M%S}.log"
     from polyglossa.pipeline.executor import Execution, rooms_of_this_ray
+    from polyglossa.pipeline.node_task import run_node
     from polyglossa.runtime.session import ray_session, terminate_as_interrupt
 
     started = time.monotonic()
@@ -102,7 +112,14 @@ def make(
         with ray_session(profile):
             scheduler = Scheduler.of(nodes, profile, rooms_of_this_ray(profile, known.rooms), seconds)
             execution = Execution(
-                nodes, root, profile, scheduler, claims, fail_fast=fail_fast, changed=lambda names: peak.enter(*names)
+                nodes,
+                root,
+                profile,
+                scheduler,
+                claims,
+                run_node,
+                fail_fast=fail_fast,
+                changed=lambda names: peak.enter(*names),
             )
             try:
                 artifacts = execution.run()
@@ -112,6 +129,8 @@ def make(
                     _record(root, time.monotonic() - started, peak, execution.made, stays)
         if "report" in artifacts:
             _show_results(root, artifacts["report"], artifacts.get("serve"), stays)
+        if "own" in artifacts:
+            show_own(recipe, artifacts["own"])
     return artifacts
 
 

@@ -244,7 +244,8 @@ class Scheduler:
             running: nodes that run.
             now: the clock that `Running.ends` is read on.
         """
-        active, chosen, kept = list(running), [], {}
+        active, chosen = list(running), []
+        kept: dict[str, Demand] = {}
         for name in self.in_order(ready):
             if self.concurrent_nodes is not None and len(active) >= self.concurrent_nodes:
                 break

@@ -26,4 +26,4 @@ def show_steps(recipe: Recipe, window: str, node: str | None = None) -> str:
     if pack is None:
         raise DataError(f"{chosen.inputs['pack']} is not made yet; run `polyglossa run RECIPE --until pack` first.")
     assert isinstance(chosen.config, TrainConfig)
-    return steps_table(FeedSpec.of_stage(chosen.config.stage.model_dump(), pack.uri), int(first), int(last))
+    return steps_table(FeedSpec.of_stage(chosen.config.stage, pack.uri), int(first), int(last))

@@ -6,7 +6,8 @@ Bundles are shuffled slices of one source each, so a few rows of many bundles co
 from collections.abc import Iterator, Sequence
 
 from polyglossa.artifact import Artifact
-from polyglossa.data.bundles import INDEX, BundleReader
+from polyglossa.data.bundles import BundleReader
+from polyglossa.data.pack_index import read_pack_index
 from polyglossa.errors import DataError
 from polyglossa.records import row_id
 
@@ -24,11 +25,10 @@ def calibration_texts(pack: Artifact, rows: int, seed: int) -> list[list[int]]:
     Raises:
         DataError: the corpus holds no example.
     """
-    sources = pack.read_json(INDEX)["sources"]
     examples = {
-        (source["name"], number): int(bundle["examples"])
-        for source in sources
-        for number, bundle in enumerate(source["bundles"])
+        (source.name, number): bundle.examples
+        for source in read_pack_index(pack.uri).sources
+        for number, bundle in enumerate(source.bundles)
     }
     if not any(examples.values()):
         raise DataError(f"{pack.uri}: holds no example to calibrate on. Give the corpus a source with training rows.")

@@ -40,7 +40,9 @@ def check(recipe: Recipe) -> None:
         elif member.without_distillation:
             raise ValueError(f"{where}.without_distillation: the member has no `teacher` to do without")
         seen[member.name] = member
+    _check_prompts(recipe)
     _check_evaluations(recipe)
+    _check_own(recipe)
     if recipe.mine is not None and is_own(recipe.mine.model):
         _model_at(str(recipe.mine.model), seen, "mine.model")
     served = recipe.serve.members or ()
@@ -115,6 +117,10 @@ def _check_teacher(member: Member, seen: dict[str, Member], shapes: dict[str, Sh
 
 def _check_outside(member: Member, recipe: Recipe, where: str) -> None:
     """Check what a teacher from outside is given to read; its width is known when it is opened."""
+    if member.outside is not None and recipe.training[member.stages[-1]].prompts is not None:
+        raise ValueError(
+            f"training.{member.stages[-1]}.prompts: a teacher from outside gets the texts without them; leave it out"
+        )
     if member.outside is None or member.outside.prompts != "instruction":
         return
     if not recipe.training[member.stages[-1]].instructions:
@@ -138,6 +144,29 @@ def _check_evaluations(recipe: Recipe) -> None:
             raise ValueError(f"{where}.evaluate_tasks: is read with `evaluate_every` alone; give that too")
         if stage.evaluate_every is not None and not (stage.evaluate_tasks or files):
             raise ValueError(f"{where}.evaluate_every: `evaluate` has neither held-out sets nor tasks from files")
+
+
+def _check_prompts(recipe: Recipe) -> None:
+    """Check that texts get one thing in front of them."""
+    for name, stage in recipe.training.items():
+        if stage.prompts is not None and stage.instructions:
+            raise ValueError(f"training.{name}.prompts: stand where `instructions` would; leave one of them out")
+
+
+def _check_own(recipe: Recipe) -> None:
+    """Check what of one's own data judges, and that there is a model to hold the result against."""
+    if recipe.own is None:
+        if recipe.evaluate.gate is not None and recipe.evaluate.gate.gain is not None:
+            raise ValueError("evaluate.gate.gain: is a gain on the tasks of `own`, and there is no such section")
+        return
+    known = [task.name for task in recipe.evaluate.local]
+    for name in recipe.own.tasks:
+        if name not in known:
+            raise ValueError(f"own.tasks: {name!r} is not one of evaluate.local; it has {_names(known)}")
+    if recipe.members[0].backbone is None:
+        raise ValueError("own: the first member needs a `backbone`, the model that it is held against")
+    if recipe.evaluate.untrained == "none":
+        raise ValueError("evaluate.untrained: none judges nothing that `own` could hold the result against; take cheap")
 
 
 def _model_at(reference: str, seen: dict[str, Member], where: str) -> None:

@@ -3,7 +3,7 @@
 import difflib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -138,12 +138,26 @@ def _assign(data: Any, keys: list[str], value: Any, override: str) -> None:
             else:
                 data = data[index]
         elif isinstance(data, dict):
+            key = as_spelled(data, key)
             if last:
                 data[key] = value
             else:
                 data = data.setdefault(key, {})
         else:
             raise RecipeError(f"--set {override}: {'.'.join(keys[:depth])} is a value, not a section.")
+
+
+_FORMER_NAMES = {"terms": "teacher_terms"}
+"""Keys by what they were called before; both are read."""
+
+
+def as_spelled(data: Mapping[str, Any], key: str) -> str:
+    """Return a key as the data spells it, under its name of today or its former one."""
+    if key in data:
+        return key
+    others = {**_FORMER_NAMES, **{former: name for name, former in _FORMER_NAMES.items()}}
+    other = others.get(key, key)
+    return other if other in data else key
 
 
 def _index(items: list[Any], key: str) -> int | None:

@@ -11,6 +11,7 @@ from polyglossa.recipe.sections.evaluate import EvaluateConfig
 from polyglossa.recipe.sections.expect import Expect
 from polyglossa.recipe.sections.members import Member
 from polyglossa.recipe.sections.mine import MineConfig
+from polyglossa.recipe.sections.own import OwnConfig
 from polyglossa.recipe.sections.serve import ServeConfig
 from polyglossa.recipe.sections.train import StageConfig
 from polyglossa.recipe.sections.tune import TuneConfig
@@ -33,6 +34,8 @@ class Recipe(Strict):
     """Training stages by name."""
     members: tuple[Member, ...] = Field(min_length=1)
     evaluate: EvaluateConfig = EvaluateConfig()
+    own: OwnConfig | None = None
+    """What of one's own data judges the first member, and what it is held against; `polyglossa init` writes it."""
     serve: ServeConfig = ServeConfig()
     expect: Expect | None = None
     """What `polyglossa plan` counts with until data is packed."""

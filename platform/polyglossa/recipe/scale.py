@@ -3,7 +3,8 @@
 Works on the recipe's plain data before it is validated; what `--set` gives beside `scale` is applied afterwards, as it
 is written. Nothing is downloaded and no endpoint is asked: a member that starts from a model by name starts from a new
 model of that shape, divided; sources become the embedded corpus; benchmarks become its held-out sets; a mining model
-from outside becomes the first member before any training; a teacher from outside is left out.
+from outside becomes the first member before any training; a teacher from outside is left out, and so is `own`, whose
+tasks are not there.
 """
 
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ _STAGE = {
     "late_checkpoint_steps": 500,
     "validation_steps": 500,
     "evaluate_every": 500,
+    "embedding_rank": 32,
 }
 _MINE = {"top_k": 10, "skip": 10, "negatives": 8, "max_queries": 1000, "max_candidates": 1000, "max_tokens": 16}
 _VOCABULARY, _CALIBRATION_ROWS, _VALIDATION_QUERIES, _TEXTS_PER_LANGUAGE = 64, 16, 40, 100
@@ -37,7 +39,7 @@ def apply_scale(data: Mapping[str, Any]) -> dict[str, Any]:
     if data.get("scale") != "tiny":
         return dict(data)
     members = [_member(member) for member in data.get("members") or []]
-    result = {key: value for key, value in data.items() if key != "expect"} | {
+    result = {key: value for key, value in data.items() if key not in ("expect", "own")} | {
         "name": f"{data.get('name')}-tiny",
         "corpus": _corpus(data.get("corpus") or {}),
         "training": {name: _stage(stage) for name, stage in (data.get("training") or {}).items()},
@@ -127,4 +129,5 @@ def _mine(mine: Mapping[str, Any], members: list[dict[str, Any]]) -> dict[str, A
 
 
 def _evaluate(evaluate: Mapping[str, Any]) -> dict[str, Any]:
-    return {"heldout": ["cldr", "pydoc"], "widths": evaluate.get("widths", True), "resamples": 100}
+    kept = {"judged_as": evaluate["judged_as"]} if evaluate.get("judged_as") else {}
+    return {"heldout": ["cldr", "pydoc"], "widths": evaluate.get("widths", True), "resamples": 100, **kept}

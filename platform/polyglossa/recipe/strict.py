@@ -1,5 +1,6 @@
 """The one base of every recipe model: frozen, complete, unknown keys refused, fields documented where they stand."""
 
+from collections.abc import Callable
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
@@ -25,3 +26,8 @@ def is_absent(value: object) -> bool:
 def is_off(value: object) -> bool:
     """Keep a switch that is off out of hashes, for the same reason."""
     return not value
+
+
+def is_still(default: object) -> Callable[[object], bool]:
+    """Return the rule that keeps a choice out of hashes while it is the one that there was before the field."""
+    return lambda value: value == default

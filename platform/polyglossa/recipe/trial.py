@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from polyglossa.errors import RecipeError
-from polyglossa.recipe.load import apply_overrides, validate
+from polyglossa.recipe.load import apply_overrides, as_spelled, validate
 from polyglossa.recipe.models import Recipe
 from polyglossa.recipe.sections.evaluate import RetrievalTask
 
@@ -42,7 +42,8 @@ def trial_recipe(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
 
 _CHANGES_IN_TRAINING = (
     "learning_rate", "min_learning_rate", "weight_decay", "clip", "objective.temperature", "objective.hard_weight",
-    "objective.in_batch_weight", "objective.score_margin", "objective.distillation_weight", "objective.teacher_terms.*",
+    "objective.in_batch_weight", "objective.score_margin", "objective.distillation_weight", "objective.terms.*",
+    "objective.teacher_terms.*",
 )  # fmt: skip
 
 
@@ -109,7 +110,7 @@ def _entry(data: Any, key: str) -> Any:
     if isinstance(data, list):
         named = {item.get("name"): item for item in data if isinstance(item, dict)}
         return data[int(key)] if key.isdigit() and int(key) < len(data) else named.get(key)
-    return data.get(key) if isinstance(data, dict) else None
+    return data.get(as_spelled(data, key)) if isinstance(data, dict) else None
 
 
 def _check_path(recipe: Recipe, path: str) -> None:

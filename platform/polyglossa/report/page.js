@@ -1,43 +1,10 @@
-"use strict";
-const family = JSON.parse(document.getElementById("family-data").textContent);
-const $ = (id) => document.getElementById(id);
+const family = JSON.parse($("family-data").textContent);
 const colour = (index) => `var(--m${index % 8})`;
 const score = (value, digits = 3) => (value === undefined || value === null ? "–" : value.toFixed(digits));
 const whole = (value) => Math.round(value).toLocaleString("en");
 const short = (value) =>
   value >= 1e9 ? `${+(value / 1e9).toPrecision(3)}B` : value >= 1e6 ? `${+(value / 1e6).toPrecision(3)}M`
   : value >= 1e3 ? `${+(value / 1e3).toPrecision(3)}k` : `${+value.toPrecision(3)}`;
-
-/* Small makers of elements; text always goes in as text. */
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes))
-    if (name === "class") node.className = value;
-    else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value !== undefined && value !== false) node.setAttribute(name, value);
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined));
-  return node;
-}
-function draw(tag, attributes = {}, ...children) {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children.flat());
-  return node;
-}
-const tip = $("tip");
-function hint(node, text) {
-  const show = (x, y) => {
-    tip.textContent = text;
-    tip.hidden = false;
-    const box = tip.getBoundingClientRect();
-    tip.style.left = `${Math.max(4, Math.min(innerWidth - box.width - 4, x + 12))}px`;
-    tip.style.top = `${y - box.height - 10 < 4 ? y + 16 : y - box.height - 10}px`;
-  };
-  node.addEventListener("pointermove", (event) => show(event.clientX, event.clientY));
-  node.addEventListener("pointerleave", () => (tip.hidden = true));
-  node.append(draw("title", {}, text));
-  return node;
-}
 
 /* Every model that was judged: members, and beside them the untrained and the undistilled ones. */
 const models = family.members.flatMap((member, index) => [
@@ -398,23 +365,42 @@ function showPeers() {
   $("peersource").textContent = `Means over the tasks of whole benchmarks. Peers as published: ${peers.source}.`;
   $("peertable").replaceChildren(table(["model", "parameters", "width", ...peers.benchmarks], peers.rows.map((row) => ({ class: row.ours ? "" : "base", cells: [
     cell(row.name), cell(row.parameters ? whole(row.parameters) : "–", row.parameters), cell(`${row.dim}`, row.dim),
-    ...peers.benchmarks.map((name) => cell(row.means[name] === undefined ? "–" : `${score(row.means[name], 4)}${row.left_out[name] ? ` (${row.left_out[name]} tasks left out)` : ""}`, row.means[name] ?? null))] })), { sortable: true }));
+    ...peers.benchmarks.map((name) => cell(row.means[name] === undefined ? "–" : `${score(row.means[name], 4)}${row.left_out[name] ? ` (${row.left_out[name]} tasks left out)` : ""}${row.trained_on[name] ? " ‡" : ""}`, row.means[name] ?? null))] })), { sortable: true }));
+  const first = peers.rows.find((row) => Object.keys(row.trained_on).length);
+  if (!first) return;
+  const told = Object.entries(first.trained_on).map(([name, found]) => `${name}: ${[...found.tasks, ...found.likely.map((task) => `${task} (by a like name)`)].join(", ")}`);
+  $("peertrained").textContent = `‡ Not zero-shot: by mteb's list of its training data, the peer was trained on tasks of this benchmark. ${first.name}: ${told.join("; ")}.`;
 }
+function showOwn() {
+  const own = family.own;
+  if (!own) return;
+  $("own").hidden = false;
+  const signed = (one) => one.difference === undefined ? "–" : `${one.difference < 0 ? "−" : "+"}${Math.abs(one.difference).toFixed(4)}${one.low === null ? "" : ` (${one.low.toFixed(4)} … ${one.high.toFixed(4)})`}`;
+  const line = (task, kind, figures, name, against) => ({ cells: [
+    cell(task), cell(kind), cell(figures.metric), cell(score(figures.own, 4), figures.own), cell(name),
+    cell(score(against.mean, 4), against.mean ?? null), cell(signed(against), against.difference ?? null)] });
+  const rows = [
+    ...Object.entries(own.tasks).flatMap(([task, figures]) => Object.entries(figures.against || {}).map(([name, against]) => line(task, "held out", figures, name, against))),
+    ...Object.entries(own.elsewhere).map(([task, figures]) => line(task, "elsewhere", figures, own.start, figures))];
+  $("owntable").replaceChildren(table(["task", "part", "measure", own.member, "against", "its score", "difference (95 % interval)"], rows));
+  const doubts = Object.entries(own.doubtful).map(([kind, count]) => `${whole(count)} ${DOUBTS[kind] || kind}`);
+  const notes = [
+    own.proposal && make("p", {}, own.proposal.said),
+    doubts.length && make("p", {}, `To look at in your data: ${doubts.join(", ")}.`),
+    family.links.own && make("p", {}, make("a", { href: family.links.own }, "Queries that gained and lost most, and doubtful rows"))];
+  $("ownnotes").replaceChildren(...notes.filter(Boolean));
+}
+const DOUBTS = { label: "answers that neither model ranks high", several_answers: "questions with several answers", repeated: "repeated rows" };
 function options(select, names, chosen) {
   select.replaceChildren(...names.map(([value, text]) => make("option", { value }, text)));
   if (chosen !== undefined) select.value = chosen;
 }
-function setTheme(theme) {
-  document.documentElement.dataset.theme = theme;
-}
-setTheme(new URLSearchParams(location.search).get("theme") || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
-$("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
 options($("task"), taskNames.map((task) => [task, `${task} (${metric(task)})`]), mainTask());
 options($("cost"), Object.entries(COSTS).filter(([name]) => name !== "milliseconds" || members.some((member) => member.milliseconds)).map(([name, { title }]) => [name, title]));
 options($("member"), members.map((member) => [member.name, member.name]));
 options($("figure"), Object.entries(FIGURES).filter(([name]) => family.training.some((run) => run.columns[name])));
 $("legend").replaceChildren(...members.map((member) => make("span", {}, make("i", { class: "dot", style: `background:${member.colour}` }), member.name)));
-showFamily(); showTasks(); showPeers(); showData(); showLineage(); showQuality(); showLanguages();
+showFamily(); showOwn(); showTasks(); showPeers(); showData(); showLineage(); showQuality(); showLanguages();
 if (family.training.length) showTraining(); else $("training").hidden = true;
 $("task").addEventListener("change", () => { showQuality(); showLanguages(); });
 $("cost").addEventListener("change", showQuality);

@@ -1,7 +1,8 @@
 """The report of a family: `results.json` for machines, `report.html` for people.
 
-Inputs: `evaluate:<label>` for every label that the config names, `train:<run>` for curves, `corpus`, and `mine`,
-`mine.<stage>` where negatives were mined. Nothing heavy runs here, so there is no Ray in it.
+Inputs: `evaluate:<label>` for every label that the config names, `train:<run>` for curves, `corpus`, `mine` and
+`mine.<stage>` where negatives were mined, and `own` where one's own data judges. Nothing heavy runs here, so there is
+no Ray in it.
 """
 
 import json
@@ -20,9 +21,9 @@ from polyglossa.report.peers import peers
 from polyglossa.report.results import family_results
 
 STAGE = "report"
-REVISION = 2
+REVISION = 3
 
-_EVALUATE, _TRAIN, _MINE = "evaluate:", "train:", "mine"
+_EVALUATE, _TRAIN, _MINE, _OWN = "evaluate:", "train:", "mine", "own"
 
 
 def run(config: ReportConfig, inputs: Mapping[str, Artifact], draft: Draft, placement: StagePlacement) -> None:
@@ -40,6 +41,8 @@ def run(config: ReportConfig, inputs: Mapping[str, Artifact], draft: Draft, plac
         if role.startswith(_EVALUATE)
     }
     results = family_results(config, summaries)
+    if _OWN in inputs:
+        results["own"] = inputs[_OWN].read_json("own.json")
     draft.write_json(results, "results.json")
     filesystem, path = open_storage(draft.at("report.html"))
     with filesystem.open_output_stream(path) as stream:
@@ -70,6 +73,7 @@ def page_data(
             role: _audit(one.read_json("audit.json")) for role, one in mined.items() if exists(one.at("audit.json"))
         },
         "taught": [audit for audit in audits if audit is not None],
+        "own": inputs[_OWN].read_json("own.json") if _OWN in inputs else None,
         "links": _links(inputs),
         "peers": peers(config, summaries),
         "lineage": lineage(inputs.values()),
@@ -86,7 +90,7 @@ def _speed(evaluation: Artifact) -> float | None:
 
 def _links(inputs: Mapping[str, Artifact]) -> dict[str, str]:
     """Pages of other artifacts, as this page reaches them: artifacts lie beside each other under one root."""
-    pages = {"corpus": ("report", "corpus.html"), _MINE: ("report", "mining.html")}
+    pages = {"corpus": ("report", "corpus.html"), _MINE: ("report", "mining.html"), _OWN: ("own.html",)}
     return {
         role: posixpath.join("..", "..", *one.uri.rstrip("/").split("/")[-2:], *parts)
         for role, one in inputs.items()

@@ -27,13 +27,18 @@ def device_facts_of(placement: StagePlacement) -> list[DeviceFacts]:
     nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and _holds(node, placement)]
     if device == "cpu" and nodes == [ray.get_runtime_context().get_node_id()]:
         return [device_facts(device)]
-    ask = ray.remote(device_facts)
+    ask = ray.remote(_ask)
     if not nodes:
         own = {"num_cpus": placement.cpus, "num_gpus": placement.gpus, "label_selector": placement.labels or None}
         return [ray.get(ask.options(**own).remote(device))]
     # They take nothing: with no GPU reserved, Ray leaves all of a node's in sight.
     places = [NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes]
     return ray.get([ask.options(num_cpus=0, num_gpus=0, scheduling_strategy=place).remote(device) for place in places])
+
+
+def _ask(device: str) -> DeviceFacts:
+    """Tell of this node; a function of its own, for Ray takes no cached one."""
+    return device_facts(device)
 
 
 def _holds(node: Mapping[str, Any], placement: StagePlacement) -> bool:

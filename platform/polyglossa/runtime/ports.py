@@ -3,8 +3,10 @@
 import socket
 from contextlib import ExitStack
 
+LOOPBACK = "127.0.0.1"
 
-def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
+
+def free_ports(count: int, host: str = LOOPBACK) -> list[int]:
     """Find ports that nothing listens on, all different.
 
     Args:

@@ -12,8 +12,10 @@ from types import FrameType
 
 import psutil
 import ray
+from ray._private import ray_constants
 
 from polyglossa.recipe import Profile
+from polyglossa.runtime.ports import LOOPBACK
 
 _GIB = 1024**3
 _LEAVE_SECONDS = 3.0
@@ -61,9 +63,10 @@ def local_ray(*, cpus: int | None, object_store_gib: float) -> Iterator[None]:
         cpus: logical CPUs; None takes what the machine has.
         object_store_gib: size of the object store (GiB).
     """
-    with _end_leftovers(), _defer_interrupts():
+    with _end_leftovers(), _defer_interrupts(), _on_loopback():
         ray.init(
             address="local",
+            _node_ip_address=LOOPBACK,
             num_cpus=cpus,
             include_dashboard=False,
             object_store_memory=int(object_store_gib * _GIB),
@@ -74,6 +77,27 @@ def local_ray(*, cpus: int | None, object_store_gib: float) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Let Ray take 127.0.0.1 for this machine's address, so that its own ports listen there alone.
+
+    Ray replaces it by the machine's other address unless it is told that no other machine takes part; the variable is
+    named after the systems on which that is the default, and is read when Ray is imported.
+    """
+    before, variable = ray_constants.ENABLE_RAY_CLUSTER, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    own = os.environ.get(variable)
+    os.environ[variable] = "0"  # for the processes that it starts
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+        if own is None:
+            del os.environ[variable]
+        else:
+            os.environ[variable] = own
 
 
 @contextmanager

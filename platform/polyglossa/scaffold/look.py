@@ -11,10 +11,12 @@ from typing import Any
 from polyglossa.errors import DataError
 from polyglossa.readers.files import File
 from polyglossa.readers.formats import BY_SUFFIX
-from polyglossa.readers.survey import survey
+from polyglossa.readers.survey import Survey, survey
 from polyglossa.recipe.sections.corpus import CorpusConfig
 
 _ROWS = 300
+DOCUMENT_SUFFIXES = (".md", ".markdown", ".txt", ".rst")
+_WRAPPED_ROWS = 3  # a file of so few rows, one of which holds a list of objects, is an object around its rows
 _MAX_REJECTED_SHARE = float(CorpusConfig.model_fields["max_rejected_share"].default)
 
 
@@ -69,6 +71,12 @@ def look(paths: list[Path]) -> list[Look]:
     return list(looks.values())
 
 
+def document_files(paths: list[Path]) -> list[Path]:
+    """List the text files under some paths: documents without queries, that no table holds."""
+    found = [file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("*")))]
+    return [file for file in found if file.is_file() and file.suffix.lower() in DOCUMENT_SUFFIXES]
+
+
 def _files(path: Path) -> list[Path]:
     if not path.exists():
         raise DataError(f"{path}: is not there. Give files or folders of data.")
@@ -85,6 +93,7 @@ def _as_listed(path: Path) -> File:
 
 def _look(path: Path) -> Look:
     found = survey(_as_listed(path), _ROWS)
+    _check_unwrapped(path, found)
     lost, total = found.bad.total(), found.rows + found.bad.total()
     told = ", ".join(f"{reason} {count:,}" for reason, count in sorted(found.bad.items()))
     if lost > _MAX_REJECTED_SHARE * total:
@@ -102,6 +111,24 @@ def _look(path: Path) -> Look:
         notices=(*notices, *([found.notice] if found.notice else [])),
         is_estimate=found.is_estimate,
     )
+
+
+def _check_unwrapped(path: Path, found: Survey) -> None:
+    """Refuse an object around the rows.
+
+    Raises:
+        DataError: the file's rows lie inside a key of it.
+    """
+    if found.rows > _WRAPPED_ROWS:
+        return
+    for name, values in found.columns.items():
+        for value in values:
+            if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
+                raise DataError(
+                    f"{path}: {found.rows} object(s) around the rows: {name!r} holds {len(value):,}, with "
+                    f"{', '.join(list(value[0])[:6])}. Write them as the file's own array: "
+                    f"jq '.{name}' {path.name} > rows.json"
+                )
 
 
 def _join(one: Look, other: Look, folder: str) -> Look:

@@ -3,6 +3,7 @@
 Pure functions of a `Look`. The first rule that fits wins, from the most telling layout to two columns of text.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,16 +16,18 @@ from polyglossa.scaffold.look import Look
 _QUERY = ("query", "question", "anchor", "sentence1", "title", "instruction", "prompt", "input", "source", "summary")
 _POSITIVE = (
     "positive", "passage", "answer", "document", "pos", "sentence2", "context", "response", "output", "target",
-    "abstract", "code", "text", "body",
+    "abstract", "code", "text", "body", "doc", "item", "product", "title",
 )  # fmt: skip
 _LABEL = ("label", "intent", "category", "topic", "class")
 _LANGUAGE = ("language", "lang", "locale")
 _GROUP = ("passage_id", "document_id", "doc_id", "group")
 _INDEX = ("index_id", "sentence_id", "index", "id")
 _SCORE = ("score", "similarity")
+_WEIGHT = ("clicks", "click", "click_count", "weight", "count", "frequency")
 _SPLIT = ("split", "partition", "subset_split", "data_split")
 _CODE = re.compile(r"[a-z]{2,3}(_[A-Z][a-z]{3})?")
 _FEW_LABELS = 0.2  # labels are few beside rows
+_SWAPPED, _LONG_QUERY = 2.5, 120  # times, characters
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Proposal:
     query: str
     """Column that stands for queries, for lengths."""
     positive: str
+    weight: str | None = None
+    """Column that says how often a document was chosen for its query."""
 
     @property
     def task(self) -> str:
@@ -63,9 +68,34 @@ def propose(look: Look) -> Proposal:
     if found is None:
         raise DataError(
             f"{look.paths[0]}: no two columns of text, and no text with a label; its columns are "
-            f"{', '.join(look.columns) or 'none'}. Name them with `--columns query=…,positive=…`."
+            f"{', '.join(look.columns) or 'none'}{_nested(look)}. Name them with `--columns query=…,positive=…`."
         )
+    _check_sides(found)
     return found
+
+
+def _check_sides(found: Proposal) -> None:
+    """Refuse columns that look swapped: a model would learn to find questions by answers.
+
+    Raises:
+        DataError: what asks is much longer than what answers.
+    """
+    if found.entry["kind"] != "pairs" or found.task != "retrieval":
+        return
+    asks, answers = (found.look.mean_characters(name) for name in (found.query, found.positive))
+    if asks > _SWAPPED * max(answers, 1.0) and asks > _LONG_QUERY:
+        raise DataError(
+            f"{found.look.paths[0]}: {found.query} should ask and has {asks:,.0f} characters on average, "
+            f"{found.positive} should answer and has {answers:,.0f}: are they swapped? Say which is which with "
+            f"`--columns query={found.positive},positive={found.query}`, or the other way round if it is right."
+        )
+
+
+def _nested(look: Look) -> str:
+    """Where columns hold objects: what to do about it."""
+    inner = [(name, next(filter(None, map(_object_in, values)), None)) for name, values in look.columns.items()]
+    held = [f"{name} holds objects ({', '.join(list(value)[:4])})" for name, value in inner if value]
+    return f"; {', '.join(held)}, write their texts as columns" if held else ""
 
 
 def pairs_from_columns(look: Look, columns: dict[str, str]) -> Proposal:
@@ -105,6 +135,12 @@ def _split(look: Look) -> dict[str, str]:
     return {"split": name}
 
 
+def _object_in(value: Any) -> dict[str, Any] | None:
+    """An object that a cell holds, itself or first in a list."""
+    first = value[0] if isinstance(value, list) and value else value
+    return first if isinstance(first, dict) else None
+
+
 def _f2llm(look: Look) -> Proposal | None:
     if not {"query", "passage", "negative_1"} <= set(look.columns) or _split(look):
         return None
@@ -125,12 +161,15 @@ def _pairs(look: Look) -> Proposal | None:
         if (found := _present(look, names)) is not None:
             columns[key] = found
     columns |= _split(look)
-    score, task = _number(look, _SCORE), "retrieval"
+    is_code = {"code": True} if positive.lower() == "code" else {}
+    score, weight, task = _number(look, _SCORE), _number(look, _WEIGHT), "retrieval"
+    said = f"{query} asks, {positive} answers"
     if score is not None:
-        columns["score"], task = score, "sts"
-    return Proposal(
-        look, _entry(look, "pairs", task=task, columns=columns), f"{query} asks, {positive} answers", query, positive
-    )
+        columns["score"], task, weight = score, "sts", None
+        said = f"{score} says how alike {query} and {positive} are"
+    elif weight is not None:
+        columns["score"], said = weight, f"{said}, chosen {weight} times"
+    return Proposal(look, _entry(look, "pairs", task=task, columns=columns, **is_code), said, query, positive, weight)
 
 
 def _labelled(look: Look) -> Proposal | None:
@@ -187,7 +226,15 @@ def _present(look: Look, names: Sequence[str]) -> str | None:
 
 def _number(look: Look, names: Sequence[str]) -> str | None:
     name = _present(look, names)
-    return name if name is not None and all(isinstance(v, int | float) for v in look.columns[name]) else None
+    return name if name is not None and all(map(_is_number, look.columns[name])) else None
+
+
+def _is_number(value: Any) -> bool:
+    """Tell a number, or a cell of CSV that is written as one."""
+    try:
+        return value is not None and math.isfinite(float(value))
+    except (TypeError, ValueError):
+        return False
 
 
 def _is_text(look: Look, name: str) -> bool:

@@ -9,6 +9,7 @@ from polyglossa.serving.batching.messages import Send
 from polyglossa.serving.batching.tokens import ModelCard, Tokens, read_card
 from polyglossa.serving.errors import ApiError
 from polyglossa.serving.metrics import Metrics
+from polyglossa.serving.rerank.scoring import Score
 from polyglossa.serving.settings import AppSettings
 from polyglossa.storage import cached_folder
 
@@ -32,10 +33,19 @@ class Family:
         settings: the application's arguments.
         sends: member → how its batches are sent.
         metrics: where batchers count.
+        rerankers: reranker → how it scores texts for a query.
     """
 
-    def __init__(self, settings: AppSettings, sends: Mapping[str, Send], metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: AppSettings,
+        sends: Mapping[str, Send],
+        metrics: Metrics,
+        rerankers: Mapping[str, Score] | None = None,
+    ) -> None:
         self.members: dict[str, Served] = {}
+        self.rerankers = dict(rerankers or {})
+        """Reranker → how it scores."""
         self._settings = settings
         self._starting: list[asyncio.Task[None]] = []
         for member in settings.members:
@@ -67,6 +77,18 @@ class Family:
             raise ApiError(404, "model_not_found", message, param="model")
         return self.members[name]
 
+    def find_reranker(self, model: str | None) -> str:
+        """Name a reranker; None is the first.
+
+        Raises:
+            Problem: 404, there is none of that name.
+        """
+        name = next(iter(self.rerankers)) if model is None else model
+        if name not in self.rerankers:
+            message = f"No reranker of that name is served here; there are {', '.join(self.rerankers)}."
+            raise ApiError(404, "model_not_found", message, param="model")
+        return name
+
     def describe(self, name: str) -> dict[str, object]:
         """Tell what `/v1/models` tells of a member or alias."""
         served = self.find(name)
@@ -80,6 +102,7 @@ class Family:
             "widths": served.card.widths,
             "max_tokens": served.card.max_tokens,
             "prompts": served.card.prompts,
+            "engine": dict(served.batcher.engine) or None,
             "compatible_with": sorted({one for pair in pairs for one in pair} - {served.name}),
         }
 

@@ -1,4 +1,4 @@
-"""A replica of one member: it holds the encoder and embeds batches of tokens, nothing else.
+"""A replica of one member: it holds an engine and embeds batches of tokens, nothing else.
 
 Forward passes of a batch run side by side, each in a thread of its own with one torch thread: passes over small models
 are too short to be split, and threads that wait for each other inside one pass lose where a core is shared (a single
@@ -16,8 +16,7 @@ import numpy as np
 import torch
 from ray import serve
 
-from polyglossa.model.attention.packed import attention_slots
-from polyglossa.model.encoder import Encoder
+from polyglossa.engines.choose import open_engine
 from polyglossa.model.pass_plan import cut_passes
 from polyglossa.recipe.load import validate
 from polyglossa.serving.batching.messages import Reply
@@ -39,12 +38,7 @@ class MemberReplica:
         # The number of torch threads belongs to the thread that sets it.
         self._pool = ThreadPoolExecutor(self._threads, "model", torch.set_num_threads, (1,))
         path = cached_folder(self._settings.path)
-        self._encoder = Encoder.load(
-            path,
-            dtype=self._settings.dtype or "float32",
-            device="cuda" if self._settings.gpus else "cpu",
-            max_tokens=self._settings.max_tokens,
-        )
+        self._engine = open_engine(path, self._settings.engine_spec)
         self._tokenizer = tokenizer_digest(path)
         self._replica = serve.get_replica_context().replica_id.unique_id
         # The first forward pass allocates; no request should pay for it.
@@ -62,18 +56,14 @@ class MemberReplica:
         cut = cut_passes(lengths, self._settings.forward_tokens)
         loop = asyncio.get_running_loop()
         passes = [loop.run_in_executor(self._pool, self._pass, [texts[index] for index in rows]) for rows in cut]
-        state_ND = np.empty((len(texts), self._encoder.width), np.float32)
+        state_ND = np.empty((len(texts), self._engine.width), np.float32)
         seconds = 0.0
         for rows, (state_BD, took) in zip(cut, await asyncio.gather(*passes), strict=True):
             state_ND[rows] = state_BD
             seconds += took
-        return Reply(state_ND, self._replica, self._tokenizer, seconds, self._slots(lengths, cut), self._start_seconds)
-
-    def _slots(self, lengths: list[int], cut: list[list[int]]) -> int:
-        """Count the token slots of attention, padding included; every other layer computes none."""
-        if self._settings.gpus:
-            return sum(lengths)
-        return sum(attention_slots([lengths[index] for index in rows]) for rows in cut)
+        slots = sum(self._engine.slots([lengths[index] for index in rows]) for rows in cut)
+        known = (self._replica, self._tokenizer, seconds, slots, self._start_seconds, self._engine.about)
+        return Reply(state_ND, *known)
 
     def _pass(self, texts: list[list[int]]) -> tuple[np.ndarray, float]:
         started = time.perf_counter()
@@ -82,10 +72,10 @@ class MemberReplica:
     def _states(self, texts: list[list[int]]) -> np.ndarray:
         """Embed one pass; where it fails, each text alone, so that a bad one costs itself (its row is NaN)."""
         try:
-            state_BD: np.ndarray = self._encoder.states(texts, chunk_tokens=sum(map(len, texts))).numpy()
+            state_BD: np.ndarray = self._engine.states(texts)
         except Exception:
             _log.exception("a pass over %d texts failed", len(texts))
             if len(texts) == 1:
-                return np.full((1, self._encoder.width), np.nan, np.float32)
+                return np.full((1, self._engine.width), np.nan, np.float32)
             return np.concatenate([self._states([text]) for text in texts])
         return state_BD

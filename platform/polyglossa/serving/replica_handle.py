@@ -1,7 +1,8 @@
-"""Batches to a member's replicas through a Serve handle, once more where a replica died under one."""
+"""Batches to a member's replicas: through a Serve handle, once more where one died, or to one in this process."""
 
 import asyncio
 import logging
+from typing import Protocol
 
 import numpy as np
 from ray.exceptions import RayActorError, RayError
@@ -39,3 +40,31 @@ class ReplicaHandle:
                 response.cancel()
                 raise
         raise ApiError(424, "backend_failed", "The model's replica failed. Try again.", retry_after=1)
+
+
+class Embeds(Protocol):
+    """A replica of a member."""
+
+    async def embed(self, tokens: np.ndarray, lengths: list[int]) -> Reply:
+        """Embed a batch."""
+
+
+class LocalReplica:
+    """A member in this process."""
+
+    def __init__(self, replica: Embeds) -> None:
+        self._replica = replica
+
+    async def send(self, tokens: np.ndarray, lengths: list[int]) -> Reply:
+        """Have a batch embedded.
+
+        Raises:
+            Problem: 424, the model failed.
+        """
+        try:
+            return await self._replica.embed(tokens, lengths)
+        except ApiError:
+            raise
+        except Exception as error:
+            _log.warning("a batch failed: %s", type(error).__name__)
+            raise ApiError(424, "backend_failed", "The model failed. Try again.", retry_after=1) from None

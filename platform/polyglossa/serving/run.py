@@ -73,7 +73,7 @@ def application_settings(config: ServeConfig, models: Mapping[str, str], placeme
     """Arguments of `serve.app:build` for a family: `models` maps a member's name to its model directory."""
     common = {
         "dtype": config.dtype, "threads": placement.threads, "cpus": placement.cpus, "gpus": placement.gpus,
-        "labels": placement.labels,
+        "labels": placement.labels, "engine": config.engine, "colocate": config.colocate,
     }  # fmt: skip
     members = [{"name": name, "path": path, **common} for name, path in models.items()]
     return {"members": members, "aliases": dict(config.aliases)}
@@ -139,8 +139,8 @@ def _embed(
 ) -> np.ndarray:
     """Ask for vectors; without an instruction the model's default prompt goes before each text."""
     body = {"instruction": instruction}
-    cut = {} if width is None else {"dimensions": width}
-    answer = client.embeddings.create(model=member, input=list(texts), extra_body=body, **cut)
+    dimensions = openai.omit if width is None else width
+    answer = client.embeddings.create(model=member, input=list(texts), dimensions=dimensions, extra_body=body)
     return np.array([item.embedding for item in answer.data], dtype=np.float32)
 
 

@@ -8,8 +8,9 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
+from polyglossa.engines.spec import EngineSpec, UpstreamSpec
 from polyglossa.recipe.load import validate
-from polyglossa.recipe.sections.serve import ServedDtype
+from polyglossa.recipe.sections.serve import Engine, ServedDtype
 from polyglossa.recipe.strict import Strict
 
 
@@ -30,6 +31,19 @@ class Replicas(Strict):
         if self.min > self.max:
             raise ValueError(f"min = {self.min} is above max = {self.max}")
         return self
+
+
+class Upstream(Strict):
+    """Another server that computes a member: it must read token ids by the member's own tokenizer."""
+
+    url: str
+    """Base URL of an OpenAI-compatible endpoint, `/v1` included."""
+    model: str
+    """Name that it knows the model by."""
+    key_variable: str | None = None
+    """Environment variable with the key that it wants; keys of our clients never go there."""
+    timeout_seconds: float = Field(30.0, gt=0)
+    """Longest time that it may take to answer (seconds)."""
 
 
 class MemberSettings(Strict):
@@ -57,6 +71,34 @@ class MemberSettings(Strict):
     labels: dict[str, str] = {}
     """Ray label selector of the nodes that replicas run on."""
     replicas: Replicas = Replicas()
+    engine: Engine = "torch"
+    """What computes: this package's forward pass, an export to ONNX or OpenVINO (made and kept on the node when a
+    replica starts), vLLM on GPUs, or another server. `auto` measures those of the first three that are installed, and
+    takes the fastest whose least cosine to the encoder on a panel is 0.999 or more."""
+    colocate: bool = False
+    """Whether the member runs in the ingress's process: no hop between the two, for small members on processors."""
+    upstream: Upstream | None = None
+    """Of `engine: endpoint`: the server."""
+
+    @model_validator(mode="after")
+    def _engine_fits(self) -> Self:
+        if (self.engine == "endpoint") != (self.upstream is not None):
+            raise ValueError("engine: endpoint needs upstream (url, model), and no other engine has one")
+        if self.engine == "vllm" and not self.gpus:
+            raise ValueError("engine: vllm runs on GPUs; give gpus ≥ 1, or take torch, onnx or openvino")
+        if self.engine in ("onnx", "openvino") and self.gpus:
+            raise ValueError(f"engine: {self.engine} runs on processors here; leave gpus at 0")
+        if self.engine in ("onnx", "openvino") and self.dtype == "bfloat16":
+            raise ValueError(f"engine: {self.engine} computes in float32 or int8, not in bfloat16")
+        if self.colocate and (self.gpus or self.replicas != Replicas()):
+            raise ValueError("colocate: for members on processors, without replicas of their own; scale `ingress`")
+        return self
+
+    @property
+    def engine_spec(self) -> EngineSpec:
+        """What the engine is told."""
+        upstream = UpstreamSpec(**self.upstream.model_dump()) if self.upstream else None
+        return EngineSpec(self.engine, self.dtype, self.max_tokens, self.gpus, self.threads, upstream)
 
     @property
     def forward_tokens(self) -> int:
@@ -68,6 +110,26 @@ class MemberSettings(Strict):
         if self.chunk_tokens is not None:
             return self.chunk_tokens
         return 16_384 if self.gpus else 1024 if self.dtype == "bfloat16" else 512
+
+
+class RerankerSettings(Strict):
+    """One cross-encoder, for `/v1/rerank` and `/rerank`."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._/-]*$")
+    """Name in requests (`model`)."""
+    path: str
+    """Directory of a sequence classifier with one output."""
+    max_tokens: int | None = Field(None, ge=8)
+    """Longest pair (tokens); None takes the model's own limit."""
+    threads: int = Field(1, ge=1)
+    """Requests that a replica scores side by side on CPUs, each on one core."""
+    cpus: float = Field(1.0, ge=0)
+    """CPUs that Ray reserves for a replica."""
+    gpus: float = Field(0.0, ge=0)
+    """GPUs that Ray reserves for a replica."""
+    labels: dict[str, str] = {}
+    """Ray label selector of the nodes that replicas run on."""
+    replicas: Replicas = Replicas()
 
 
 class Limits(Strict):
@@ -90,6 +152,8 @@ class AppSettings(Strict):
 
     members: tuple[MemberSettings, ...] = Field(min_length=1)
     """Served models; the first answers requests that cannot name one (`/embed`)."""
+    rerankers: tuple[RerankerSettings, ...] = ()
+    """Cross-encoders of the family; the first answers requests that name none."""
     aliases: dict[str, str] = {}
     """Extra model names → member."""
     compatible: tuple[tuple[str, str], ...] = ()
@@ -108,8 +172,9 @@ class AppSettings(Strict):
     @model_validator(mode="after")
     def _names_hold(self) -> Self:
         names = [member.name for member in self.members]
-        if len(set(names)) != len(names):
-            raise ValueError(f"members: names must differ, got {', '.join(names)}")
+        both = [*names, *(reranker.name for reranker in self.rerankers)]
+        if len(set(both)) != len(both):
+            raise ValueError(f"members: names must differ, got {', '.join(both)}")
         for where, name in [
             *((f"aliases.{alias}", name) for alias, name in self.aliases.items()),
             *(("compatible", name) for pair in self.compatible for name in pair),

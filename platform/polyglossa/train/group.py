@@ -1,25 +1,14 @@
-"""Give a rank of a worker group what the engine asks for: feeds, news of nodes that leave, reports to the driver.
+"""Give a rank of a worker group what the engine asks for: feeds, news of nodes that leave, reports to the driver."""
 
-Ray's dashboard learns of a run's figures and checkpoints at every checkpoint (`DashboardReports`).
-"""
-
-import json
-import math
-import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import ray
 import ray.train
 
-from polyglossa.data.batch import RankBatch
 from polyglossa.data.prefetch import PrefetchedBatches
 from polyglossa.engine.checkpoints.checkpoint_index import latest
-from polyglossa.engine.loop import StepRecord
-from polyglossa.engine.step import StepResult
 from polyglossa.engine.train_run import TrainRun
 from polyglossa.train.feed import rank_batches
 
@@ -64,44 +53,6 @@ class Leaving:
 def stays(done: int) -> bool:
     """One machine has nobody to take it away."""
     return False
-
-
-class DashboardReports:
-    """Reports a run to Ray Train where a checkpoint is due, and at its end: a barrier, so every rank at the same step.
-
-    What is handed over as a checkpoint only points to ours, which Ray Train could not write.
-    """
-
-    def __init__(self, run: TrainRun, checkpoint_steps: int, *, rank: int) -> None:
-        """Set which run, and how often."""
-        self._run, self._every, self._rank = run, checkpoint_steps, rank
-
-    def before_update(self, batch: RankBatch, result: StepResult) -> None:
-        """Do nothing: figures are of the whole step."""
-
-    def after_step(self, record: StepRecord) -> None:
-        """Report the step's figures, and on rank 0 where its checkpoint lies."""
-        done = record.step + 1
-        saved = self._run.checkpointed_after(done, every=self._every)
-        if not saved and done < self._run.total_steps:
-            return
-        figures = {
-            "run": self._run.name,
-            "step": done,
-            "steps": self._run.total_steps,
-            "loss": record.loss if math.isfinite(record.loss) else None,
-            "learning_rate": record.learning_rate,
-            "grad_norm": record.grad_norm if math.isfinite(record.grad_norm) else None,
-            "tokens_per_second": record.tokens / max(record.seconds, 1e-9),
-        }
-        with ExitStack() as stack:
-            pointer = None
-            if saved and self._rank == 0:
-                folder = stack.enter_context(tempfile.TemporaryDirectory())
-                where = {"uri": self._run.checkpoint_uri, "step": done}
-                Path(folder, "pointer_ckpt.json").write_text(json.dumps(where), encoding="utf-8")
-                pointer = ray.train.Checkpoint.from_directory(folder)
-            ray.train.report(figures, checkpoint=pointer)
 
 
 def reports(board: Any, name: str, *, rank: int) -> tuple[Report, Report, Report, Report]:

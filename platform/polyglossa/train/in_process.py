@@ -53,7 +53,7 @@ def fit_in_process(runs: Sequence[TrainRun], placement: TrainPlacement, evaluati
 
 
 def _open(run: TrainRun, start: int) -> PrefetchedBatches:
-    return PrefetchedBatches(local_batches(run.feed(), start=start))
+    return PrefetchedBatches(local_batches(run.feed, start=start))
 
 
 def _tell(bar: Bar, evaluations: Evaluations, done: int, note: str) -> None:

@@ -28,12 +28,12 @@ def start_evaluations(
         placement: what training takes.
         evaluator: judges models; None where no run asks.
     """
-    judging = evaluator or Evaluator(_refuse, StagePlacement())
+    chosen = evaluator or Evaluator(_refuse, StagePlacement())
     return Evaluations(
         [run for run in runs if run.evaluate_every is not None],
-        judging.judge,
+        chosen.evaluate,
         export=_export,
-        aside=partial(_has_spare_resources, placement, judging.placement),
+        aside=partial(_has_spare_resources, placement, chosen.placement),
         tracking=placement.tracking,
     )
 

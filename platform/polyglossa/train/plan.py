@@ -4,11 +4,12 @@ import posixpath
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePosixPath
-from typing import Any
 
 from polyglossa.artifact import Artifact, Draft
+from polyglossa.data.bundles import TeacherStore
 from polyglossa.data.feed_spec import FeedSpec, open_plan
-from polyglossa.engine.train_run import TrainRun, width_of
+from polyglossa.engine.stage_spec import StageSpec, TeacherTerm
+from polyglossa.engine.train_run import RunTeacher, TrainRun, width_of
 from polyglossa.errors import DataError
 from polyglossa.recipe.sections.train import TrainConfig
 from polyglossa.storage import absolute
@@ -44,22 +45,25 @@ def plan_run(
         DataError: a source of the recipe is not in the pack, or nothing can be trained on.
     """
     model, pack = absolute(inputs["model"].at("model")), absolute(inputs["pack"].uri)
-    stage = config.stage.model_dump(mode="json")
+    teachers = _teachers(config, inputs, width_of(model))
+    stores = () if config.live else tuple(TeacherStore(one.uri, one.term.width) for one in teachers)
+    feed = FeedSpec.of_stage(config.stage, pack, stores)
     return TrainRun(
         name=name,
         model_uri=model,
-        pack_uri=pack,
         output_uri=output_uri,
         checkpoint_uri=checkpoint_uri,
-        stage=stage,
-        total_steps=open_plan(FeedSpec.of_stage(stage, pack)).total_steps,
+        stage=StageSpec.of(config.stage),
+        feed=feed,
+        total_steps=open_plan(feed).total_steps,
         width=width_of(model),
-        **_teachers(config, inputs, width_of(model)),
+        teachers=teachers,
+        live=config.live,
         distillation_weight=config.distillation_weight,
     )
 
 
-def _teachers(config: TrainConfig, inputs: Mapping[str, Artifact], width: int) -> dict[str, Any]:
+def _teachers(config: TrainConfig, inputs: Mapping[str, Artifact], width: int) -> tuple[RunTeacher, ...]:
     """Settle who teaches, and check that what is given fits the student and its data."""
     roles = [role for role in inputs if role.partition(":")[0] == "teacher"]
     found = [inputs[role] for role in sorted(roles, key=lambda role: int(role.partition(":")[2] or 0))]
@@ -69,24 +73,16 @@ def _teachers(config: TrainConfig, inputs: Mapping[str, Artifact], width: int) -
     else:
         widths = [check_store(store, inputs["pack"]) for store in found]
     shares = config.teacher_shares or (1.0,) * len(found)
-    # Coordinates of a teacher from outside are not the student's, however many: it is reached whole.
-    foreign = [not config.live and store.manifest["config"].get("outside") is not None for store in found]
-    projected = tuple(
-        config.projection and (have < width or (outside and have > width))
-        for have, outside in zip(widths, foreign, strict=True)
-    )
-    for teacher, have in zip(found, widths, strict=True):
+    teachers = []
+    for teacher, have, share in zip(found, widths, shares, strict=True):
         if have < width and not config.projection:
             raise DataError(
                 f"{teacher.uri}: has {have} coordinates a text, fewer than the {width} of the student. Take a wider "
                 "teacher, or set `projection: true` for the member."
             )
-    return {
-        "teacher_uris": tuple(absolute(one.at("model") if config.live else one.uri) for one in found),
-        "teacher_widths": tuple(
-            have if mapped else min(have, width) for have, mapped in zip(widths, projected, strict=True)
-        ),
-        "teacher_shares": shares,
-        "projected": projected,
-        "live": config.live,
-    }
+        # Coordinates of a teacher from outside are not the student's, however many: it is reached whole.
+        outside = not config.live and teacher.manifest["config"].get("outside") is not None
+        projected = config.projection and (have < width or (outside and have > width))
+        term = TeacherTerm(have if projected else min(have, width), share, projected)
+        teachers.append(RunTeacher(absolute(teacher.at("model") if config.live else teacher.uri), term))
+    return tuple(teachers)

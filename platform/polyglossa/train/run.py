@@ -16,7 +16,6 @@ import os
 import posixpath
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from itertools import zip_longest
 from typing import Any
@@ -30,19 +29,20 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from polyglossa.artifact import Artifact, ArtifactKey, Draft, clear, open_storage, read_json
 from polyglossa.engine.callbacks import DivergedError
 from polyglossa.engine.checkpoints.checkpoint_index import LatestSteps
-from polyglossa.engine.checkpoints.export import SUMMARY
 from polyglossa.engine.online_evaluation import Evaluations, Evaluator, read_evaluations
-from polyglossa.engine.train_run import Compute, TrainRun
+from polyglossa.engine.train_run import SUMMARY, Compute, TrainRun
 from polyglossa.engine.trainer import train
 from polyglossa.errors import TrainingError
 from polyglossa.recipe.placement import StagePlacement, TrainPlacement
 from polyglossa.recipe.sections.train import TrainConfig
 from polyglossa.runtime.progress_board import start_progress_board
 from polyglossa.train.feed import StepDataConfig, placeholder_datasets
-from polyglossa.train.group import DashboardReports, Feeds, Leaving, reports, stays
+from polyglossa.train.group import Feeds, Leaving, reports, stays
+from polyglossa.train.group_spec import Group
 from polyglossa.train.in_process import fit_in_process
 from polyglossa.train.online_evaluation_ray import start_evaluations
 from polyglossa.train.plan import Job, plan_job
+from polyglossa.train.ray_report import StepGauges, report_checkpoint
 from polyglossa.train.watch import explain_failure, watch_group
 
 STAGE = "train"
@@ -51,8 +51,8 @@ REVISION = 3
 # oneDNN keeps a kernel and its buffers for each shape it has met, 1,024 by default: over a gigabyte of a CPU worker.
 _KERNELS_KEPT = "24"
 
-ModelJudge = Callable[[TrainConfig, Mapping[str, Artifact], str, str, str], Mapping[str, Any]]
-"""(config, inputs, revision, model directory, folder for its own files) → scores, as `engine.evaluations.Judge`."""
+EvaluateModel = Callable[[TrainConfig, Mapping[str, Artifact], str, str, str], Mapping[str, Any]]
+"""(config, inputs, revision, model directory, folder for its own files) → scores, as `online_evaluation.Evaluate`."""
 
 
 def run(config: TrainConfig, inputs: Mapping[str, Artifact], draft: Draft, placement: TrainPlacement) -> None:
@@ -63,7 +63,7 @@ def run(config: TrainConfig, inputs: Mapping[str, Artifact], draft: Draft, place
 def run_many(
     jobs: Sequence[Job],
     placement: TrainPlacement,
-    judge: ModelJudge | None = None,
+    evaluate: EvaluateModel | None = None,
     beside: StagePlacement | None = None,
 ) -> None:
     """Train models that do not need each other, one after another in one worker group.
@@ -71,18 +71,18 @@ def run_many(
     Args:
         jobs: what is trained.
         placement: of the training.
-        judge: evaluates models beside the training; None evaluates none.
-        beside: what the judge takes.
+        evaluate: evaluates models beside the training; None evaluates none.
+        beside: what that takes.
 
     Raises:
         DataError: a source of the recipe is not in the pack, or nothing can be trained on.
         TrainingError: a run diverged or its workers kept failing.
     """
-    runs = [plan_job(job, evaluated=judge is not None) for job in jobs]
+    runs = [plan_job(job, evaluated=evaluate is not None) for job in jobs]
     evaluator = None
-    if judge is not None:
+    if evaluate is not None:
         by_name = {planned.name: job for planned, job in zip(runs, jobs, strict=True)}
-        evaluator = Evaluator(lambda run, *rest: _evaluate(judge, by_name[run.name], *rest), beside or StagePlacement())
+        evaluator = Evaluator(partial(_evaluate, evaluate, by_name), beside or StagePlacement())
     fit(runs, placement, posixpath.dirname(runs[0].checkpoint_uri), evaluator)
     for planned, (config, inputs, draft) in zip(runs, jobs, strict=True):
         summary = read_json(posixpath.join(planned.output_uri, SUMMARY))
@@ -93,38 +93,47 @@ def run_many(
         clear(planned.checkpoint_uri)
 
 
-def fit(runs: Sequence[TrainRun], placement: TrainPlacement, storage: str, evaluator: Evaluator | None = None) -> None:
+def fit(
+    runs: Sequence[TrainRun], placement: TrainPlacement, storage: str, evaluator: Evaluator | None = None
+) -> ray.train.Result | None:
     """Train runs one after another in one worker group; Ray is initialised.
 
     Args:
         runs: what is trained; results lie under each run's `output_uri`.
         placement: workers, ZeRO stage, memory and failure settings.
         storage: folder for Ray Train's own notes, shared by all nodes; cleared afterwards.
-        evaluator: judges models beside the training; None where no run is evaluated.
+        evaluator: evaluates models beside the training; None where no run is evaluated.
+
+    Returns:
+        What Ray Train knows of the group: the last report's metrics; None where there is no group.
 
     Raises:
         TrainingError: a run diverged, or the worker group failed more often than allowed.
     """
     evaluations = start_evaluations(runs, placement, evaluator)
+    result = None
     try:
         if placement.workers == 0:
             fit_in_process(runs, placement, evaluations)
         else:
-            _fit_group(runs, placement, storage, evaluations)
+            result = _fit_group(runs, placement, storage, evaluations)
         evaluations.wait()
     except BaseException:
         evaluations.abandon()
         raise
+    return result
 
 
-def _fit_group(runs: Sequence[TrainRun], placement: TrainPlacement, storage: str, evaluations: Evaluations) -> None:
+def _fit_group(
+    runs: Sequence[TrainRun], placement: TrainPlacement, storage: str, evaluations: Evaluations
+) -> ray.train.Result:
     board = start_progress_board()
     notes = posixpath.join(storage, f"ray-train-{_digest(runs)}")
     clear(notes)  # a killed driver's: Ray Train would go on from them, and not from our checkpoints
     trainer = _trainer(runs, placement, notes, board)
-    failure: list[BaseException] = []
+    ended: list[ray.train.Result | BaseException] = []
     # In a thread of its own Ray Train leaves SIGINT alone: Ctrl-C reaches the driver, which takes Ray down with it.
-    fitting = threading.Thread(target=_fit, args=(trainer, failure), daemon=True)
+    fitting = threading.Thread(target=_fit, args=(trainer, ended), daemon=True)
     fitting.start()
     try:
         watch_group(runs, board, fitting, evaluations)
@@ -134,11 +143,13 @@ def _fit_group(runs: Sequence[TrainRun], placement: TrainPlacement, storage: str
         clear(notes)
     if stopped:
         raise TrainingError(stopped)
-    if failure:
-        raise explain_failure(failure[0])
+    (end,) = ended
+    if isinstance(end, BaseException):
+        raise explain_failure(end)
     unfinished = [run.name for run in runs if not run.finished]
     if unfinished:
         raise TrainingError(f"{', '.join(unfinished)}: training was aborted. Start again: it resumes by itself.")
+    return end
 
 
 def _digest(runs: Sequence[TrainRun]) -> str:
@@ -152,12 +163,7 @@ def _trainer(runs: Sequence[TrainRun], placement: TrainPlacement, notes: str, bo
     resources = {"CPU": placement.cpus} | ({"GPU": placement.gpus} if gpu else {})
     return TorchTrainer(
         train_as_worker,
-        train_loop_config={
-            "runs": [asdict(run) for run in runs],
-            "placement": placement,
-            "board": board,
-            "nodes": len(ray.nodes()),
-        },
+        train_loop_config={"group": Group(tuple(runs), placement, board, several_nodes=len(ray.nodes()) > 1)},
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=(placement.min_workers, placement.workers) if placement.min_workers else placement.workers,
@@ -173,41 +179,44 @@ def _trainer(runs: Sequence[TrainRun], placement: TrainPlacement, notes: str, bo
         ),
         datasets=placeholder_datasets([run.name for run in runs]),
         dataset_config=StepDataConfig(
-            {run.name: run.feed() for run in runs}, LatestSteps({run.name: run.checkpoint_uri for run in runs})
+            {run.name: run.feed for run in runs}, LatestSteps({run.name: run.checkpoint_uri for run in runs})
         ),
     )
 
 
-def _fit(trainer: TorchTrainer, failure: list[BaseException]) -> None:
+def _fit(trainer: TorchTrainer, ended: list[ray.train.Result | BaseException]) -> None:
     try:
-        trainer.fit()
+        ended.append(trainer.fit())
     except BaseException as error:
-        failure.append(error)
+        ended.append(error)
 
 
-def train_as_worker(config: dict[str, Any]) -> None:
-    """Train the runs as one worker of the group.
-
-    Args:
-        config: `runs` as plain values, `placement`, the `board` actor, and the cluster's number of `nodes`.
-    """
-    placement: TrainPlacement = config["placement"]
-    board = config["board"]
+def train_as_worker(config: Mapping[str, Group]) -> None:
+    """Train the runs as one worker of the group; Ray Train hands its `group` over in a dictionary."""
+    group = config["group"]
+    placement, board = group.placement, group.board
     torch.set_num_threads(placement.threads)
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS_KEPT)
     context = ray.train.get_context()
     place, world = context.get_world_rank(), context.get_world_size()
     compute = Compute.of(placement, zero=placement.zero, device=str(get_device()))
-    leaving = Leaving() if config["nodes"] > 1 else stays
-    runs = [TrainRun(**plain) for plain in config["runs"]]
+    leaving = Leaving() if group.several_nodes else stays
     feeds = Feeds(place, world)
-    for run, following in zip_longest(runs, runs[1:]):
+    for run, following in zip_longest(group.runs, group.runs[1:]):
         tell, warn, committed, note = reports(board, run.name, rank=place)
         try:
-            shown = DashboardReports(run, placement.checkpoint_steps, rank=place)
-            watchers = partial(_watch, shown)
-            opened = partial(feeds.open, run, following)
-            train(run, compute, opened, tell, warn, committed, leaving, watchers, note)
+            train(
+                run,
+                compute,
+                partial(feeds.open, run, following),
+                tell,
+                warn,
+                committed,
+                leaving,
+                watchers=lambda _, name=run.name: [StepGauges(name)] if place == 0 else [],
+                note=note,
+                report=partial(report_checkpoint, run.name, place),
+            )
         except DivergedError as error:
             # Every rank meets it at the same step; returning keeps the failure policy from trying again.
             if place == 0:
@@ -215,13 +224,11 @@ def train_as_worker(config: dict[str, Any]) -> None:
             return
 
 
-def _watch(shown: DashboardReports, backend: object) -> list[DashboardReports]:
-    return [shown]
-
-
-def _evaluate(judge: ModelJudge, job: Job, step: int, model_uri: str, folder: str) -> Mapping[str, Any]:
-    config, inputs, _ = job
-    return judge(config, inputs, f"step-{step}", model_uri, folder)
+def _evaluate(
+    evaluate: EvaluateModel, jobs: Mapping[str, Job], run: TrainRun, step: int, model_uri: str, folder: str
+) -> Mapping[str, Any]:
+    config, inputs, _ = jobs[run.name]
+    return evaluate(config, inputs, f"step-{step}", model_uri, folder)
 
 
 def _keep_evaluations(planned: TrainRun, config: TrainConfig, inputs: Mapping[str, Artifact], draft: Draft) -> None:

@@ -54,7 +54,7 @@ def trial_recipe_of(data: Mapping[str, Any], tune: TuneConfig) -> Recipe:
     return validate(Recipe, {**data, "tune": tune.model_dump(mode="json", by_alias=True, exclude_unset=True)}, "tune")
 
 
-def search_nodes(recipe: Recipe) -> list[Node]:
+def plan_nodes(recipe: Recipe) -> list[Node]:
     """List the nodes of `--until tune`: what all trials share, and the search, which reads it.
 
     Raises:

@@ -18,7 +18,7 @@ from polyglossa.recipe import Profile, Recipe
 from polyglossa.recipe.sections.backbone import Shape
 from polyglossa.recipe.sections.members import Member
 from polyglossa.recipe.shortened import listed_search, shortened, taught_member
-from polyglossa.tune.plan import search_nodes
+from polyglossa.tune.plan import plan_nodes
 from polyglossa.tune.shape_candidates import Budget, candidates, choose_within, milliseconds_once
 
 _QUERIES = 3000
@@ -71,7 +71,7 @@ def search(
         torch.set_num_threads(1)
         found = choose_within(shapes, milliseconds_once(recipe.root, parent).__getitem__, budget.milliseconds, trials)
     searched = shape_search(recipe, chosen, [shape for shape, _ in found], steps=steps)
-    outcome = make(searched, profile, search_nodes(searched))["tune"].read_json("trials.json")
+    outcome = make(searched, profile, plan_nodes(searched))["tune"].read_json("trials.json")
     ranked = rank(found, outcome["trials"])
     artifact.write_json(f"{recipe.root}/prune_search.json", [_plain(one) for one in ranked])
     return ranked

@@ -8,7 +8,7 @@ import pytest
 from polyglossa.corpus.clean.ingest import ingest
 from polyglossa.corpus.clean.language import canonical, identifier, is_known, same_language, scripts_of
 from polyglossa.corpus.sources.candidates import candidate_table
-from polyglossa.corpus.sources.shards import Reading
+from polyglossa.corpus.sources.source import Reading
 from polyglossa.errors import DataError
 from polyglossa.recipe.load import validate
 from polyglossa.recipe.sections.corpus import CorpusConfig

@@ -5,7 +5,6 @@ and one that is identified with too little confidence becomes `und`, the confide
 """
 
 from collections import Counter
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,7 +21,7 @@ from polyglossa.corpus.clean.language import (
 from polyglossa.corpus.hashing import as_one_array, of_distinct, row_keys, shares
 from polyglossa.corpus.sources.candidates import CANDIDATE
 from polyglossa.recipe.sections.corpus import CorpusConfig
-from polyglossa.recipe.sections.sources import ReadSource
+from polyglossa.recipe.sections.sources import Source
 from polyglossa.records import ID
 
 ROW = pa.schema([pa.field("key", ID, nullable=False), *CANDIDATE, pa.field("language_confidence", pa.float32())])
@@ -32,7 +31,7 @@ _CONTEXT = 300
 """Characters of the positive that help to identify a query's language."""
 
 
-def annotate(table: pa.Table, entry: Any, config: CorpusConfig) -> tuple[pa.Table, Counter[str]]:
+def annotate(table: pa.Table, entry: Source, config: CorpusConfig) -> tuple[pa.Table, Counter[str]]:
     """Name languages and scripts, and add keys.
 
     Args:
@@ -47,7 +46,7 @@ def annotate(table: pa.Table, entry: Any, config: CorpusConfig) -> tuple[pa.Tabl
     query, positives = as_one_array(table["query"]), as_one_array(table["positives"])
     first = pc.list_element(positives, 0) if len(positives) else pa.array([], pa.string())
     keys = row_keys(query, positives)
-    default = pa.scalar(entry.language if isinstance(entry, ReadSource) else None, pa.string())
+    default = pa.scalar(entry.language, pa.string())
     given = pc.coalesce(as_one_array(table["query_language"]), default)
     language, confidence, counts = _identify_missing(of_distinct(given, named), query, first, config)
     counts += _check_given(given, query, keys, config)

@@ -135,7 +135,7 @@ class Contamination:
             for index in indexes
         }
 
-    def judge(self, rows: pa.Table, reasons: np.ndarray) -> dict[str, dict[str, int]]:
+    def mark(self, rows: pa.Table, reasons: np.ndarray) -> dict[str, dict[str, int]]:
         """Give contaminated rows a reason, in place, where they have none yet.
 
         Returns:

@@ -6,7 +6,7 @@ Pure: reads Babel's installed data, returns tables.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -16,7 +16,10 @@ from langcodes import Language
 
 from polyglossa.corpus.clean.text import fold, normalise_text
 from polyglossa.corpus.sources.candidates import candidate_table
+from polyglossa.corpus.sources.heldout_set import heldout_set
+from polyglossa.corpus.sources.source import EMBEDDED_BYTES, CorpusSource, Reading, Shard
 from polyglossa.corpus.sources.translations import Translation, draw, pairs_of, translation_table
+from polyglossa.recipe.sections.sources import CldrSource
 
 ENGLISH = "eng"
 MIN_NAMES = 200
@@ -199,3 +202,34 @@ def heldout_search(names: Sequence[Name], heldout: frozenset[str]) -> tuple[list
 def names_by_language(names: Iterable[Name]) -> dict[str, int]:
     """Count names per language."""
     return dict(sorted(Counter(name.language for name in names).items()))
+
+
+class Cldr(CorpusSource[CldrSource]):
+    """Names of things, in every language that Babel knows."""
+
+    checks_languages = False
+
+    def shards(self, index: int) -> list[Shard]:
+        """Read all at once."""
+        return [Shard(index, size=EMBEDDED_BYTES)]
+
+    def read(self, shard: Shard) -> Iterator[Reading]:
+        """Make candidates, and the search that is held out."""
+        names = read_names()
+        heldout = heldout_concepts(names, self.config.heldout_share, self.config.seed)
+        queries, corpus = heldout_search(names, heldout)
+        yield Reading(
+            translation_candidates(
+                names,
+                heldout,
+                pairs_per_name=self.entry.pairs_per_name,
+                seed=self.config.seed,
+                source=self.entry.name,
+            ),
+            heldout=heldout_set(self.entry.name, "bitext", "accuracy", queries, corpus),
+        )
+        if self.entry.classification:
+            yield Reading(kind_candidates(names, heldout, source=f"{self.entry.name}_kind"))
+
+
+SOURCE = Cldr

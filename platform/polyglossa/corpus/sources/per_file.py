@@ -1,12 +1,11 @@
 """Entries whose every file is a source of its own, spelled out: what one entry of a recipe stands for, file by file.
 
-Pure but for listing. The published data comes as 500 files, each with its own cap and its own batches; a recipe names
-them by a glob, and this turns the glob into entries.
+Pure but for listing. The published data comes as 500 files, each with its own cap and its own batches, `x_part2` beside
+`x` too; a recipe names them by a glob, and this turns the glob into entries.
 """
 
 import posixpath
 import re
-from collections import defaultdict
 from fnmatch import fnmatchcase
 from typing import TypeVar
 
@@ -16,7 +15,6 @@ from polyglossa.recipe.sections.corpus import CorpusConfig
 from polyglossa.recipe.sections.sources import FileSource, Source
 
 Files = TypeVar("Files", bound=FileSource)
-_PART = re.compile(r"_part\d+$")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]")
 
 
@@ -37,9 +35,8 @@ def expand_sources(config: CorpusConfig) -> CorpusConfig:
 
 
 def source_name(uri: str) -> str:
-    """Name a source after its file; parts of one file share its name."""
-    stem = posixpath.basename(bare(uri)).split(".")[0]
-    return _NOT_IN_NAMES.sub("_", _PART.sub("", stem))
+    """Name a source after its file."""
+    return _NOT_IN_NAMES.sub("_", posixpath.basename(bare(uri)).split(".")[0])
 
 
 def _entries(source: Source, data: str) -> list[Source]:
@@ -51,10 +48,7 @@ def _entries(source: Source, data: str) -> list[Source]:
         raise DataError(f"corpus source {source.name!r}: `exclude` leaves no file of {len(files)}.")
     if not source.per_file:
         return [_with_name(source, source.name, kept)]
-    parts: defaultdict[str, list[str]] = defaultdict(list)
-    for uri in kept:
-        parts[source_name(uri)].append(uri)
-    return [_with_name(source, name, uris) for name, uris in parts.items()]
+    return [_with_name(source, source_name(uri), [uri]) for uri in kept]
 
 
 def _is_excluded(uri: str, patterns: tuple[str, ...]) -> bool:

@@ -8,7 +8,7 @@ import ast
 import sysconfig
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,9 @@ import pyarrow as pa
 import xxhash
 
 from polyglossa.corpus.sources.candidates import candidate_table
+from polyglossa.corpus.sources.heldout_set import heldout_set
+from polyglossa.corpus.sources.source import EMBEDDED_BYTES, CorpusSource, Reading, Shard
+from polyglossa.recipe.sections.sources import PydocSource
 
 _SKIPPED = {"test", "tests", "idlelib", "idle_test", "lib2to3", "site-packages", "dist-packages", "__pycache__"}
 _MIN_CHARACTERS = 12
@@ -145,3 +148,26 @@ def heldout_search(
         for query in sorted(positives)
     ]
     return queries, sorted(set().union(*positives.values()))
+
+
+class Pydoc(CorpusSource[PydocSource]):
+    """Functions of the standard library, by what their docstrings say."""
+
+    checks_languages = False
+
+    def shards(self, index: int) -> list[Shard]:
+        """Read all at once."""
+        return [Shard(index, size=EMBEDDED_BYTES)]
+
+    def read(self, shard: Shard) -> Iterator[Reading]:
+        """Make candidates, and the search that is held out."""
+        functions, limit = read_functions(), self.entry.max_characters
+        heldout = heldout_modules(functions, self.config.heldout_share, self.config.seed)
+        queries, corpus = heldout_search(functions, heldout, limit)
+        yield Reading(
+            search_candidates(functions, heldout, max_characters=limit, source=self.entry.name),
+            heldout=heldout_set(self.entry.name, "retrieval", "ndcg_at_10", queries, corpus),
+        )
+
+
+SOURCE = Pydoc

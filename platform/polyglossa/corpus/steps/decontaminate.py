@@ -78,7 +78,7 @@ def decontaminate(
     reasons = np.full(len(places), None, dtype=object)
     if near is not None:
         reasons[read_array(near)] = "near_duplicate"
-    found = _load(kept_out, plan.config.decontamination).judge(rows, reasons)
+    found = _load(kept_out, plan.config.decontamination).mark(rows, reasons)
     stays = np.array([reason is None for reason in reasons], bool)
     write_array(places[stays], work.at("keep.npy"))
     if plan.thins:

@@ -9,9 +9,10 @@ import xxhash
 
 from polyglossa.artifact import Draft, exists, open_storage, read_json
 from polyglossa.corpus import statistics
-from polyglossa.corpus.card import card_data, render_card
+from polyglossa.corpus.card.figures import card_data, render_card
+from polyglossa.corpus.clean.written_instructions import describe
 from polyglossa.corpus.instructions import SYMMETRIC_TASKS
-from polyglossa.corpus.row_accounting import add_counts, reconcile, sum_entries
+from polyglossa.corpus.row_accounting import add_counts, reconcile, sum_entries, written_instructions
 from polyglossa.corpus.steps.tasks import Plan
 from polyglossa.corpus.task_store import TaskStore, read_table, write_table
 from polyglossa.records import DOCUMENT, PAIR, REJECT
@@ -25,7 +26,7 @@ class Made:
     plan: Plan
     readings: Sequence[TaskStore]
     uniques: Sequence[TaskStore]
-    judged: Sequence[TaskStore]
+    filtered: Sequence[TaskStore]
     emitted: Sequence[TaskStore]
     documents: Sequence[TaskStore]
     indexes: Sequence[TaskStore]
@@ -88,7 +89,7 @@ def _copy_parts(draft: Draft, made: Made, content: xxhash.xxh3_128) -> None:
     for bucket, work in enumerate(made.documents):
         _copy(work.at("documents.parquet"), draft, content, "documents", f"part-{bucket:05}.parquet")
     _join((work.at("heldout.parquet") for work in made.documents), DOCUMENT, draft.at("heldout", "documents.parquet"))
-    steps = {"read": made.readings, "unique": made.uniques, "judge": made.judged, "emit": made.emitted}
+    steps = {"read": made.readings, "unique": made.uniques, "judge": made.filtered, "emit": made.emitted}
     for step, works in steps.items():
         files = [work.at("rejects.parquet") for work in works if any(work.figures()["rejects"].values())]
         _join(files, REJECT, draft.at("rejects", f"{step}.parquet"))
@@ -146,22 +147,24 @@ def notices_of(made: Made) -> list[str]:
             told = ", ".join(f"{reason} {count:,}" for reason, count in sorted(figures["unreadable"].items()))
             lost = sum(figures["unreadable"].values())
             found.append(f"evaluation set {figures['name']}: {lost:,} of {figures['rows']:,} rows unread ({told}).")
+    found += [describe(source, figures) for source, figures in written_instructions(made.readings).items()]
     return list(dict.fromkeys(found))
 
 
 def account_of(made: Made) -> dict[str, Any]:
     """All figures about rows: in, rejected by reason, duplicates between sources, contamination by set, languages."""
     readings = [work.figures() for work in made.readings]
-    steps = [work.figures() for works in (made.readings, made.uniques, made.judged, made.emitted) for work in works]
+    steps = [work.figures() for works in (made.readings, made.uniques, made.filtered, made.emitted) for work in works]
     return {
         "rows_in": dict.fromkeys(made.plan.sources, 0) | sum_entries(readings, "rows_in"),
         "rejects": add_counts(step["rejects"] for step in steps),
         "duplicates": sum_entries([work.figures() for work in made.uniques], "between"),
         "near_duplicates": made.near.figures() if made.near is not None else None,
+        "instructions": written_instructions(made.readings),
         "notices": notices_of(made),
         "decontamination": {
             "sets": {work.figures()["name"]: work.figures() for work in made.indexes},
-            "removed": add_counts(work.figures()["contaminated"] for work in made.judged),
+            "removed": add_counts(work.figures()["contaminated"] for work in made.filtered),
         },
         "given_languages": add_counts(
             {figures["source"]: figures["checked"]} for figures in readings if any(figures["checked"].values())

@@ -24,8 +24,9 @@ from polyglossa.corpus.clean.language import UNDETERMINED
 from polyglossa.corpus.hashing import SEPARATOR
 from polyglossa.corpus.pairs import LOCATED_DOCUMENT, documents_of, pairs_from, query_hashes, unique_documents
 from polyglossa.corpus.rejects import drop_rows, reject_table, write_rejects
-from polyglossa.corpus.sources.embedded import read_embedded
-from polyglossa.corpus.sources.shards import Reading, Shard, read_shard
+from polyglossa.corpus.sources.heldout_set import HeldoutSet
+from polyglossa.corpus.sources.shards import read_shard
+from polyglossa.corpus.sources.source import Shard
 from polyglossa.corpus.task_store import (  # fmt: skip
     TaskStore,
     bucket_of,
@@ -37,7 +38,6 @@ from polyglossa.corpus.task_store import (  # fmt: skip
     write_table,
 )
 from polyglossa.recipe.sections.corpus import CorpusConfig
-from polyglossa.recipe.sections.sources import CldrSource, PydocSource, ReadSource
 
 PART_BYTES = 48 * 2**20
 _NO_LIMIT = 2**64 - 1
@@ -54,10 +54,12 @@ class Plan:
     buckets: int
     rows: tuple[str, ...] = ()
     """Row files of all shards (from step unique on)."""
+    written: tuple[str, ...] = ()
+    """Sources whose documents hold instructions already, likewise."""
 
     def cap_of(self, source: str) -> int | None:
         """Most queries of a source."""
-        own = (e.max_queries for e in self.config.sources if isinstance(e, ReadSource) and e.name == source)
+        own = (entry.max_queries for entry in self.config.sources if entry.name == source)
         return next((cap for cap in own if cap is not None), self.config.max_queries)
 
     @property
@@ -71,17 +73,27 @@ def read(work: TaskStore, plan: Plan, shard: Shard) -> Figures:
     entry = plan.config.sources[shard.source]
     rejects: list[pa.Table] = []
     secret: list[np.ndarray] = []
-    figures: Figures = {"source": entry.name, "parts": 0, "unreadable": 0, "rows_in": Counter(), "checked": Counter()}
+    figures: Figures = {
+        "source": entry.name,
+        "parts": 0,
+        "unreadable": 0,
+        "rows_in": Counter(),
+        "checked": Counter(),
+        "written": Counter(),
+    }
     notices: dict[str, None] = {}
 
     def passed() -> Iterable[pa.Table]:
-        for reading in _readings(work, plan.config, shard):
+        for reading in read_shard(shard, plan.config):
+            if reading.heldout is not None:
+                _write_heldout(work, reading.heldout, plan.config)
             done = ingest(reading, entry.name, entry, plan.config)
             figures["unreadable"] += len(reading.bad)
             notices.update(dict.fromkeys(reading.notices))
             for table in (done.rows, done.rejects):
                 figures["rows_in"].update(count_values(table["source"]))
             figures["checked"].update(done.checked)
+            figures["written"].update(done.written)
             rejects.append(done.rejects)
             secret.append(heldout_hashes(done.rows))
             yield done.rows
@@ -94,17 +106,11 @@ def read(work: TaskStore, plan: Plan, shard: Shard) -> Figures:
     return figures | write_rejects(work, pa.concat_tables(rejects) if rejects else reject_table([]))
 
 
-def _readings(work: TaskStore, config: CorpusConfig, shard: Shard) -> Iterable[Reading]:
-    """What the shard holds; the held-out set of an embedded source is written beside its rows."""
-    entry = config.sources[shard.source]
-    if not isinstance(entry, CldrSource | PydocSource):
-        return read_shard(shard, config)
-    embedded = read_embedded(entry, config)
-    for heldout in embedded.heldout:
-        write_table(heldout.queries, work.at("heldout/queries.parquet"))
-        write_table(heldout.corpus, work.at("heldout/corpus.parquet"))
-        write_json(work.at("heldout/task.json"), heldout.task(config.instructions))
-    return [Reading(table, ()) for table in embedded.candidates]
+def _write_heldout(work: TaskStore, heldout: HeldoutSet, config: CorpusConfig) -> None:
+    """Write the search that a source holds out, beside its rows."""
+    write_table(heldout.queries, work.at("heldout/queries.parquet"))
+    write_table(heldout.corpus, work.at("heldout/corpus.parquet"))
+    write_json(work.at("heldout/task.json"), heldout.task(config.instructions))
 
 
 def heldout_hashes(rows: pa.Table) -> np.ndarray:
@@ -144,7 +150,7 @@ def emit(
     stays = within_quota(rows, thresholds, plan.config.seed)
     figures = reject(work, rows.filter(pa.array(~stays)), ["over_cap"] * int((~stays).sum()))
     rows = rows.filter(pa.array(stays))
-    pairs = pairs_from(rows, plan.config)
+    pairs = pairs_from(rows, plan.config, plan.written)
     described: defaultdict[str, Figures] = defaultdict(dict)
     for source in plan.sources:
         mine = pairs.filter(pc.equal(pairs["source"], source))

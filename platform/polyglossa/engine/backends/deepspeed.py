@@ -32,8 +32,9 @@ from deepspeed.utils import (  # noqa: E402
 )
 
 from polyglossa.data.batch import Chunk  # noqa: E402
-from polyglossa.engine.backends.plain import OptimizerSettings, ParameterState, ReadState  # noqa: E402
+from polyglossa.engine.backends.plain import ParameterState, ReadState, build_optimizer  # noqa: E402
 from polyglossa.engine.embedder import Embedder, evaluating, inputs_of  # noqa: E402
+from polyglossa.engine.stage_spec import OptimizerSettings  # noqa: E402
 from polyglossa.runtime.collectives import rank, world_size  # noqa: E402
 
 _PREFIX = "backbone."
@@ -56,7 +57,7 @@ class DeepSpeedBackend:
         self._engine: Any = deepspeed.initialize(
             model=embedder,
             model_parameters=[parameter for parameter in embedder.parameters() if parameter.requires_grad],
-            optimizer=lambda parameters: settings.build(list(parameters)),
+            optimizer=lambda parameters: build_optimizer(settings, list(parameters)),
             config=_config(embedder, settings, zero),
             dist_init_required=False,
         )[0]

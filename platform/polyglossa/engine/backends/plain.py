@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from polyglossa.data.batch import Chunk
 from polyglossa.engine.embedder import Embedder, evaluating, inputs_of
+from polyglossa.engine.stage_spec import OptimizerSettings
 from polyglossa.runtime.collectives import sum_in_place
 
 ParameterState = dict[str, Tensor]
@@ -17,21 +17,11 @@ ReadState = Callable[[str], ParameterState]
 _PREFIX = "backbone."
 
 
-@dataclass(frozen=True)
-class OptimizerSettings:
-    """AdamW, applied to every parameter alike (the published script excludes none from decay)."""
-
-    betas: tuple[float, float]
-    epsilon: float
-    weight_decay: float
-    clip: float
-    """Largest global gradient norm."""
-
-    def build(self, parameters: Sequence[Tensor]) -> torch.optim.AdamW:
-        """Make the optimizer; its rate is set at every update."""
-        return torch.optim.AdamW(
-            parameters, lr=0.0, betas=self.betas, eps=self.epsilon, weight_decay=self.weight_decay, fused=True
-        )
+def build_optimizer(settings: OptimizerSettings, parameters: Sequence[Tensor]) -> torch.optim.AdamW:
+    """Make the optimizer; its rate is set at every update."""
+    return torch.optim.AdamW(
+        parameters, lr=0.0, betas=settings.betas, eps=settings.epsilon, weight_decay=settings.weight_decay, fused=True
+    )
 
 
 class PlainBackend:
@@ -41,7 +31,7 @@ class PlainBackend:
         self.embedder = embedder
         self.settings = settings
         self._parameters = {name: value for name, value in self.embedder.named_parameters() if value.requires_grad}
-        self._optimizer = settings.build(list(self._parameters.values()))
+        self._optimizer = build_optimizer(settings, list(self._parameters.values()))
 
     def embed(self, chunks: Sequence[Chunk]) -> Tensor:
         """See `step.Backend`."""

@@ -67,7 +67,7 @@ class Writer:
         """
         self._root, self._keep = root, keep
         self._awaited, self._committed = awaited, committed
-        self._judged: dict[int, float] = {}
+        self._losses: dict[int, float] = {}
         self._pool = ThreadPoolExecutor(1)
         self._writing: Future[None] | None = None
         self._closed = threading.Event()
@@ -86,9 +86,9 @@ class Writer:
         barrier()
         self._writing = self._pool.submit(self._write, folder, step, share, rank(), world_size())
 
-    def judge(self, step: int, loss: float) -> None:
-        """Take the validation loss after `step` updates: of checkpoints that were judged, the best stays."""
-        self._judged[step] = loss
+    def note_validation(self, step: int, loss: float) -> None:
+        """Take the validation loss after `step` updates: of the checkpoints that have one, the best stays."""
+        self._losses[step] = loss
 
     def wait(self) -> None:
         """Wait until the last checkpoint is written; an error of the thread is raised here."""
@@ -115,16 +115,16 @@ class Writer:
 
     def _drop_old(self) -> None:
         there = committed_steps(self._root)
-        judged = {done: read_json(place)["loss"] for done in there if exists(place := self._verdict(done))}
-        judged |= {done: loss for done, loss in self._judged.items() if done in there}
-        for done in judged.keys() & self._judged.keys():
-            write_json(self._verdict(done), {"loss": judged[done]})
-        best = min(judged, key=lambda done: (judged[done], done), default=None)
+        losses = {done: read_json(place)["loss"] for done in there if exists(place := self._loss_file(done))}
+        losses |= {done: loss for done, loss in self._losses.items() if done in there}
+        for done in losses.keys() & self._losses.keys():
+            write_json(self._loss_file(done), {"loss": losses[done]})
+        best = min(losses, key=lambda done: (losses[done], done), default=None)
         for old in there[: -self._keep]:
             if old != best and not self._awaited(old):
                 clear(step_folder(self._root, old))
 
-    def _verdict(self, step: int) -> str:
+    def _loss_file(self, step: int) -> str:
         return posixpath.join(step_folder(self._root, step), "validation.json")
 
     def _all_written(self, folder: str, world: int) -> bool:

@@ -8,18 +8,17 @@ import json
 import posixpath
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow.fs as pafs
 
-from polyglossa.artifact import clear, open_storage, read_json, write_json
-from polyglossa.data.batch import RankBatch
-from polyglossa.data.bundles import INDEX
+from polyglossa.artifact import clear, open_storage, write_json
+from polyglossa.data.pack_index import read_pack_index
 from polyglossa.engine.checkpoints import checkpoint
 from polyglossa.engine.embedder import TRAINING_AIDS
 from polyglossa.engine.learned_prompts import DEFAULT_PROMPT, learned_prompts
-from polyglossa.engine.loop import StepRecord
-from polyglossa.engine.step import StepResult
+from polyglossa.engine.loop import Callback, StepRecord
+from polyglossa.engine.train_run import SUMMARY, TrainRun
 from polyglossa.model.directory import load_model, load_model_tokenizer, save_model_directory
 from polyglossa.model.forward import TextModel
 from polyglossa.model.variants.adapt import adapt, restore
@@ -27,28 +26,32 @@ from polyglossa.objectives.matryoshka import widths
 from polyglossa.runtime.collectives import rank
 from polyglossa.storage import local_folder, writable_folder
 
-if TYPE_CHECKING:
-    from polyglossa.engine.train_run import TrainRun
-
-SUMMARY = "trained.json"
 LATE = "late"
 _DENSE = "dense."
 
 
-def late_steps(total_steps: int, count: int, every: int) -> list[int]:
-    """Say after how many updates models are kept: `count` of them, `every` apart, counted back from the last."""
+def late_steps(total_steps: int, count: int, every: int, *, at: str = "from_end") -> list[int]:
+    """Say after how many updates models are kept, the last one's apart, which a run ends with.
+
+    Args:
+        total_steps: updates of the run.
+        count: how many.
+        every: updates between them.
+        at: `from_end` counts back from the last update; `multiples` takes the multiples of `every` among the last
+            `count` · `every` updates, as F2LLM-v2's script does: one fewer where the last update is a multiple itself.
+    """
+    if at == "multiples":
+        first = max(0, total_steps - count * every)
+        return list(range((first // every + 1) * every, total_steps, every))
     return [done for back in range(count, 0, -1) if (done := total_steps - back * every) > 0]
 
 
-class LateModels:
+class LateModels(Callback):
     """Keeps the model of chosen steps as a directory beside the checkpoints. A callback of the loop."""
 
-    def __init__(self, run: "TrainRun", backend: Any) -> None:
+    def __init__(self, run: TrainRun, backend: Any) -> None:
         self._run, self._backend = run, backend
         self._due = set(late_of(run))
-
-    def before_update(self, batch: RankBatch, result: StepResult) -> None:
-        """Let the update happen."""
 
     def after_step(self, record: StepRecord) -> None:
         """Write the model when it is time. A collective."""
@@ -57,12 +60,13 @@ class LateModels:
             write_model(self._run, self._backend, posixpath.join(self._run.checkpoint_uri, LATE, str(done)))
 
 
-def late_of(run: "TrainRun") -> list[int]:
+def late_of(run: TrainRun) -> list[int]:
     """Return the steps whose models a run keeps."""
-    return late_steps(run.total_steps, run.stage["late_checkpoints"], run.stage["late_checkpoint_steps"])
+    late = run.stage.late_models
+    return late_steps(run.total_steps, late.count, late.every, at=late.at)
 
 
-def export(run: "TrainRun", backend: Any, figures: Mapping[str, Any]) -> None:
+def export(run: TrainRun, backend: Any, figures: Mapping[str, Any]) -> None:
     """Write the model directory, the metrics of every step, and last the summary that says it is done. A collective."""
     write_model(run, backend, posixpath.join(run.output_uri, "model"))
     if rank() != 0:
@@ -76,7 +80,7 @@ def export(run: "TrainRun", backend: Any, figures: Mapping[str, Any]) -> None:
     write_json(posixpath.join(run.output_uri, SUMMARY), {**_summary(records), **figures, **kept})
 
 
-def write_model(run: "TrainRun", backend: Any, uri: str) -> None:
+def write_model(run: TrainRun, backend: Any, uri: str) -> None:
     """Write the weights as they are now as a model directory. A collective; rank 0 writes."""
     writes = rank() == 0
     # Under ZeRO 3 every rank takes part in gathering each weight, and only the one that writes keeps it.
@@ -89,14 +93,14 @@ def write_model(run: "TrainRun", backend: Any, uri: str) -> None:
         return
     with local_folder(run.model_uri) as source, writable_folder(uri) as folder:
         model = load_model(source)
-        adapt(model.backbone, run.stage)
+        adapt(model.backbone, run.stage.adaptation)
         dense = {name: weights.pop(name) for name in list(weights) if name.startswith(_DENSE)}
         model.backbone.load_state_dict(weights)
         model.dense.load_state_dict({name.removeprefix(_DENSE): value for name, value in dense.items()})
         _save(run, model, source, folder)
 
 
-def write_checkpoint_model(run: "TrainRun", step: int, uri: str) -> None:
+def write_checkpoint_model(run: TrainRun, step: int, uri: str) -> None:
     """Write the weights of a checkpoint as a model directory, apart from the training that goes on: no collective.
 
     Args:
@@ -109,7 +113,7 @@ def write_checkpoint_model(run: "TrainRun", step: int, uri: str) -> None:
     """
     with local_folder(run.model_uri) as source, writable_folder(uri) as folder:
         model = load_model(source)
-        adapt(model.backbone, run.stage)
+        adapt(model.backbone, run.stage.adaptation)
         named = [
             *model.backbone.named_parameters(),
             *((_DENSE + name, one) for name, one in model.dense.named_parameters()),
@@ -120,15 +124,15 @@ def write_checkpoint_model(run: "TrainRun", step: int, uri: str) -> None:
         _save(run, model, source, folder)
 
 
-def _save(run: "TrainRun", model: TextModel, source: str, folder: str) -> None:
+def _save(run: TrainRun, model: TextModel, source: str, folder: str) -> None:
     """Write an adapted model as a stock model directory; all but the weights is the source's."""
-    restore(model.backbone, run.stage)
-    taught = learned_prompts(read_json(f"{run.pack_uri}/{INDEX}")["sources"], run.stage["sources"])
+    restore(model.backbone, run.stage.adaptation)
+    taught = learned_prompts(read_pack_index(run.feed.pack_uri).sources, run.feed.sources)
     if taught:
         model.description = replace(
             model.description, prompts={**model.description.prompts, **taught}, default_prompt=DEFAULT_PROMPT
         )
-    full = run.stage["objective"]["matryoshka"] == "none"
+    full = run.stage.objective.matryoshka == "none"
     declared = getattr(model.backbone.config, "matryoshka_dimensions", (run.width,))
     save_model_directory(
         folder,

@@ -18,4 +18,7 @@ def open_source(spec: ModelSpec) -> StateSource:
     if spec.path is None:
         raise DataError(f"{spec.name}: has neither a directory nor an endpoint.")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return open_model(spec.path, dtype=spec.dtype or "float32", device=device, max_tokens=spec.max_tokens)
+    source = open_model(spec.path, dtype=spec.dtype or "float32", device=device, max_tokens=spec.max_tokens)
+    if spec.conditions is not None:
+        source.read_as(max_tokens=spec.conditions.max_tokens, ends_texts=spec.conditions.ends_texts)
+    return source

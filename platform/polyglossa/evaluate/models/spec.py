@@ -1,12 +1,36 @@
 """A model to judge, as plain values: it travels to workers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from polyglossa.artifact import MANIFEST, Artifact, read_json
 from polyglossa.provenance import Provenance, provenance
 from polyglossa.recipe.sections.evaluate import EvaluateConfig
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How mteb runs one model, as plain values: they travel to workers."""
+
+    name: str
+    """The model, as mteb calls it."""
+    revision: str | None = None
+    """Of mteb's metadata; None where mteb does not know the model."""
+    max_tokens: int | None = None
+    """Longest text (tokens); None leaves the model's own limit."""
+    dtype: str | None = None
+    """Precision; None leaves it to the device."""
+    ends_texts: bool = False
+    """Whether every text ends with the end token."""
+    instructs: bool = False
+    """Whether its prompts are instructions."""
+    notices: tuple[str, ...] = ()
+    """What differs from mteb's metadata, and what is used instead."""
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON values, without the notices."""
+        return {"model": self.name, "revision": self.revision, "max_tokens": self.max_tokens, "dtype": self.dtype}
 
 
 @dataclass(frozen=True)
@@ -31,6 +55,8 @@ class ModelSpec:
     """Whether no stage here made it: it is then held to sentence-transformers before anything is scored."""
     provenance: Provenance | None = None
     """What it learned from, and what it is zero-shot on, where that is known."""
+    conditions: Conditions | None = None
+    """How mteb runs the model that it is judged as; None judges it in its own way."""
 
     @classmethod
     def directory(
@@ -49,6 +75,15 @@ class ModelSpec:
             name, revision, path=path, instructed=instructed, max_tokens=config.max_tokens, dtype=config.dtype,
             foreign=foreign, provenance=provenance,
         )  # fmt: skip
+
+    def judged_under(self, conditions: Conditions) -> "ModelSpec":
+        """Take over how mteb runs a model: precision, longest text, and that it reads instructions."""
+        return replace(
+            self,
+            conditions=conditions,
+            dtype=conditions.dtype or self.dtype,
+            instructed=self.instructed or conditions.instructs,
+        )
 
 
 def model_of(config: EvaluateConfig, model: Artifact) -> ModelSpec:

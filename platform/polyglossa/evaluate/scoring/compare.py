@@ -69,7 +69,9 @@ class Comparison:
         return sorted(losses, key=lambda loss: -loss[2])
 
 
-def compare(first: Artifact, second: Artifact, *, resamples: int = 2000, seed: int = 0) -> Comparison:
+def compare(
+    first: Artifact, second: Artifact, *, resamples: int = 2000, seed: int = 0, tasks: Sequence[str] | None = None
+) -> Comparison:
     """Compare two evaluation artifacts, task by task on the same rows.
 
     Args:
@@ -77,15 +79,16 @@ def compare(first: Artifact, second: Artifact, *, resamples: int = 2000, seed: i
         second: evaluation of the model it is held against.
         resamples: bootstrap resamples of each paired test.
         seed: of the resamples.
+        tasks: by name; None takes all that both were judged by.
 
     Raises:
         DataError: the two share no task, or a task's data differs between them.
     """
     one, other = first.read_json("summary.json"), second.read_json("summary.json")
-    shared = [task for task in one["tasks"] if task in other["tasks"]]
+    shared = [task for task in one["tasks"] if task in other["tasks"] and (tasks is None or task in tasks)]
     if not shared:
         raise DataError(f"compare: {one['model']} and {other['model']} were judged by no common task.")
-    tasks = []
+    compared = []
     for task in shared:
         a, b = one["tasks"][task], other["tasks"][task]
         languages = {
@@ -96,9 +99,9 @@ def compare(first: Artifact, second: Artifact, *, resamples: int = 2000, seed: i
             test = paired_test(*samples, resamples=resamples, seed=seed) if all(samples) else None
         except ValueError as error:
             raise DataError(f"compare: {task}: {error}. Evaluate both models on the same data.") from None
-        tasks.append(TaskComparison(task, a["type"], a["mean"], b["mean"], test, languages))
+        compared.append(TaskComparison(task, a["type"], a["mean"], b["mean"], test, languages))
     left_out = sorted(set(one["tasks"]) ^ set(other["tasks"]))
-    return Comparison(one["model"], other["model"], tasks, left_out)
+    return Comparison(one["model"], other["model"], compared, left_out)
 
 
 def comparison_table(comparison: Comparison) -> Table:

@@ -10,7 +10,7 @@ Summary = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class GateVerdict:
+class GateOutcome:
     """Whether the gate holds; if not, why."""
 
     reasons: tuple[str, ...]
@@ -21,18 +21,26 @@ class GateVerdict:
         return not self.reasons
 
 
-def check_gate(config: GateConfig | None, summary: Summary, current: Summary | None = None) -> GateVerdict:
+def check_gate(
+    config: GateConfig | None,
+    summary: Summary,
+    current: Summary | None = None,
+    starts: Mapping[str, Summary] | None = None,
+) -> GateOutcome:
     """Check a member against the gate of its recipe.
 
     Args:
         config: the gate; None lets every member pass.
         summary: evaluation of the member.
         current: evaluation of the model that the alias names now, if there is one.
+        starts: by task of one's own data, evaluation of the model that the member started from.
     """
-    return GateVerdict(tuple(_objections(config, summary, current)) if config is not None else ())
+    return GateOutcome(tuple(_objections(config, summary, current, starts or {})) if config is not None else ())
 
 
-def _objections(config: GateConfig, summary: Summary, current: Summary | None) -> Iterator[str]:
+def _objections(
+    config: GateConfig, summary: Summary, current: Summary | None, starts: Mapping[str, Summary]
+) -> Iterator[str]:
     tasks: Mapping[str, Mapping[str, Any]] = summary["tasks"]
     for task, reason in summary["failed"].items():
         yield f"{task} was not judged: {reason}"
@@ -52,6 +60,18 @@ def _objections(config: GateConfig, summary: Summary, current: Summary | None) -
         yield from _narrow(config.half_width_keeps, tasks, summary["dim"])
     if config.largest_loss is not None and current is not None:
         yield from _losses(config.largest_loss, tasks, current["tasks"])
+    if config.gain is not None:
+        yield from _gains(config.gain, tasks, starts)
+
+
+def _gains(least: float, tasks: Mapping[str, Mapping[str, Any]], starts: Mapping[str, Summary]) -> Iterator[str]:
+    for task, start in starts.items():
+        before = start["tasks"].get(task)
+        if before is None or task not in tasks:
+            yield f"{task} was not judged for both this model and the one that it started from"
+        elif tasks[task]["mean"] - before["mean"] <= least:
+            gain = tasks[task]["mean"] - before["mean"]
+            yield f"{task}: {gain:+.4f} against the model that it started from, not above {least}"
 
 
 def _narrow(least: float, tasks: Mapping[str, Mapping[str, Any]], dim: int) -> Iterator[str]:

@@ -77,11 +77,11 @@ def read_search(task: RetrievalTask) -> list[HeldoutSet]:
     corpus = _rename_columns(read_documents(task, files[1]).table, {"id": "doc_id"})
     held = subset_names(corpus, task.subset_columns)
     shared = not any(column in corpus.column_names for column in task.subset_columns)
-    judged = {
+    evaluated = {
         query: [document for document, score in documents.items() if score > 0]
         for query, documents in read_relevance(files[2])[0].items()
     }
-    relevant = {query: documents for query, documents in judged.items() if documents}
+    relevant = {query: documents for query, documents in evaluated.items() if documents}
     queries = queries.filter(pc.is_in(queries["query_id"], pa.array(list(relevant), pa.string())))
     own = [relevant[query] for query in queries["query_id"].to_pylist()]
     asked_all = queries.append_column("positive_doc_ids", pa.array(own, pa.list_(pa.string())))

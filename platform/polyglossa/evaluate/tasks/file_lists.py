@@ -168,13 +168,13 @@ def _named_in_vain(
         asked.setdefault(name, set()).add(subset)
     lost: Counter[str] = Counter()
     total = 0
-    for query, judged in relevant.items():
-        total += len(judged)
+    for query, relevance in relevant.items():
+        total += len(relevance)
         if query not in asked:
-            lost["a query"] += len(judged)
+            lost["a query"] += len(relevance)
         else:
             lost["a document"] += sum(
-                all(document not in held.get(subset, ()) for subset in asked[query]) for document in judged
+                all(document not in held.get(subset, ()) for subset in asked[query]) for document in relevance
             )
     told = " and ".join(f"{count:,} {what}" for what, count in sorted(lost.items()) if count)
     if not told:

@@ -119,8 +119,8 @@ def _classification(task: ClassificationTask, files: list[str], subsets: list[st
         train, test = test.filter(fits), test.filter(pc.invert(fits))
     else:
         train = read_rows(task, files[1]).table
-    fitted, judged = (_parts(table, task.subset_columns, subsets) for table in (train, test))
-    return {name: _labelled_dataset(task, name, fitted[name], judged[name]) for name in subsets}
+    fitted, tested = (_parts(table, task.subset_columns, subsets) for table in (train, test))
+    return {name: _labelled_dataset(task, name, fitted[name], tested[name]) for name in subsets}
 
 
 def _labelled_dataset(task: ClassificationTask, subset: str, train: pa.Table, test: pa.Table) -> DatasetDict:

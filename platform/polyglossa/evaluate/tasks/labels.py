@@ -15,7 +15,7 @@ def use_label_lists(task: Any) -> Any:
         return task
     # mteb has no public place for this; tests/evaluate/test_labels.py notices when these two methods move.
     score, undersample = task._calculate_scores, task._undersample_data
-    task._calculate_scores = lambda judged, predicted: score(judged[:], predicted)
+    task._calculate_scores = lambda labels, predicted: score(labels[:], predicted)
     task._undersample_data = lambda data, *rest: undersample(_Listed(data), *rest)
     return task
 

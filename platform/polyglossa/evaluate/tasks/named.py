@@ -7,12 +7,14 @@ from typing import Any
 import mteb
 
 from polyglossa.errors import DataError
+from polyglossa.evaluate.models.conditions import prompts_of
 from polyglossa.evaluate.plan import PlannedTask, Share
 from polyglossa.evaluate.tasks.from_files import build_local
 from polyglossa.evaluate.tasks.labels import use_label_lists
 from polyglossa.evaluate.tasks.presets import BENCHMARKS
 from polyglossa.recipe.sections.evaluate import EvaluateConfig
 
+_DEFAULT = "mteb's metadata of {} has no instruction for it, nor for its kind; mteb's default of it is used: {!r}."
 _UNKNOWN_ROWS = 20_000  # weight of a task whose size mteb does not tell
 
 
@@ -33,7 +35,7 @@ def plan_named_tasks(config: EvaluateConfig) -> Iterator[PlannedTask]:
     """
     for name in config.tasks:
         try:
-            yield _plan(mteb.get_task(name, languages=list(config.languages) or None))
+            yield _plan(mteb.get_task(name, languages=list(config.languages) or None), config.judged_as)
         except KeyError as error:
             yield PlannedTask(name, reason=f"mteb knows no task {name!r}. {' '.join(str(error).split())[:160]}")
     for preset in config.benchmarks:
@@ -45,11 +47,17 @@ def plan_named_tasks(config: EvaluateConfig) -> Iterator[PlannedTask]:
         whole = (str(benchmark.name),) if not config.task_types and not config.languages else ()
         for task in benchmark.tasks:
             if not config.task_types or task.metadata.type in config.task_types:
-                yield replace(_plan(task.filter_languages(list(config.languages) or None)), benchmarks=whole)
+                planned = _plan(task.filter_languages(list(config.languages) or None), config.judged_as)
+                yield replace(planned, benchmarks=whole)
 
 
-def _plan(task: Any) -> PlannedTask:
+def _plan(task: Any, judged_as: str | None) -> PlannedTask:
     metadata = task.metadata
     rows = sum((metadata.n_samples or {}).get(split, 0) for split in task.eval_splits) or _UNKNOWN_ROWS
     share = Share(metadata.name, rows, subsets=tuple(task.hf_subsets))
-    return PlannedTask(metadata.name, str(metadata.revision), (share,) if share.subsets else ())
+    planned = PlannedTask(metadata.name, str(metadata.revision), (share,) if share.subsets else ())
+    found = prompts_of(judged_as, task) if judged_as is not None else None
+    if found is None:
+        return planned
+    told = (_DEFAULT.format(judged_as, found.prompts[metadata.name]),) if found.origin == "mteb" else ()
+    return replace(planned, prompts=found.prompts, own_prompt=found.origin == "task", notices=told)

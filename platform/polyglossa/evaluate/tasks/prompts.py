@@ -1,7 +1,8 @@
 """Choose the prompts of a task's texts, under the names by which mteb looks them up.
 
 What a model directory pins wins: scores must reproduce with it alone. A model that learned instructions but pins
-nothing for a kind of task gets the default of that kind, as F2LLM-v2 is judged.
+nothing for a kind of task gets the default of that kind. A model that is judged as one of mteb's list (`judged_as`)
+gets that one's prompts, task by task, and comes here with tasks alone that mteb does not have.
 """
 
 from collections.abc import Mapping

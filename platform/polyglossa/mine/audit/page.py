@@ -4,28 +4,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1d2433; --soft: #5b6475; --line: #d9dee7; --card: #fff; --page: #f5f7fa;
-  --positive: #1f8a70; --negative: #c8553d; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e8ebf1; --soft: #9aa4b5; --line: #333b4a; --card: #1b212c;
-  --page: #12161e; --positive: #4fc3a1; --negative: #f0836a; } }
-body { margin: 0 auto; max-width: 70rem; padding: 2rem 1rem; background: var(--page); color: var(--ink);
-  font: 15px/1.5 system-ui, sans-serif; }
-section { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: 1rem 1.4rem;
-  margin: 1.2rem 0; }
-h1, h2, h3 { line-height: 1.2; } h3 { margin-bottom: .3rem; } p { color: var(--soft); margin: .3rem 0; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; vertical-align: top; padding: .25rem .7rem .25rem 0; border-bottom: 1px solid var(--line); }
-th { color: var(--soft); font-weight: 500; white-space: nowrap; } td.number, th.number { text-align: right; }
-td.text { overflow-wrap: anywhere; min-width: 9rem; max-width: 22rem; white-space: pre-line; }
-.score { white-space: nowrap; }
-.scroll { overflow-x: auto; max-height: 28rem; } svg { display: block; max-width: 100%; }
-.positive { fill: var(--positive); color: var(--positive); }
-.negative { fill: var(--negative); color: var(--negative); }
-svg rect, svg path { opacity: .65; } td svg { margin-left: auto; }
-svg text { fill: var(--soft); font-size: 11px; } svg line { stroke: var(--line); }
-@media (max-width: 40rem) { section { padding: .6rem .8rem; } svg text { font-size: 20px; } }
-"""
+from polyglossa.pages.shell import page_part, render_shell
+
 _WIDTH, _HEIGHT = 720, 150
 _CELL_WIDTH, _CELL_HEIGHT = 150, 22
 _MANY_SHORT = 0.25  # share of a source's rows
@@ -36,11 +16,12 @@ def page(audit: Mapping[str, Any]) -> str:
     """Lay the audit (see `audit.audit`) out as a page."""
     sections = [_section(name, source, audit["bins"]) for name, source in audit["sources"].items()]
     body = "\n".join(sections) or "<section><p>No row was mined.</p></section>"
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Mining audit</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{_STYLE}</style></head><body><h1>Mining audit</h1>"
-        f"<p>{escape(_search_line(audit))}</p>{body}</body></html>\n"
+    return render_shell(
+        "Mining audit",
+        f"<main>{body}</main>",
+        heading="Mining audit",
+        lead=_search_line(audit),
+        style=page_part("polyglossa.mine.audit", "page.css"),
     )
 
 

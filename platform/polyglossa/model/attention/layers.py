@@ -106,7 +106,7 @@ def _attention_layers(kind: Any, shape: str) -> tuple[LayerAttention, ...]:
     tokens = torch.zeros(1, 2, dtype=torch.int64, device="meta")
 
     def note(module: nn.Module, query: Tensor, mask: Any, soft_cap: float | None, arguments: dict[str, Any]) -> None:
-        found.append(_judge(config.model_type, names[module], mask, soft_cap, arguments))
+        found.append(_read_layer(config.model_type, names[module], mask, soft_cap, arguments))
 
     with torch.inference_mode(), _noting(note):
         # A mask of ones, so that the model does not look for packed texts among positions that have no values here.
@@ -131,7 +131,7 @@ class _noting:
         _note.pop()
 
 
-def _judge(family: str, name: str, mask: Any, soft_cap: float | None, arguments: dict[str, Any]) -> LayerAttention:
+def _read_layer(family: str, name: str, mask: Any, soft_cap: float | None, arguments: dict[str, Any]) -> LayerAttention:
     unknown = [key for key, value in arguments.items() if value is not None and key not in HARMLESS_ARGUMENTS]
     if unknown:
         raise DataError(

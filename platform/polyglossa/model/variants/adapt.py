@@ -4,28 +4,26 @@ Low-rank additions (`lora.py`) train little; a low-rank embedding table (`model/
 of it.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 from transformers import PreTrainedModel
 
-from polyglossa.model.variants.low_rank import LowRankEmbedding, draw_rank, factorise, fold
+from polyglossa.model.variants.adaptation import Adaptation
+from polyglossa.model.variants.low_rank import LowRankEmbedding, draw_published_rank, draw_rank, factorise, fold
 
 
-def adapt(backbone: PreTrainedModel, stage: Mapping[str, Any]) -> PreTrainedModel:
+def adapt(backbone: PreTrainedModel, adaptation: Adaptation) -> PreTrainedModel:
     """Make a backbone ready for a stage, in place; the same on every rank."""
-    if stage["embedding_rank"] is not None:
-        factorise(backbone, stage["embedding_rank"])
-    if stage["lora"] is not None:
+    if adaptation.embedding_rank is not None:
+        factorise(backbone, adaptation.embedding_rank, even=adaptation.embedding_ranks != "published")
+    if adaptation.lora is not None:
         from polyglossa.model.variants.lora import attach  # peft is large
 
-        attach(backbone, stage["lora"], seed=stage["seed"])
+        attach(backbone, adaptation.lora, seed=adaptation.seed)
     return backbone
 
 
-def restore(backbone: PreTrainedModel, stage: Mapping[str, Any]) -> PreTrainedModel:
+def restore(backbone: PreTrainedModel, adaptation: Adaptation) -> PreTrainedModel:
     """Turn an adapted backbone back into a stock one with the trained weights, in place."""
-    if stage["lora"] is not None:
+    if adaptation.lora is not None:
         from polyglossa.model.variants.lora import merge
 
         merge(backbone)
@@ -33,8 +31,9 @@ def restore(backbone: PreTrainedModel, stage: Mapping[str, Any]) -> PreTrainedMo
     return backbone
 
 
-def choose_table_rank(backbone: PreTrainedModel, stage: Mapping[str, Any], step: int | None) -> None:
+def choose_table_rank(backbone: PreTrainedModel, adaptation: Adaptation, step: int | None) -> None:
     """Set the sub-rank of a low-rank embedding table: drawn for a training step, full where `step` is None."""
-    table, rank = backbone.get_input_embeddings(), stage["embedding_rank"]
-    if isinstance(table, LowRankEmbedding):
-        table.active = rank if step is None else draw_rank(rank, stage["seed"] * 1_000_003 + step)
+    table, rank = backbone.get_input_embeddings(), adaptation.embedding_rank
+    if isinstance(table, LowRankEmbedding) and rank is not None:
+        draw = draw_published_rank if adaptation.embedding_ranks == "published" else draw_rank
+        table.active = rank if step is None else draw(rank, adaptation.seed * 1_000_003 + step)

@@ -1,27 +1,26 @@
 """Low-rank additions to a backbone's linear layers (LoRA, arXiv 2106.09685), by peft; part of the weights at export."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import PreTrainedModel
 
+from polyglossa.model.variants.adaptation import Lora
 
-def attach(backbone: PreTrainedModel, settings: Mapping[str, Any], *, seed: int) -> PreTrainedModel:
+
+def attach(backbone: PreTrainedModel, settings: Lora, *, seed: int) -> PreTrainedModel:
     """Add trainable low-rank parts to a backbone and freeze the rest.
 
     Args:
         backbone: changed in place.
-        settings: `LoraConfig.model_dump()` of the recipe.
+        settings: rank, scale, dropout and layers.
         seed: of the parts' initial weights: the same on every rank.
     """
     config = LoraConfig(
-        r=settings["rank"],
-        lora_alpha=settings["alpha"],
-        lora_dropout=settings["dropout"],
-        target_modules=list(settings["modules"]),
+        r=settings.rank,
+        lora_alpha=settings.alpha,  # type: ignore[arg-type]  # declared an int, and only divided
+        lora_dropout=settings.dropout,
+        target_modules=list(settings.modules),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

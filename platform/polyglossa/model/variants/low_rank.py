@@ -33,10 +33,16 @@ class LowRankEmbedding(nn.Module):
         return left_BLR[..., : self.active] @ self.right_RD[: self.active]
 
 
-def factorise(backbone: PreTrainedModel, rank: int) -> LowRankEmbedding:
+def factorise(backbone: PreTrainedModel, rank: int, *, even: bool = True) -> LowRankEmbedding:
     """Replace a backbone's table by factors that start at its best approximation of the rank (truncated SVD).
 
-    Singular values are split evenly between the factors, largest first, so every sub-rank starts at its best too.
+    Singular values go largest first, so every sub-rank starts at its best too.
+
+    Args:
+        backbone: changed in place.
+        rank: columns of the tokens' factor.
+        even: whether both factors get the singular values' root; if not, all of them are on the tokens' side, as
+            ML-Embed publishes it.
 
     Raises:
         ValueError: the rank is not within 1 … D.
@@ -46,10 +52,11 @@ def factorise(backbone: PreTrainedModel, rank: int) -> LowRankEmbedding:
     if not 1 <= rank <= min(rows, width):
         raise ValueError(f"rank: {rank} is not within 1 … {min(rows, width)}, the table's width")
     left_VR, values_R, right_RD = torch.linalg.svd(table.weight.detach().float(), full_matrices=False)
-    root_R = values_R[:rank].sqrt()
+    left_R = values_R[:rank].sqrt() if even else values_R[:rank]
+    right_R = values_R[:rank].sqrt() if even else torch.ones_like(left_R)
     low_rank = LowRankEmbedding(
-        (left_VR[:, :rank] * root_R).to(table.weight.dtype),
-        (root_R[:, None] * right_RD[:rank]).to(table.weight.dtype),
+        (left_VR[:, :rank] * left_R).to(table.weight.dtype),
+        (right_R[:, None] * right_RD[:rank]).to(table.weight.dtype),
         table.padding_idx,
     )
     backbone.set_input_embeddings(low_rank)
@@ -79,3 +86,20 @@ def draw_rank(largest: int, seed: int, smallest: int = 64) -> int:
     least, most = below * (below + 1) / 2, largest * (largest + 1) / 2
     point = least + (most - least) * random.Random(f"rank {seed}").random()
     return min(largest, max(below + 1, math.ceil((math.sqrt(1 + 8 * point) - 1) / 2)))
+
+
+def published_ranks(largest: int, smallest: int = 64) -> tuple[int, ...]:
+    """Return ML-Embed's sub-ranks (arXiv 2605.15081): powers of two from `smallest` to `largest`, and `largest`."""
+    powers = (2**exponent for exponent in range(largest.bit_length()))
+    return (*(rank for rank in powers if smallest <= rank < largest), largest)
+
+
+def draw_published_rank(largest: int, seed: int) -> int:
+    """Draw the sub-rank of a step among the published ones, each with probability proportional to itself.
+
+    Args:
+        largest: full rank.
+        seed: as for `draw_rank`.
+    """
+    ranks = published_ranks(largest)
+    return random.Random(f"rank {seed}").choices(ranks, weights=ranks)[0]

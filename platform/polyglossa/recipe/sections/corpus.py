@@ -7,12 +7,10 @@ from typing import Annotated, Any, Self
 import yaml
 from pydantic import BeforeValidator, Field, model_validator
 
-from polyglossa.recipe.sections.sources import SOURCE_NAME, CldrSource, PydocSource, Source
+from polyglossa.recipe.sections.sources import SOURCE_NAME, Source
 from polyglossa.recipe.strict import Strict
 
-__all__ = ["CldrSource", "CorpusConfig", "InstructionsConfig", "PydocSource", "Source"]
-
-# MTEB's defaults (F2LLM-v2 is evaluated with them); a row's text after `Instruct: `.
+# The defaults by kind of task in mteb's metadata of F2LLM-v2; a row's text after `Instruct: `.
 _TASK_INSTRUCTIONS = {
     "retrieval": "Given a question, retrieve passages that can help answer the question.",
     "bitext": "Retrieve translations of the following text.",
@@ -162,17 +160,10 @@ class CorpusConfig(Strict):
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
-        names = Counter(name for source in self.sources for name in _row_sources(source))
+        names = Counter(name for source in self.sources for name in source.row_sources)
         twice = [name for name, count in names.items() if count > 1]
         if twice:
             raise ValueError(f"`sources`: {twice[0]!r} names two sources; names must differ")
         if self.max_tokens is not None and self.tokenizer is None:
             raise ValueError("`max_tokens` needs `tokenizer`, to count with")
         return self
-
-
-def _row_sources(source: Source) -> tuple[str, ...]:
-    """Names that the rows of an entry carry."""
-    if isinstance(source, CldrSource) and source.classification:
-        return (source.name, f"{source.name}_kind")
-    return (source.name,)

@@ -90,6 +90,8 @@ class GateConfig(Strict):
     """Least share of the full width's mean that half the width keeps, on every task with widths."""
     largest_loss: float | None = Field(None, ge=0, le=1)
     """Largest loss on any task against the model that the alias names now."""
+    gain: float | None = Field(None, ge=0, le=1, exclude_if=is_absent)
+    """Least gain on every task of `own.tasks` over the model that the member started from."""
 
 
 def _is_cheap(value: str) -> bool:
@@ -115,6 +117,10 @@ class EvaluateConfig(Strict):
     """Folder that relative paths of local tasks start from; empty: the working directory."""
     teacher_documents: bool = False
     """Also let a taught member's queries search its teacher's document vectors (held-out sets): one index for both."""
+    judged_as: str | None = Field(None, pattern=r"^[^@\s]+(@[^@\s]+)?$", exclude_if=is_absent)
+    """Judge every model as mteb runs the one of this name (`codefuse-ai/F2LLM-v2-0.6B`, or `name@revision`): its
+    prompts task by task, longest text, end token and precision, read from mteb's metadata. None: what a model directory
+    pins counts, then the defaults of each kind of task."""
     widths: bool = True
     """Also score every Matryoshka width."""
     untrained: Literal["cheap", "all", "none"] = Field("cheap", exclude_if=_is_cheap)
@@ -163,6 +169,8 @@ class EvaluateConfig(Strict):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"evaluate: {twice[0]!r} names two tasks; names must differ")
+        if self.judged_as is not None and (self.max_tokens is not None or self.dtype is not None):
+            raise ValueError("`judged_as` brings longest text and precision; leave `max_tokens` and `dtype` out")
         return self
 
 

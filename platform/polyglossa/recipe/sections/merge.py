@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from polyglossa.recipe.strict import Strict
+from polyglossa.recipe.strict import Strict, is_absent
 
 
 class MergeConfig(Strict):
@@ -20,6 +20,9 @@ class MergeConfig(Strict):
     model that its training ended with."""
     validation_queries: int = Field(2000, ge=1)
     """Queries of each source's validation rows that models are judged on, at most."""
+    keep: Literal["better", "always"] | None = Field(None, exclude_if=is_absent)
+    """Whether an average is kept only if it is better on those rows than each model (None, `better`), or `always`: what
+    an average with the model as it came wins back elsewhere is not to be seen in them."""
 
     @model_validator(mode="after")
     def _weights_are_shares(self) -> Self:

@@ -1,11 +1,11 @@
 """Configuration of a packed corpus: the part of a training stage that decides which tokens exist."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field
 
 from polyglossa.recipe.sections.train import StageConfig
-from polyglossa.recipe.strict import Strict, is_off
+from polyglossa.recipe.strict import Strict, is_absent, is_off
 
 
 class PackConfig(Strict):
@@ -15,6 +15,8 @@ class PackConfig(Strict):
     """Sources packed; None means all."""
     instructions: bool = False
     """Whether texts are rendered behind their row's instructions."""
+    prompts: Literal["model"] | None = Field(None, exclude_if=is_absent)
+    """Whether texts are rendered behind the prompts that the backbone pins."""
     hard_negatives: bool = False
     """Whether negatives are packed too."""
     max_tokens: int = Field(1024, ge=8)
@@ -25,6 +27,8 @@ class PackConfig(Strict):
     """Examples of a bundle."""
     seed: int = 0
     """Salt of the hash that shuffles a source's rows into bundles."""
+    scores: bool = Field(False, exclude_if=is_off)
+    """Whether the scores of pairs are packed."""
     texts: bool = Field(False, exclude_if=is_off)
     """Whether bundles hold the texts themselves instead of tokens: for teachers with prompts and tokens of their own.
     Files, bundles and the places of texts in them are those of the tokens' pack."""
@@ -35,7 +39,9 @@ class PackConfig(Strict):
         return cls(
             sources=stage.sources,
             instructions=stage.instructions,
+            prompts=stage.prompts,
             hard_negatives=stage.hard_negatives,
+            scores=stage.scores,
             max_tokens=stage.max_tokens,
             max_examples=stage.max_examples,
         )
@@ -43,5 +49,5 @@ class PackConfig(Strict):
     @classmethod
     def of_texts(cls, stage: StageConfig) -> Self:
         """Take what decides which texts a training stage reads; they are whole, so its longest text is no matter."""
-        whole = {**cls.of(stage).model_dump(), "max_tokens": cls.model_fields["max_tokens"].default}
-        return cls.model_validate({**whole, "texts": True})
+        whole = {"max_tokens": cls.model_fields["max_tokens"].default, "scores": False, "texts": True}
+        return cls.of(stage).changed(**whole)

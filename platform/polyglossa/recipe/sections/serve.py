@@ -4,9 +4,15 @@ from typing import Literal
 
 from pydantic import Field
 
-from polyglossa.recipe.strict import Strict, is_absent
+from polyglossa.recipe.strict import Strict, is_absent, is_off
 
 ServedDtype = Literal["float32", "bfloat16", "int8"]
+Engine = Literal["torch", "onnx", "openvino", "vllm", "endpoint", "auto"]
+
+
+def _is_torch(engine: object) -> bool:
+    """Keep the engine that there was before others out of hashes."""
+    return engine == "torch"
 
 
 class ServeConfig(Strict):
@@ -23,3 +29,8 @@ class ServeConfig(Strict):
     float32."""
     aliases: dict[str, str] = {}
     """Extra model names → member."""
+    engine: Literal["torch", "onnx", "openvino", "vllm", "auto"] = Field("torch", exclude_if=_is_torch)
+    """What computes: `auto` measures those that are installed when a replica starts, and takes the fastest whose least
+    cosine to the encoder on a panel is 0.999 or more."""
+    colocate: bool = Field(False, exclude_if=is_off)
+    """Whether members run in the process that takes the requests: the fastest way for one client of a small member."""

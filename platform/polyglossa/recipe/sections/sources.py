@@ -4,7 +4,7 @@ Files are local paths, globs, or URIs (`s3://bucket/key*.parquet`, `gs://…`). 
 `.jsonl`, `.csv`, `.tsv` (each also `.gz`, `.zst` or `.bz2`), `.parquet`; `jobs/README.md` says what is read of each.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -17,7 +17,28 @@ Task = Literal["retrieval", "bitext", "clustering", "classification", "sts"]
 Format = Literal["jsonl", "csv", "tsv", "parquet"]
 
 
-class CldrSource(Strict):
+class EmbeddedSource(Strict):
+    """What all sources share that come with an installed package: nothing is missing, nothing is capped."""
+
+    name: str = Field(pattern=SOURCE_NAME)
+    """Name of the source; rows carry it."""
+    language: ClassVar[None] = None
+    code: ClassVar[bool] = False
+    max_queries: ClassVar[None] = None
+    max_rejected_share: ClassVar[None] = None
+
+    @property
+    def row_sources(self) -> tuple[str, ...]:
+        """Names that its rows carry."""
+        return (self.name,)
+
+    @property
+    def given_languages(self) -> tuple[str, ...]:
+        """Languages that the recipe gives, as it spells them."""
+        return ()
+
+
+class CldrSource(EmbeddedSource):
     """Names of territories, languages, currencies and scripts in every language of CLDR, read through Babel."""
 
     kind: Literal["cldr"]
@@ -28,8 +49,13 @@ class CldrSource(Strict):
     classification: bool = True
     """Also make name → kind pairs (task `classification`), as source `<name>_kind`."""
 
+    @property
+    def row_sources(self) -> tuple[str, ...]:
+        """Names that its rows carry."""
+        return (self.name, f"{self.name}_kind") if self.classification else (self.name,)
 
-class PydocSource(Strict):
+
+class PydocSource(EmbeddedSource):
     """First docstring paragraph → source of the function without its docstring, from Python's standard library."""
 
     kind: Literal["pydoc"]
@@ -37,6 +63,7 @@ class PydocSource(Strict):
     """Name of the source; rows carry it."""
     max_characters: int = Field(1200, ge=80)
     """Longer function bodies are cut here (characters)."""
+    code: ClassVar[bool] = True
 
 
 class ReadSource(Strict):
@@ -53,6 +80,16 @@ class ReadSource(Strict):
     max_rejected_share: float | None = Field(None, ge=0, le=1)
     """Share of rows that may be unreadable before the stage stops; None takes `corpus.max_rejected_share`."""
 
+    @property
+    def row_sources(self) -> tuple[str, ...]:
+        """Names that its rows carry."""
+        return (self.name,)
+
+    @property
+    def given_languages(self) -> tuple[str, ...]:
+        """Languages that the recipe gives, as it spells them."""
+        return () if self.language is None else (self.language,)
+
 
 class FileSource(ReadSource):
     """A source in table files."""
@@ -64,8 +101,7 @@ class FileSource(ReadSource):
     delimiter: str | None = Field(None, min_length=1, max_length=1)
     """What separates cells of CSV and TSV; None: read off each file (comma, semicolon, tab or bar)."""
     per_file: bool = False
-    """Each file is a source of its own, named like the file: caps and batches are then per file, as published. Files
-    `x_part2`, `x_part3` … belong to `x`."""
+    """Each file is a source of its own, named like the file: caps and batches are then per file, as published."""
     exclude: tuple[str, ...] = ()
     """Names (globs) of files among `files` that are left to other entries."""
 
@@ -174,6 +210,11 @@ class BitextSource(FileSource):
     """Texts of other languages that each text is paired with."""
     split: str | None = None
     """Column of the split, as in `pairs`; None: no column says it."""
+
+    @property
+    def given_languages(self) -> tuple[str, ...]:
+        """Languages that the recipe gives, as it spells them."""
+        return (*super().given_languages, *self.languages.values())
 
     @model_validator(mode="after")
     def _wide_names_its_columns(self) -> Self:

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AliasChoices, Field, field_validator, model_validator
 
 from polyglossa.recipe.sections.evaluate import EvaluateConfig
-from polyglossa.recipe.strict import Strict, is_absent
+from polyglossa.recipe.strict import Strict, is_absent, is_off, is_still
 
 TEACHER_PRESETS: Mapping[str, Mapping[str, float]] = {
     "similarity": {"similarity_kl": 5.0},
@@ -39,10 +39,14 @@ class ObjectiveConfig(Strict):
     """Cosine margin of the `known+score` mask."""
     distillation_weight: float = Field(1.0, ge=0)
     """Weight of the distillation term, where the member has a teacher."""
-    teacher_terms: dict[str, float] = {}
-    """Weights of further terms by name, where the member has a teacher: cosine, similarity_kl, similarity_kl_by_width,
-    cross_space, or one that you add to `objectives/terms.py`. Or a preset: `similarity` (rank as the teacher does) or
-    `compatible` (one index for both: documents from the teacher, queries from the student)."""
+    # Called `teacher_terms` before terms without a teacher: that name is still read, and artifacts' addresses keep it.
+    terms: dict[str, float] = Field(
+        {}, validation_alias=AliasChoices("terms", "teacher_terms"), serialization_alias="teacher_terms"
+    )
+    """Weights of further terms by name: scores (rank pairs as their scores do; needs `scores`), or one that you add to
+    `objectives/terms.py`; and where the member has a teacher: cosine, similarity_kl, similarity_kl_by_width,
+    cross_space. Or a preset: `similarity` (rank as the teacher does) or `compatible` (one index for both: documents
+    from the teacher, queries from the student)."""
     layer_exits: bool = False
     """Train the states after 1, 2, 4, 8, 16 … layers too, with equal weights: any of these depths is then a model."""
 
@@ -52,7 +56,7 @@ class ObjectiveConfig(Strict):
             raise ValueError("learned_temperature: not with layer_exits; switch one of them off")
         return self
 
-    @field_validator("teacher_terms", mode="before")
+    @field_validator("terms", mode="before")
     @classmethod
     def _preset(cls, given: Any) -> Any:
         if not isinstance(given, str):
@@ -80,8 +84,14 @@ class StageConfig(Strict):
     """Sources read, by name or glob (`webfaq_*`); None means all."""
     instructions: bool = False
     """Whether queries (and 30 % of documents in symmetric tasks) carry their task's instruction."""
+    prompts: Literal["model"] | None = Field(None, exclude_if=is_absent)
+    """`model` puts the `query` and `document` prompts that the member's model pins before its texts, as its users do;
+    None puts none. Not with `instructions`."""
     hard_negatives: bool = False
     """Whether mined negatives are read; False trains in-batch only."""
+    scores: bool = Field(False, exclude_if=is_off)
+    """Whether batches carry the scores of their pairs (`columns.score`), for terms that read them; sources of task
+    `sts` are then trained on without negatives too."""
     negatives: int = Field(7, ge=0)
     """Negatives used per query and step, chosen among the mined ones (classification uses at most what a row has)."""
     task_negatives: dict[str, int] = {}
@@ -94,14 +104,21 @@ class StageConfig(Strict):
     """Number of optimizer steps; None derives it from `epochs`."""
     source_weights: dict[str, float] | None = None
     """Relative share of steps per source; None is proportional to rows."""
+    source_order: Literal["even", "drawn"] = Field("even", exclude_if=is_still("even"))
+    """How the batches of an epoch follow each other: each source's spread evenly over it, or drawn source by source
+    with weights equal to batches, each to exhaustion (published; `random.Random(epoch)` over names in order)."""
     max_examples: int | None = Field(None, ge=1)
     """Most examples of each source, chosen by hash (published for stage 2: 80,000); None means all."""
     max_tokens: int = Field(1024, ge=8)
     """Longest text (tokens, EOS included)."""
     learning_rate: float = Field(1e-5, gt=0)
     min_learning_rate: float = Field(1e-7, ge=0)
-    """Where the cosine ends."""
+    """Where the cosine ends; under `schedule: published`, the least rate from the second step on."""
     warmup_steps: int = Field(500, ge=0)
+    """Steps of the linear rise, whatever the number of workers."""
+    schedule: Literal["cosine", "published"] = Field("cosine", exclude_if=is_still("cosine"))
+    """`cosine` learns from the first step and falls to `min_learning_rate` at the last; `published` (F2LLM-v2) is zero
+    at the first step, then the larger of a cosine to zero and `min_learning_rate`."""
     betas: tuple[float, float] = (0.9, 0.98)
     epsilon: float = Field(1e-8, gt=0)
     weight_decay: float = Field(0.01, ge=0)
@@ -116,12 +133,19 @@ class StageConfig(Strict):
     embedding_rank: int | None = Field(None, ge=1)
     """Train the embedding table as a product of two factors of this rank, at a random sub-rank each step; folded into
     a plain table at export. None trains the table itself."""
+    embedding_ranks: Literal["any", "published"] = Field("any", exclude_if=is_still("any"))
+    """Sub-ranks of that product: any from 64 on, or the powers of two from 64 on and the rank itself (ML-Embed), each
+    drawn in proportion to its size; and where the factors start: singular values split evenly, or all on the tokens'
+    side."""
     lora: LoraConfig | None = None
     """None trains every weight."""
     validation_steps: int | None = Field(None, ge=1)
     """Steps between validation losses; None computes none."""
     validation_batches: int = Field(4, ge=1)
     """Most global batches of each source in one validation."""
+    validation_widths: Literal["trained", "full"] = Field("trained", exclude_if=is_still("trained"))
+    """Whether validation losses are those that training adds up (teachers apart), or of the full width alone
+    (published)."""
     evaluate_every: int | None = Field(None, ge=1, exclude_if=is_absent)
     """Steps between whole evaluations of the model as it then is; the last model gets one too. They go on beside the
     training, on nodes that the profile's `evaluate` has by labels of its own or on what training leaves free, and wait
@@ -132,9 +156,18 @@ class StageConfig(Strict):
     late_checkpoints: int = Field(0, ge=0)
     """Late checkpoints kept as models, to be merged (published: 5); 0 keeps none."""
     late_checkpoint_steps: int = Field(500, ge=1)
-    """Steps between late checkpoints, counted back from the last step."""
+    """Steps between late checkpoints."""
+    late_checkpoints_at: Literal["from_end", "multiples"] = Field("from_end", exclude_if=is_still("from_end"))
+    """Whether those steps are counted back from the last one, or late checkpoints fall on multiples of them
+    (published); the last step's model is kept anyway."""
     seed: int = 0
     """Seed of order, negative choice and dropout."""
+
+    @model_validator(mode="after")
+    def _scores_are_read(self) -> Self:
+        if "scores" in self.objective.terms and not self.scores:
+            raise ValueError("objective.terms: `scores` ranks pairs by their own scores; set `scores: true` beside it")
+        return self
 
 
 class EvaluationBeside(Strict):

@@ -9,7 +9,8 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from polyglossa.serving.errors import ApiError
 from polyglossa.serving.metrics import Metrics
 from polyglossa.serving.settings import Limits, MemberSettings
 
+_SHORT_CHARACTERS = 2048  # as much is tokenised in about a tenth of a millisecond
 _LONG_CHARACTERS = 8192  # such texts are tokenised in a thread of their own, so that short ones need not wait
 _REPLICA_SEEN_SECONDS = 10.0
 _log = logging.getLogger("ray.serve")  # goes to the replica's log file
@@ -49,6 +51,8 @@ class Batcher:
         """Whether a replica has answered, or may be asked to start by a request."""
         self.start_seconds: float | None = None
         """How long the last replica that answered took to load."""
+        self.engine: Mapping[str, Any] = {}
+        """What the last replica that answered computes with."""
 
     async def states_of_texts(self, texts: Sequence[str], keep: Keep) -> tuple[np.ndarray, np.ndarray]:
         """Embed rendered texts; see `states_of_tokens` for what comes back and what is raised."""
@@ -56,7 +60,10 @@ class Batcher:
         keys = [hashlib.blake2b(text.encode(), digest_size=16, key=salt).digest() for text in texts]
         items, fresh = self._items(keys)
         lane = self._long if any(len(texts[row]) > _LONG_CHARACTERS for row in fresh) else self._short
-        return await self._arrival(items, lambda: lane.add(([(items[row], texts[row]) for row in fresh], keep)))
+        work: Fresh = ([(items[row], texts[row]) for row in fresh], keep)
+        if self._is_alone(fresh) and sum(len(texts[row]) for row in fresh) <= _SHORT_CHARACTERS:
+            return await self._arrival(items, lambda: self._tokenise_here(work))
+        return await self._arrival(items, lambda: lane.add(work))
 
     async def states_of_tokens(self, ids: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Embed tokenised texts, EOS last.
@@ -103,6 +110,17 @@ class Batcher:
         tokens_N = np.array([item.size for item in items])
         self._metrics.tokens.labels(self._member.name).inc(int(tokens_N.sum()))
         return np.stack(states), tokens_N
+
+    def _is_alone(self, fresh: Sequence[int]) -> bool:
+        """Whether nothing but these new texts is under way: then there is nothing to batch them with."""
+        return len(self._asked) == len(fresh) and not self._sending
+
+    def _tokenise_here(self, piece: Fresh) -> None:
+        """Tokenise on the event loop: a short text costs less than handing it to a thread and back."""
+        try:
+            self._tokenise([piece])
+        finally:
+            self._tokenise_pieces([piece])
 
     def _tokenise(self, pieces: list[Fresh]) -> None:
         encoded = iter(self._tokens.encode([text for fresh, _ in pieces for _, text in fresh]))
@@ -198,7 +216,7 @@ class Batcher:
 
     def _note(self, reply: Reply) -> None:
         self._replicas[reply.replica] = time.monotonic()
-        self.start_seconds = reply.start_seconds
+        self.start_seconds, self.engine = reply.start_seconds, reply.engine
         self.ready = True
 
     def _observe(self, batch: list[Item]) -> None:

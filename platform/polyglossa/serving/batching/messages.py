@@ -1,7 +1,8 @@
 """Messages between the endpoint and a replica: tokens of a batch there, states back."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,8 @@ class Reply:
     """Token slots of attention, padding included; no other layer computes padding."""
     start_seconds: float = 0.0
     """How long the replica took to load."""
+    engine: Mapping[str, Any] = field(default_factory=dict)
+    """What the replica computes with, and how that was chosen."""
 
 
 Send = Callable[[np.ndarray, list[int]], Awaitable[Reply]]

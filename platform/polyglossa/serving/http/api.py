@@ -18,27 +18,30 @@ from polyglossa.model.instructions import instruction_prompt
 from polyglossa.serving.batching.tokens import Keep
 from polyglossa.serving.errors import ApiError
 from polyglossa.serving.family import Family, Served
-from polyglossa.serving.http.auth import Keyring, check_member
-from polyglossa.serving.http.formats import convert, embedding_list
+from polyglossa.serving.http.auth import Keyring
+from polyglossa.serving.http.cohere import add_cohere_routes
+from polyglossa.serving.http.formats import embedding_list
 from polyglossa.serving.http.info_routes import add_info_routes
 from polyglossa.serving.http.middleware import Middleware
 from polyglossa.serving.http.requests import (
     ERRORS,
+    admit,
     body_schema,
     check_ids,
     check_items,
     check_width,
     raw_json,
-    read_body,
+    raw_values,
     split_input,
     trace_of,
 )
+from polyglossa.serving.http.rerank import add_rerank_routes
 from polyglossa.serving.http.routing import Routing
-from polyglossa.serving.http.schema import EmbeddingRequest, parse
+from polyglossa.serving.http.schema import EmbeddingRequest
 from polyglossa.serving.http.tei import add_tei_routes
 from polyglossa.serving.metrics import Metrics
 from polyglossa.serving.settings import AppSettings, Limits
-from polyglossa.vectors import finish
+from polyglossa.vectors import OUTPUT_DTYPES, finish
 
 _KEEP: dict[str, Keep] = {"end": "start", "start": "end", "error": "all"}
 
@@ -56,6 +59,8 @@ def make_api(family: Family, settings: AppSettings, metrics: Metrics) -> FastAPI
     keyring = Keyring(settings.keys_file)
     _refusals(api)
     _add_embeddings(api, family, settings.limits, keyring)
+    add_rerank_routes(api, family, settings.limits, keyring)
+    add_cohere_routes(api, family, settings.limits, keyring)
     add_tei_routes(api, family, settings.limits, keyring)
     add_info_routes(api, family, metrics, keyring)
     if settings.cors_origins:
@@ -92,10 +97,7 @@ def _add_embeddings(api: FastAPI, family: Family, limits: Limits, keyring: Keyri
     @api.post("/v1/embeddings", openapi_extra=body_schema(EmbeddingRequest), responses=ERRORS)
     async def embeddings(request: Request) -> Response:
         """Embed texts (OpenAI's embeddings API)."""
-        key = keyring.admit(request.headers.get("authorization"))
-        wanted = parse(EmbeddingRequest, await read_body(request, limits), request.headers.get("content-type"))
-        served = family.find(wanted.model)
-        check_member(key, served.name)
+        wanted, served, key = await admit(EmbeddingRequest, request, family, limits, keyring)
         width = check_width(wanted, served)
         texts, ids = split_input(wanted.input)
         trace_of(request).note(served.name, max(len(texts), len(ids)), key)
@@ -109,7 +111,9 @@ def _add_embeddings(api: FastAPI, family: Family, limits: Limits, keyring: Keyri
             arrays = [served.tokens.fit(np.array(part, np.int32), keep) for part in ids]
             state_ND, tokens_N = await served.batcher.states_of_tokens(arrays)
         trace_of(request).tokens = total = int(tokens_N.sum())
-        vector_NV = convert(finish(state_ND, width), wanted.output_dtype)
+        vector_NV = OUTPUT_DTYPES[wanted.output_dtype](finish(state_ND, width))
+        if wanted.encoding_format == "bytes":
+            return raw_values(vector_NV, wanted.output_dtype, served.name, total)
         return raw_json(await embedding_list(vector_NV, wanted.encoding_format, served.name, total))
 
 

@@ -64,6 +64,21 @@ TEI = _COMMON | {
     "parameters": Foreign(({},), "put them beside inputs"),
 }
 
+COHERE = _COMMON | {
+    "input": Foreign((), "set texts, or ask /v1/embeddings"),
+    "inputs": Foreign((), "set texts; only texts are embedded"),
+    "images": Foreign((), "only texts are embedded"),
+    "max_tokens": Foreign((), "a text is cut at the model's own limit only"),
+    "dimensions": Foreign((), "set output_dimension"),
+}
+RERANK = _COMMON | {
+    "truncate": Foreign((True,), "a pair that is too long is always cut"),
+    "truncation_direction": Foreign(("right",), "a pair is cut at its end"),
+    "max_tokens_per_doc": Foreign((), "a pair is cut at the model's own limit only"),
+    "max_chunks_per_doc": Foreign((1,), "a document is read once"),
+    "rank_fields": Foreign(([],), "send texts"),
+    "input": Foreign((), "set documents, or texts at /rerank"),
+}
 SIMILARITY = _COMMON | {"options": Foreign()}
 
 

@@ -1,7 +1,6 @@
 """Routes that tell about the endpoint: its models, whether it is ready, its figures, and the try-it page."""
 
 import time
-from pathlib import Path
 
 import orjson
 from fastapi import FastAPI, Request, Response
@@ -13,13 +12,14 @@ from polyglossa.serving.http.auth import Keyring
 from polyglossa.serving.http.requests import ERRORS, raw_json
 from polyglossa.serving.http.schema import ErrorBody
 from polyglossa.serving.metrics import Metrics
+from polyglossa.serving.page.render import render_try_it
 
-_PAGE = Path(__file__).with_name("page.html")
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
 
 
 def add_info_routes(api: FastAPI, family: Family, metrics: Metrics, keyring: Keyring) -> None:
     """Add `/v1/models`, `/health`, `/ready`, `/metrics` and `/`."""
-    started = int(time.time())
+    started, page_html = int(time.time()), render_try_it()
 
     @api.get("/v1/models", responses=ERRORS)
     async def models(request: Request) -> Response:
@@ -56,5 +56,4 @@ def add_info_routes(api: FastAPI, family: Family, metrics: Metrics, keyring: Key
     @api.get("/", include_in_schema=False)
     async def page() -> Response:
         """A page to try cross-lingual search."""
-        policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
-        return HTMLResponse(_PAGE.read_bytes(), headers={"Content-Security-Policy": policy})
+        return HTMLResponse(page_html, headers={"Content-Security-Policy": _POLICY})

@@ -15,7 +15,20 @@ from polyglossa.serving.http.routing import clean_path
 from polyglossa.serving.metrics import Metrics
 
 _log = logging.getLogger("polyglossa.access")
-_KNOWN = {"/v1/embeddings", "/embed", "/similarity", "/v1/rerank", "/rerank", "/v1/models", "/health", "/ready", "/"}
+_KNOWN = {
+    "/v1/embeddings",
+    "/embed",
+    "/v1/embed",
+    "/v2/embed",
+    "/similarity",
+    "/v1/rerank",
+    "/v2/rerank",
+    "/rerank",
+    "/v1/models",
+    "/health",
+    "/ready",
+    "/",
+}
 
 
 @dataclass

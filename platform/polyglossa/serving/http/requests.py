@@ -1,12 +1,25 @@
 """Read, check and answer requests in bytes: what all routes share."""
 
+from typing import TypeVar
+
+import numpy as np
 import orjson
 from fastapi import Request, Response
 
 from polyglossa.serving.errors import ApiError
-from polyglossa.serving.family import Served
+from polyglossa.serving.family import Family, Served
+from polyglossa.serving.http.auth import Key, Keyring, check_member
 from polyglossa.serving.http.middleware import Trace
-from polyglossa.serving.http.schema import EmbeddingRequest, EmbedRequest, ErrorBody, Input, Strict
+from polyglossa.serving.http.schema import (
+    CohereEmbedRequest,
+    EmbeddingRequest,
+    EmbedRequest,
+    ErrorBody,
+    Input,
+    SimilarityRequest,
+    Strict,
+    parse,
+)
 from polyglossa.serving.settings import Limits
 
 ERRORS: dict[int | str, dict[str, object]] = {
@@ -15,11 +28,32 @@ ERRORS: dict[int | str, dict[str, object]] = {
 """What the OpenAPI document says of refusals."""
 
 
+Asked = TypeVar("Asked", EmbeddingRequest, EmbedRequest, CohereEmbedRequest, SimilarityRequest)
+
+
+async def admit(
+    kind: type[Asked], request: Request, family: Family, limits: Limits, keyring: Keyring
+) -> tuple[Asked, Served, Key | None]:
+    """Check the key, read the body, and find the member that it names.
+
+    Returns:
+        What is asked for, the member, and the key, where one is needed.
+
+    Raises:
+        ApiError: one of the three is refused.
+    """
+    key = keyring.admit(request.headers.get("authorization"))
+    wanted = parse(kind, await read_body(request, limits), request.headers.get("content-type"))
+    served = family.find(wanted.model)
+    check_member(key, served.name)
+    return wanted, served, key
+
+
 async def read_body(request: Request, limits: Limits) -> bytes:
     """Read a body up to the limit.
 
     Raises:
-        Problem: 413, it is larger; 415, it is compressed.
+        ApiError: 413, it is larger; 415, it is compressed.
     """
     if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
         raise ApiError(415, "compressed_body", "Compressed bodies are not read here. Send the body as it is.")
@@ -35,7 +69,7 @@ def check_items(items: int, limits: Limits) -> None:
     """Refuse a request of too many texts.
 
     Raises:
-        Problem: 413.
+        ApiError: 413.
     """
     if items > limits.request_items:
         message = f"{items} texts are more than the {limits.request_items} of one request."
@@ -46,7 +80,7 @@ def check_width(wanted: EmbeddingRequest | EmbedRequest, served: Served) -> int 
     """Return the width asked for.
 
     Raises:
-        Problem: 422, the member is not that wide, or the bits do not fill bytes.
+        ApiError: 422, the member is not that wide, or the bits do not fill bytes.
     """
     width = wanted.dimensions
     if width is not None and width > served.card.width:
@@ -62,7 +96,7 @@ def check_ids(ids: list[list[int]], given: Input, served: Served) -> None:
     """Refuse a token id that the member's vocabulary does not hold.
 
     Raises:
-        Problem: 422.
+        ApiError: 422.
     """
     largest = served.card.vocabulary - 1
     for index, part in enumerate(ids):
@@ -90,6 +124,18 @@ def trace_of(request: Request) -> Trace:
 def raw_json(body: bytes) -> Response:
     """Answer with JSON that is written already."""
     return Response(body, media_type="application/json")
+
+
+def raw_values(vector_NV: np.ndarray, dtype: str, model: str, tokens: int) -> Response:
+    """Answer with the values alone, row by row, little-endian; what JSON would say beside them is in headers."""
+    about = {
+        "x-embedding-count": str(vector_NV.shape[0]),
+        "x-embedding-width": str(vector_NV.shape[1]),
+        "x-embedding-dtype": dtype,
+        "x-model": model,
+        "x-total-tokens": str(tokens),
+    }
+    return Response(vector_NV.tobytes(), headers=about, media_type="application/octet-stream")
 
 
 def body_schema(model: type[Strict]) -> dict[str, object]:

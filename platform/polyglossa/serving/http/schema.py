@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from polyglossa.serving.errors import ApiError
 from polyglossa.serving.http.explain import explain_field, explain_texts
-from polyglossa.serving.http.foreign_fields import OPENAI, SIMILARITY, TEI, Foreign, settle_fields
+from polyglossa.serving.http.foreign_fields import COHERE, OPENAI, RERANK, SIMILARITY, TEI, Foreign, settle_fields
 from polyglossa.serving.http.json_body import read_object
 
 
@@ -54,6 +54,11 @@ _Truncate = Annotated[
 _InputType = Annotated[
     Literal["query", "document"], _words(search_query="query", search_document="document", passage="document")
 ]
+_CohereInputType = Annotated[
+    Literal["search_query", "search_document", "classification", "clustering"],
+    _words(query="search_query", document="search_document"),
+]
+_CohereType = Annotated[Literal["float", "int8", "uint8", "binary", "ubinary", "base64"], _words()]
 _Direction = Annotated[Literal["left", "right"], _words()]
 
 
@@ -71,7 +76,7 @@ class Strict(BaseModel):
     def _settle(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        fields = cls.model_fields
+        fields = {field.alias or name: field for name, field in cls.model_fields.items()}
         present = {
             name: value
             for name, value in given.items()
@@ -92,10 +97,10 @@ class EmbeddingRequest(Strict):
     """Name or alias of a member."""
     dimensions: Width | None = None
     """Width of the vectors: the first so many coordinates, normalised again; null is the full width."""
-    encoding_format: Annotated[Literal["float", "base64"], _words()] = "float"
-    """JSON numbers, or base64 of little-endian values."""
-    output_dtype: Annotated[Literal["float32", "int8", "binary"], _words(float="float32")] = "float32"
-    """float32 of length 1; int8, scaled so that the largest coordinate is ±127; or sign bits, eight to a byte."""
+    encoding_format: Annotated[Literal["float", "base64", "bytes"], _words()] = "float"
+    """JSON numbers, base64 of little-endian values, or those values alone as the answer's body, row by row."""
+    output_dtype: Annotated[Literal["float32", "float16", "int8", "binary"], _words(float="float32")] = "float32"
+    """float32 of length 1; float16; int8, scaled so that the largest coordinate is ±127; or sign bits, 8 to a byte."""
     input_type: _InputType | None = None
     """Puts the model's own prompt of that name before each text; null takes the model's default, if it has one."""
     instruction: Text | None = None
@@ -126,6 +131,26 @@ class EmbedRequest(Strict):
     """Width of the vectors."""
 
 
+class CohereEmbedRequest(Strict):
+    """`POST /v2/embed` and `/v1/embed`: the body of Cohere's API."""
+
+    foreign = COHERE
+    texts = {"texts": False}
+
+    wanted: Texts = Field(alias="texts")
+    """Texts."""
+    model: Text
+    """Name or alias of a member."""
+    input_type: _CohereInputType | None = None
+    """`search_query` and `search_document` put the model's own prompts before each text; the other two the default."""
+    embedding_types: Annotated[list[_CohereType], Field(min_length=1)] | None = None
+    """In which types the vectors are answered; null is `float`."""
+    output_dimension: Width | None = None
+    """Width of the vectors."""
+    truncate: _Truncate = "end"
+    """What goes when a text is too long: its end, its start, or the request (413)."""
+
+
 class SentencePair(Strict):
     """What `POST /similarity` compares."""
 
@@ -151,6 +176,47 @@ class SimilarityRequest(Strict):
     parameters: SimilarityParameters = SimilarityParameters()
     model: Text | None = None
     """Name or alias of a member; null is the first member."""
+
+
+class RerankDocument(Strict):
+    """A document as an object."""
+
+    text: Text
+
+
+class RerankRequest(Strict):
+    """`POST /v1/rerank` and `/v2/rerank`: the body of Cohere's and Jina's APIs."""
+
+    foreign = RERANK
+
+    query: Text
+    """What is asked for."""
+    documents: Annotated[list[Annotated[Text | RerankDocument, Field(union_mode="left_to_right")]], Field(min_length=1)]
+    """Texts, or objects with a text."""
+    model: Text | None = None
+    """Name of a reranker; null is the first."""
+    top_n: Annotated[int, Field(ge=1)] | None = None
+    """Only so many of the best; null is all."""
+    return_documents: bool = False
+    """Whether the texts come back too."""
+
+
+class TeiRerankRequest(Strict):
+    """`POST /rerank`: the body of Text Embeddings Inference, and `model`."""
+
+    foreign = RERANK
+    texts = {"texts": False}
+
+    query: Text
+    """What is asked for."""
+    texts_: Texts = Field(alias="texts")
+    """Texts."""
+    model: Text | None = None
+    """Name of a reranker; null is the first."""
+    raw_scores: bool = False
+    """Whether scores are the model's own numbers, instead of between 0 and 1."""
+    return_text: bool = False
+    """Whether the texts come back too."""
 
 
 class ErrorDetail(BaseModel):

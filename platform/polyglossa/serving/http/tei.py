@@ -7,32 +7,29 @@ from fastapi import FastAPI, Request, Response
 from polyglossa.serving.batching.tokens import Keep
 from polyglossa.serving.errors import ApiError
 from polyglossa.serving.family import Family, Served
-from polyglossa.serving.http.auth import Keyring, check_member
+from polyglossa.serving.http.auth import Keyring
 from polyglossa.serving.http.formats import matrix
 from polyglossa.serving.http.requests import (
     ERRORS,
+    admit,
     body_schema,
     check_items,
     check_width,
     raw_json,
-    read_body,
     trace_of,
 )
-from polyglossa.serving.http.schema import EmbedRequest, SimilarityParameters, SimilarityRequest, parse
+from polyglossa.serving.http.schema import EmbedRequest, SimilarityParameters, SimilarityRequest
 from polyglossa.serving.settings import Limits
 from polyglossa.vectors import finish
 
 
 def add_tei_routes(api: FastAPI, family: Family, limits: Limits, keyring: Keyring) -> None:
-    """Add `/embed`, `/similarity`, and the refusal of `/v1/rerank`."""
+    """Add `/embed` and `/similarity`."""
 
     @api.post("/embed", openapi_extra=body_schema(EmbedRequest), responses=ERRORS)
     async def embed(request: Request) -> Response:
         """Embed texts (the API of Text Embeddings Inference)."""
-        key = keyring.admit(request.headers.get("authorization"))
-        wanted = parse(EmbedRequest, await read_body(request, limits), request.headers.get("content-type"))
-        served = family.find(wanted.model)
-        check_member(key, served.name)
+        wanted, served, key = await admit(EmbedRequest, request, family, limits, keyring)
         width = check_width(wanted, served)
         texts = [wanted.inputs] if isinstance(wanted.inputs, str) else wanted.inputs
         state_ND = await _states(request, served, texts, wanted, limits, key)
@@ -41,20 +38,10 @@ def add_tei_routes(api: FastAPI, family: Family, limits: Limits, keyring: Keyrin
     @api.post("/similarity", openapi_extra=body_schema(SimilarityRequest), responses=ERRORS)
     async def similarity(request: Request) -> Response:
         """Compare a text with others by cosine (the API of Text Embeddings Inference)."""
-        key = keyring.admit(request.headers.get("authorization"))
-        wanted = parse(SimilarityRequest, await read_body(request, limits), request.headers.get("content-type"))
-        served = family.find(wanted.model)
-        check_member(key, served.name)
+        wanted, served, key = await admit(SimilarityRequest, request, family, limits, keyring)
         texts = [wanted.inputs.source_sentence, *wanted.inputs.sentences]
         vector_ND = finish(await _states(request, served, texts, wanted.parameters, limits, key))
         return raw_json(orjson.dumps(vector_ND[1:] @ vector_ND[0], option=orjson.OPT_SERIALIZE_NUMPY))
-
-    @api.post("/v1/rerank", responses=ERRORS)
-    @api.post("/rerank", include_in_schema=False)
-    async def rerank() -> Response:
-        """Refuse: these models make vectors; a reranker reads query and document together."""
-        message = "Reranking is not offered: this family embeds. Compare vectors instead (`/similarity`)."
-        raise ApiError(404, "rerank_not_offered", message)
 
 
 async def _states(

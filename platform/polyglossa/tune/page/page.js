@@ -1,6 +1,4 @@
-"use strict";
-const search = JSON.parse(document.getElementById("search-data").textContent);
-const $ = (id) => document.getElementById(id);
+const search = JSON.parse($("search-data").textContent);
 const paths = Object.keys(search.space);
 const last = (trial) => trial.rungs.filter((rung) => !("failed" in rung)).at(-1);
 const plain = (value) => (value !== null && typeof value === "object" ? JSON.stringify(value) : value);
@@ -10,21 +8,6 @@ const said = (value) => (value === null || value === undefined ? "not set" : typ
 const whole = (value) => (value === undefined ? "–" : Math.round(value).toLocaleString("en"));
 const shortPath = (path) => path.split(".").slice(-2).join(".");
 const named = (trial) => (Object.keys(trial.values).length ? `trial ${trial.number}` : `trial ${trial.number}, the recipe as it is`);
-
-/* Small makers of elements; text always goes in as text. */
-function make(tag, attributes = {}, ...children) {
-  return fill(document.createElement(tag), attributes, children);
-}
-function draw(tag, attributes = {}, ...children) {
-  return fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
-}
-function fill(node, attributes, children) {
-  for (const [key, value] of Object.entries(attributes))
-    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
-    else if (value !== undefined && value !== false) node.setAttribute(key, value);
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined));
-  return node;
-}
 
 /* One trial can be picked anywhere; every picture then shows it. */
 const scored = search.trials.filter(last);
@@ -197,9 +180,6 @@ function outcome() {
 }
 
 function all() { outcome(); parallel(); importance(); pareto(); curves(); trials(); show(picked); }
-function setTheme(theme) { document.documentElement.dataset.theme = theme; }
-setTheme(new URLSearchParams(location.search).get("theme") || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
-$("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
 addEventListener("resize", all);
 all();
 document.body.dataset.ready = "yes";

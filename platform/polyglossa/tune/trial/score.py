@@ -59,7 +59,7 @@ class Scorer:
 
     def scores(self, encoder: Encoder, *, instructed: bool, part: str | None) -> Scores:
         """Score every query of a part (`search`, `unseen`, None for all) by a model."""
-        found = {name: self._judged(parts, encoder, instructed, part) for name, parts in self.sets.items()}
+        found = {name: self._score_set(parts, encoder, instructed, part) for name, parts in self.sets.items()}
         return {name: languages for name, languages in found.items() if languages}
 
     def summary(self, scores: Scores) -> Score:
@@ -69,7 +69,7 @@ class Scorer:
         low, high = mean_interval(samples, resamples=self._resamples, seed=0)
         return Score(float(np.mean(list(by_set.values()))), low, high, by_set)
 
-    def _judged(
+    def _score_set(
         self, subsets: Sequence[HeldoutSet], encoder: Encoder, instructed: bool, part: str | None
     ) -> dict[str, list[float]]:
         by_language: dict[str, list[float]] = {}

@@ -20,15 +20,13 @@ import torch
 import torch.distributed as dist
 
 from polyglossa.artifact import clear, open_artifact, open_storage, write_json
-from polyglossa.data.batch import RankBatch
 from polyglossa.data.prefetch import PrefetchedBatches
 from polyglossa.data.stream import local_batches
 from polyglossa.engine.callbacks import DivergedError
 from polyglossa.engine.checkpoints.checkpoint import Writer, read_metrics
 from polyglossa.engine.checkpoints.checkpoint_index import latest, step_folder
 from polyglossa.engine.checkpoints.export import write_model
-from polyglossa.engine.loop import StepRecord
-from polyglossa.engine.step import StepResult
+from polyglossa.engine.loop import Callback, StepRecord
 from polyglossa.engine.train_run import Compute, TrainRun
 from polyglossa.engine.trainer import train
 from polyglossa.model.encoder import Encoder
@@ -79,7 +77,7 @@ class TrialStudent:
         """
         torch.set_num_threads(assignment.threads)
         self._assignment = assignment
-        self._judge: Scorer | None = None
+        self._scorer: Scorer | None = None
         self._reports: queue.Queue[Report | BaseException] = queue.Queue()
         self._go = threading.Semaphore(0)
         self._began = time.monotonic()
@@ -108,7 +106,7 @@ class TrialStudent:
             train(
                 run,
                 self._assignment.compute,
-                lambda start: PrefetchedBatches(local_batches(run.feed(), start=start)),
+                lambda start: PrefetchedBatches(local_batches(run.feed, start=start)),
                 lambda done, note: None,
                 lambda text: None,
                 leaving=lambda done: done in self._assignment.rungs,
@@ -134,9 +132,9 @@ class TrialStudent:
         with local_folder(folder) as path:
             encoder = self._load(path)
             _check_numbers(encoder, step)
-            scores = self._judged().scores(encoder, instructed=self._instructed(encoder), part=SEARCH)
+            scores = self._open_scorer().scores(encoder, instructed=self._instructed(encoder), part=SEARCH)
         clear(folder)
-        self._rung, self._score = step, self._judged().summary(scores)
+        self._rung, self._score = step, self._open_scorer().summary(scores)
         if step == self._assignment.until:
             writer = Writer(self._assignment.kept_uri, keep=1)
             writer.save(step, backend)
@@ -157,7 +155,7 @@ class TrialStudent:
                 pafs.copy_files(kept, path, source_filesystem=pafs.LocalFileSystem(), destination_filesystem=filesystem)
 
     def _final(self) -> Report:
-        run, judge = self._assignment.run, self._judged()
+        run, judge = self._assignment.run, self._open_scorer()
         with local_folder(f"{run.output_uri}/model") as path:
             encoder = self._load(path)
             parts = {
@@ -186,32 +184,29 @@ class TrialStudent:
             "seconds": round(time.monotonic() - self._began, 2),
         }
 
-    def _judged(self) -> Scorer:
-        if self._judge is None:
+    def _open_scorer(self) -> Scorer:
+        if self._scorer is None:
             given = self._assignment
-            self._judge = Scorer(open_artifact(given.corpus_uri), given.sets, given.judge)
-        return self._judge
+            self._scorer = Scorer(open_artifact(given.corpus_uri), given.sets, given.judge)
+        return self._scorer
 
     def _load(self, path: str) -> Encoder:
         return Encoder.load(path, device=self._assignment.compute.device)
 
     def _instructed(self, encoder: Encoder) -> bool:
         """Judge with instructions what learned with them, as the evaluation stage does."""
-        return bool(self._assignment.run.stage["instructions"]) or any(encoder.prompts.values())
+        return self._assignment.run.stage.instructions or any(encoder.prompts.values())
 
 
 class _StretchDone(Exception):
     """A stretch has reached its last step and its checkpoint is kept."""
 
 
-class _AtRungs:
-    """The callback that reports."""
+class _AtRungs(Callback):
+    """Reports at rungs."""
 
     def __init__(self, student: TrialStudent, backend: Any) -> None:
         self._student, self._backend = student, backend
-
-    def before_update(self, batch: RankBatch, result: StepResult) -> None:
-        """Let the update happen."""
 
     def after_step(self, record: StepRecord) -> None:
         """Report when it is time."""

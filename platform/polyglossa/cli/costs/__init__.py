@@ -1,0 +1,1 @@
+"""Commands that count what a recipe costs, or would cost at another size."""

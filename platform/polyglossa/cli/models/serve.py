@@ -1,0 +1,88 @@
+"""`polyglossa serve`: serve a recipe's finished members, or any model directories, until Ctrl-C."""
+
+import signal
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from polyglossa.cli.options import Overrides, ProfileFile, recipe_path
+from polyglossa.errors import UserError
+from polyglossa.recipe import load_profile, load_recipe
+from polyglossa.recipe.sections.serve import ServeConfig
+from polyglossa.runtime import console
+from polyglossa.storage import absolute
+
+
+def serve(
+    recipe: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="RECIPE", parser=recipe_path, help="Recipe file, or its name, whose finished members are served."
+        ),
+    ] = None,
+    overrides: Overrides = None,
+    profile: ProfileFile = None,
+    model: Annotated[list[str] | None, typer.Option(metavar="NAME=PATH", help="A model directory.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to bind (default: the recipe's, or loopback).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port (default: the recipe's, or 8000).")] = None,
+) -> None:
+    """Serve a recipe's finished members, or any model directories, until Ctrl-C."""
+    from polyglossa.extras import require_extras
+
+    require_extras(("serve",), "serve")
+    config, models, logs = _find_served(recipe, overrides or (), model or ())
+    placement = load_profile(profile)
+    from polyglossa.serving.lifecycle import running_application
+    from polyglossa.serving.run import application_settings, check_settings
+
+    settings = check_settings(application_settings(config, models, placement.serve))
+    log = logs / f"serve-{datetime.now():%Y%m%d-%H%M%S}.log"
+    from polyglossa.runtime.session import ray_session, terminate_as_interrupt
+
+    bound, port = host or config.host, port or config.port
+    with terminate_as_interrupt(), console.open_console(log):
+        console.say(f"Starting {', '.join(models)}; details in {log}")
+        try:
+            with ray_session(placement), running_application(settings, host=bound, port=port) as url:
+                console.say(f"{url}/v1 answers for {', '.join(models)}. Ctrl-C stops it.")
+                signal.pause()
+        except KeyboardInterrupt:
+            console.say("Stopped.")
+
+
+def _find_served(
+    path: Path | None, overrides: Sequence[str], given: Sequence[str]
+) -> tuple[ServeConfig, dict[str, str], Path]:
+    """Settle what is served, a recipe's members, model directories, or both; and the folder of logs."""
+    models = _directories(given)
+    if path is None:
+        if not models:
+            raise UserError("nothing to serve: give a recipe, or --model NAME=PATH.")
+        return ServeConfig(), models, Path("runs/logs")
+    from polyglossa.pipeline.find_artifacts import served_models
+    from polyglossa.pipeline.promotion import with_promotions
+
+    recipe = load_recipe(path, overrides)
+    config, served = with_promotions(recipe, served_models(recipe))
+    return config, {**served, **models}, recipe.logs
+
+
+def _directories(given: Sequence[str]) -> dict[str, str]:
+    """Model directories by the names they are served under, each checked before anything starts."""
+    from polyglossa.embedding.parity import check_parity
+    from polyglossa.serving.model_folder import check_model_folder
+
+    models: dict[str, str] = {}
+    for text in given:
+        name, _, path = text.partition("=")
+        if not name or not path:
+            raise UserError(f"--model {text}: write NAME=PATH, where PATH is a model directory.")
+        if name in models:
+            raise UserError(f"--model {text}: the name {name} is taken by {models[name]}.")
+        check_model_folder(path)
+        check_parity(path)
+        models[name] = absolute(path)
+    return models

@@ -1,0 +1,1 @@
+"""Commands about recipes: propose, check, document, and show their steps."""

@@ -1,0 +1,56 @@
+"""Search one's own documents with the model that a recipe promoted, or made last: what `polyglossa search` does.
+
+Documents that evaluation embedded are read from the run's vector store; others are embedded once and kept there.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from polyglossa.errors import DataError
+from polyglossa.own.vectors import StoredVectors
+
+
+@dataclass(frozen=True)
+class Found:
+    """A document that was found."""
+
+    score: float
+    """Cosine."""
+    source: str
+    text: str
+
+
+def search_documents(question: str, model: str, folder: Path, root: str, count: int) -> list[Found]:
+    """Find the documents nearest to a question.
+
+    Args:
+        question: what is asked.
+        model: model directory.
+        folder: what `init` wrote.
+        root: storage root, whose vector store is read and added to.
+        count: documents returned.
+
+    Raises:
+        DataError: the folder holds no documents, or the question is empty.
+    """
+    if not question.strip():
+        raise DataError("search: the question is empty; ask in words.")
+    sources, texts = _documents(folder)
+    vectors = StoredVectors(model, root)
+    scores = vectors.documents(texts) @ vectors.queries([question])[0]
+    best = np.argsort(-scores, kind="stable")[:count].tolist()
+    return [Found(float(scores[place]), sources[place], texts[place]) for place in best]
+
+
+def _documents(folder: Path) -> tuple[list[str], list[str]]:
+    """Source and text of every document, each text once."""
+    found: dict[str, str] = {}
+    for file in sorted((folder / "documents").glob("*.parquet")):
+        for text in pq.read_table(file, columns=["text"])["text"].to_pylist():
+            found.setdefault(text, file.stem)
+    if not found:
+        raise DataError(f"{folder}/documents: holds nothing to search; `polyglossa init` writes it.")
+    return list(found.values()), list(found)

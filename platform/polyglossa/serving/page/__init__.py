@@ -1,0 +1,1 @@
+"""The page on which the endpoint can be tried."""

@@ -1,0 +1,1 @@
+"""Cross-encoders behind the endpoint: query and document read together, one score."""

@@ -1,0 +1,118 @@
+"""What a training costs: steps, their arithmetic and exchange, and the memory of a rank."""
+
+from dataclasses import dataclass
+
+from polyglossa.costing.devices import Device
+from polyglossa.costing.embedding import compute_units
+from polyglossa.costing.family import Family
+from polyglossa.costing.flops import training_flops
+from polyglossa.costing.memory import Footprint, StepLoad, training_footprint
+from polyglossa.costing.work import MODEL_BYTES, PlannedNode, StageCost, Work
+from polyglossa.recipe import StagePlacement, TrainPlacement
+from polyglossa.recipe.sections.train import TrainConfig
+
+_MEMORY_SPEED = {True: 2e12, False: 1e10}  # bytes/s of an optimizer's pass over its states: GPU, CPU core
+_STATE_BYTES = 28  # read and written by AdamW per parameter
+
+
+def work(node: PlannedNode, family: Family) -> Work:
+    """Count steps, tokens and FLOPs of a stage over its pack."""
+    assert isinstance(node.config, TrainConfig)
+    stage, counts = node.config.stage, family.packs[node.inputs["pack"]]
+    member = family.owner(node.name)
+    shape, parameters = family.shape_of(member), family.parameters_of(member)
+    steps = stage.steps or max(1, round(stage.epochs * counts.rows / stage.global_batch))
+    step_tokens = stage.global_batch * counts.row_tokens
+    tokens = steps * step_tokens
+    models = 1 + stage.late_checkpoints
+    return Work(
+        rows=steps * stage.global_batch,
+        tokens=tokens,
+        flops=tokens * training_flops(shape, counts.weighted_length),
+        steps=steps,
+        step_tokens=step_tokens,
+        step_texts=stage.global_batch * counts.row_texts,
+        pass_tokens=stage.chunk_tokens,
+        stored_bytes=models * MODEL_BYTES * parameters,
+        parameters=parameters,
+        shape=shape,
+        teacher_width=shape.hidden if node.config.distillation_weight else 0,
+        low_precision=stage.dtype == "bfloat16",
+    )
+
+
+def seconds(work: Work, placement: StagePlacement, device: Device) -> float:
+    """Multiply the time of a step."""
+    assert isinstance(placement, TrainPlacement)
+    return work.steps * step_of(work, placement, device).seconds
+
+
+def footprint(work: Work, placement: StagePlacement) -> Footprint | None:
+    """Sum the bytes of one rank at its fullest."""
+    assert isinstance(placement, TrainPlacement)
+    assert work.shape is not None
+    load = StepLoad(
+        tokens=work.step_tokens / max(1, placement.workers),
+        texts=work.step_texts,
+        pass_tokens=pass_tokens(work, placement),
+        teacher_width=work.teacher_width,
+    )
+    return training_footprint(work.shape, work.parameters, placement, load, low_precision=work.low_precision)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step of a rank (seconds), by what it is spent on."""
+
+    compute: float
+    recompute: float
+    exchange: float
+    update: float
+
+    @property
+    def seconds(self) -> float:
+        """All of it."""
+        return self.compute + self.recompute + self.exchange + self.update
+
+
+def step_of(work: Work, placement: TrainPlacement, device: Device) -> Step:
+    """Time one optimizer step of a rank."""
+    assert work.shape is not None
+    world = max(1, placement.workers)
+    units = compute_units(placement)
+    own = work.step_tokens / world
+    compute = work.step_tokens * (device.token_seconds + work.flops / work.tokens / device.training_rate) / units
+    forward = work.flops / 3 / work.tokens / device.training_rate
+    again = max(0.0, own - placement.resident_tokens) + (own if placement.gradient_checkpointing else 0.0)
+    return Step(
+        compute=compute,
+        recompute=again * world * forward / units,
+        exchange=_exchanged_bytes(work, placement, world, own) / _link(placement, device),
+        update=_STATE_BYTES * work.parameters / (world if placement.zero else 1) / _MEMORY_SPEED[placement.gpus > 0],
+    )
+
+
+def pass_tokens(work: Work, placement: TrainPlacement) -> int:
+    """Tokens of one forward pass in training."""
+    return placement.pass_tokens or work.pass_tokens
+
+
+def _exchanged_bytes(work: Work, placement: TrainPlacement, world: int, own_tokens: float) -> float:
+    """Bytes that a rank sends in a step: gradients in float32, and weights where ZeRO has split them."""
+    if world == 1:
+        return 0.0
+    ring = (world - 1) / world
+    gradients = 4 * work.parameters * ring * (2 if placement.zero == 0 else 1)
+    passes = max(1.0, own_tokens / pass_tokens(work, placement))
+    gathers = {0: 0.0, 1: 1.0, 2: 1.0, 3: 2.0 * passes}[placement.zero]
+    assert work.shape is not None
+    table = work.step_texts * work.shape.hidden * 4
+    return gradients + 4 * work.parameters * ring * gathers + table
+
+
+def _link(placement: TrainPlacement, device: Device) -> float:
+    """Bytes/s between ranks: the network's once they do not fit one node of eight devices."""
+    return device.link if placement.workers <= 8 else min(device.link, device.network)
+
+
+COST = StageCost(work, seconds, footprint, start_seconds=15.0, in_process_seconds=0.5, worker_gib=2.2, runs_model=True)
