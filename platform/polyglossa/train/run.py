@@ -29,6 +29,7 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from polyglossa.artifact import Artifact, ArtifactKey, Draft, clear, open_storage, read_json
 from polyglossa.engine.callbacks import DivergedError
 from polyglossa.engine.checkpoints.checkpoint_index import LatestSteps
+from polyglossa.engine.loop import Callback
 from polyglossa.engine.online_evaluation import Evaluations, Evaluator, read_evaluations
 from polyglossa.engine.train_run import SUMMARY, Compute, TrainRun
 from polyglossa.engine.trainer import train
@@ -213,7 +214,7 @@ def train_as_worker(config: Mapping[str, Group]) -> None:
                 warn,
                 committed,
                 leaving,
-                watchers=lambda _, name=run.name: [StepGauges(name)] if place == 0 else [],
+                watchers=partial(_watchers, run.name, place),
                 note=note,
                 report=partial(report_checkpoint, run.name, place),
             )
@@ -222,6 +223,11 @@ def train_as_worker(config: Mapping[str, Group]) -> None:
             if place == 0:
                 ray.get(board.stop.remote(f"{run.name}: {error}"))
             return
+
+
+def _watchers(name: str, place: int, _backend: Any) -> Sequence[Callback]:
+    """Callbacks that tell Ray's gauges of a run, on the first rank."""
+    return [StepGauges(name)] if place == 0 else []
 
 
 def _evaluate(
