@@ -22,12 +22,12 @@ from polyglossa.capacity.estimate import estimate
 from polyglossa.capacity.node_groups import read_groups
 from polyglossa.costing.devices import DEVICES, Calibration
 from polyglossa.lease import Claims
-from polyglossa.pipeline.executor import Execution, rooms_of_this_ray
+from polyglossa.pipeline.concurrent.executor import Execution, rooms_of_this_ray
+from polyglossa.pipeline.concurrent.node_task import run_node
+from polyglossa.pipeline.concurrent.schedule import Scheduler
+from polyglossa.pipeline.concurrent.timeline import most_at_once
 from polyglossa.pipeline.graph import Node
-from polyglossa.pipeline.node_task import run_node
-from polyglossa.pipeline.schedule import Scheduler
 from polyglossa.pipeline.stages import Stage
-from polyglossa.pipeline.timeline import most_at_once
 from polyglossa.recipe import Profile, load_profile, load_recipe
 from polyglossa.recipe.sections.report import ReportConfig, ReportedMember
 from polyglossa.runtime.session import local_ray

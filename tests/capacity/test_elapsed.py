@@ -11,8 +11,8 @@ from polyglossa.capacity.estimate import CapacityPlan, estimate
 from polyglossa.capacity.node_groups import read_groups
 from polyglossa.cli.app import app
 from polyglossa.costing.devices import DEVICES, Calibration
+from polyglossa.pipeline.concurrent.schedule import Demand, Room, Scheduler, remaining_seconds
 from polyglossa.pipeline.graph import Node
-from polyglossa.pipeline.schedule import Demand, Room, Scheduler, remaining_seconds
 from polyglossa.recipe import load_profile, load_recipe
 from polyglossa.recipe.strict import Strict
 

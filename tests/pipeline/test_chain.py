@@ -14,8 +14,9 @@ from polyglossa.artifact import ArtifactKey, produce
 from polyglossa.cli.models import run as command
 from polyglossa.engine import loop, objective, step, trainer
 from polyglossa.objectives import batch
-from polyglossa.pipeline import node_task, train_and_evaluate
 from polyglossa.pipeline import run as pipeline
+from polyglossa.pipeline import train_and_evaluate
+from polyglossa.pipeline.concurrent import node_task
 from polyglossa.pipeline.stages import STAGES
 from polyglossa.recipe import Profile
 from polyglossa.recipe.placement import TrainPlacement

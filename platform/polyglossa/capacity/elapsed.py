@@ -8,8 +8,8 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from polyglossa.pipeline.concurrent.schedule import Demand, Room, Running, Scheduler
 from polyglossa.pipeline.graph import Node
-from polyglossa.pipeline.schedule import Demand, Room, Running, Scheduler
 
 
 @dataclass(frozen=True)

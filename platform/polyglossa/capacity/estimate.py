@@ -14,8 +14,8 @@ from polyglossa.costing.memory import Footprint
 from polyglossa.costing.work import StageCost, Work
 from polyglossa.errors import RecipeError
 from polyglossa.pipeline.build import build
+from polyglossa.pipeline.concurrent.schedule import MACHINE, Room, Scheduler
 from polyglossa.pipeline.graph import Graph, Node
-from polyglossa.pipeline.schedule import MACHINE, Room, Scheduler
 from polyglossa.pipeline.stages import find_stage
 from polyglossa.recipe import Profile, Recipe, StagePlacement, TrainPlacement
 from polyglossa.train.cost import pass_tokens

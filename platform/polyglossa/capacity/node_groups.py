@@ -6,7 +6,7 @@ from pathlib import Path
 
 from polyglossa.cluster.spec import Group, load_spec
 from polyglossa.errors import RecipeError
-from polyglossa.pipeline.schedule import MACHINE, Demand, Room, machines_of, per_machine
+from polyglossa.pipeline.concurrent.schedule import MACHINE, Demand, Room, machines_of, per_machine
 from polyglossa.recipe import Profile, StagePlacement
 from polyglossa.recipe.load import read_mapping
 from polyglossa.recipe.placement import GROUP_LABEL

@@ -11,8 +11,8 @@ from typing import Any
 from polyglossa import artifact
 from polyglossa.artifact import Artifact, ArtifactKey
 from polyglossa.lease import Claims
+from polyglossa.pipeline.concurrent.node_task import make_group
 from polyglossa.pipeline.graph import Node
-from polyglossa.pipeline.node_task import make_group
 from polyglossa.pipeline.stages import STAGES, Stage, find_stage
 from polyglossa.recipe import Profile
 from polyglossa.runtime import console

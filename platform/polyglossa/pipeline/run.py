@@ -15,12 +15,12 @@ from polyglossa.artifact import Artifact, open_storage
 from polyglossa.extras import require_extras
 from polyglossa.lease import Claims, held
 from polyglossa.pipeline.build import build
+from polyglossa.pipeline.concurrent.schedule import Room, Scheduler
+from polyglossa.pipeline.concurrent.timeline import Stay, drawing, most_at_once, plain
 from polyglossa.pipeline.graph import Node
 from polyglossa.pipeline.own_outcome import show_own
 from polyglossa.pipeline.promotion import previous_model
-from polyglossa.pipeline.schedule import Room, Scheduler
 from polyglossa.pipeline.stages import STAGES, find_stage
-from polyglossa.pipeline.timeline import Stay, drawing, most_at_once, plain
 from polyglossa.recipe import Profile, Recipe
 from polyglossa.runtime import console
 from polyglossa.runtime.memory import Peak, watch_memory
@@ -97,8 +97,8 @@ def make(
     Scheduler.of(nodes, profile, known.rooms, seconds)  # refuses before Ray starts
     root = absolute(recipe.root)
     log = recipe.logs / f"{datetime.now():%Y%m%d-%H%M%S}.log"
-    from polyglossa.pipeline.executor import Execution, rooms_of_this_ray
-    from polyglossa.pipeline.node_task import run_node
+    from polyglossa.pipeline.concurrent.executor import Execution, rooms_of_this_ray
+    from polyglossa.pipeline.concurrent.node_task import run_node
     from polyglossa.runtime.session import ray_session, terminate_as_interrupt
 
     started = time.monotonic()

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 
 from polyglossa.artifact import ArtifactKey, Draft, produce
+from polyglossa.pipeline.concurrent.timeline import Stay, drawing, most_at_once, plain
 from polyglossa.pipeline.run import _page, _record
-from polyglossa.pipeline.timeline import Stay, drawing, most_at_once, plain
 from polyglossa.runtime.memory import Peak
 
 

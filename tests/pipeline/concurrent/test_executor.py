@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 from ray import cloudpickle
 
+import pipeline.concurrent.toy_work as toy_work_module
 import pipeline.toy_stages as toy_stages_module
-import pipeline.toy_work as toy_work_module
+from pipeline.concurrent.toy_work import ToyWork, execution, lines, toy_node
 from pipeline.toy_stages import toy_stages
-from pipeline.toy_work import ToyWork, execution, lines, toy_node
 from polyglossa.artifact import MARKER
 from polyglossa.errors import ArtifactError, DataError, PolyglossaError
 from polyglossa.lease import Claims
+from polyglossa.pipeline.concurrent.executor import NodesFailed, NodesRefused
+from polyglossa.pipeline.concurrent.timeline import drawing, most_at_once
 from polyglossa.pipeline.execute import execute
-from polyglossa.pipeline.executor import NodesFailed, NodesRefused
-from polyglossa.pipeline.timeline import drawing, most_at_once
 from polyglossa.recipe import Profile
 
 # Workers do not find the tests' modules: what toys do travels to them.

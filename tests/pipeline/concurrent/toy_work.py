@@ -13,10 +13,10 @@ from polyglossa.artifact import Artifact, Draft, clear, exists
 from polyglossa.costing.work import StageCost, no_footprint, no_seconds, no_work
 from polyglossa.errors import DataError
 from polyglossa.lease import Claims
-from polyglossa.pipeline.executor import Execution
+from polyglossa.pipeline.concurrent.executor import Execution
+from polyglossa.pipeline.concurrent.node_task import run_node
+from polyglossa.pipeline.concurrent.schedule import MACHINE, Room, Scheduler
 from polyglossa.pipeline.graph import Node
-from polyglossa.pipeline.node_task import run_node
-from polyglossa.pipeline.schedule import MACHINE, Room, Scheduler
 from polyglossa.recipe import Profile
 from polyglossa.recipe.sections.report import ReportConfig, ReportedMember
 

@@ -19,13 +19,13 @@ from polyglossa import artifact
 from polyglossa.artifact import Artifact, ArtifactKey
 from polyglossa.errors import ArtifactError, PolyglossaError, UserError
 from polyglossa.lease import Claims
+from polyglossa.pipeline.concurrent.key_server import KeyServer, missing_inputs
+from polyglossa.pipeline.concurrent.node_task import NodeTask, Outcome
+from polyglossa.pipeline.concurrent.schedule import MACHINE, Room, Running, Scheduler
+from polyglossa.pipeline.concurrent.timeline import Stay
 from polyglossa.pipeline.execute import say_done
 from polyglossa.pipeline.graph import Node
-from polyglossa.pipeline.key_server import KeyServer, missing_inputs
-from polyglossa.pipeline.node_task import NodeTask, Outcome
-from polyglossa.pipeline.schedule import MACHINE, Room, Running, Scheduler
 from polyglossa.pipeline.stages import STAGES, Stage, find_stage
-from polyglossa.pipeline.timeline import Stay
 from polyglossa.recipe import Profile
 from polyglossa.runtime import console
 from polyglossa.runtime.run_board import NodeRelay, beside_this_process, start_run_board

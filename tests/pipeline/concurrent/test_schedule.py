@@ -4,8 +4,7 @@ import pytest
 
 from pipeline.toy_stages import toy_stages
 from polyglossa.errors import ArtifactError, RecipeError
-from polyglossa.pipeline.graph import Node
-from polyglossa.pipeline.schedule import (
+from polyglossa.pipeline.concurrent.schedule import (
     DRIVER,
     MACHINE,
     Demand,
@@ -17,6 +16,7 @@ from polyglossa.pipeline.schedule import (
     fits,
     remaining_seconds,
 )
+from polyglossa.pipeline.graph import Node
 from polyglossa.recipe import Profile
 from polyglossa.recipe.strict import Strict
 
