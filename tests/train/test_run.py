@@ -54,7 +54,7 @@ def test_two_runs_share_workers_and_one_learns_from_a_teacher(tmp_path: Path) ->
     untrained = Encoder.load(model.at("model"))
     assert trained.width == 32
     assert abs(trained.encode(["bacan"]) - untrained.encode(["bacan"])).max() > 1e-4
-    unevaluated = TrainConfig.of(late, distil=False).model_dump(mode="json")
+    unevaluated = TrainConfig.of(late, distil=False).model_dump(mode="json", by_alias=True)
     check_evaluations(made[1], ArtifactKey("train", "", train.REVISION, unevaluated, roles))
 
 

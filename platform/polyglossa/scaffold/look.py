@@ -6,7 +6,7 @@ Files are read by the corpus's own reader, so that what is seen here is what a r
 import glob
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from polyglossa.errors import DataError
 from polyglossa.readers.files import File
@@ -123,12 +123,21 @@ def _check_unwrapped(path: Path, found: Survey) -> None:
         return
     for name, values in found.columns.items():
         for value in values:
-            if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
+            if _holds_rows(value) and len(value) > found.rows:
                 raise DataError(
                     f"{path}: {found.rows} object(s) around the rows: {name!r} holds {len(value):,}, with "
                     f"{', '.join(list(value[0])[:6])}. Write them as the file's own array: "
                     f"jq '.{name}' {path.name} > rows.json"
                 )
+
+
+def _holds_rows(value: object) -> TypeGuard[list[dict[str, Any]]]:
+    """Tell whether a value is a list of objects with texts, as rows are."""
+    return (
+        isinstance(value, list)
+        and all(isinstance(one, dict) for one in value)
+        and any(isinstance(inner, str) for one in value for inner in one.values())
+    )
 
 
 def _join(one: Look, other: Look, folder: str) -> Look:

@@ -48,7 +48,7 @@ def build(args: dict[str, Any]) -> serve.Application:
     """
     settings = read_settings(args)
     Keyring(settings.keys_file)
-    settings = settings.changed(members=[_settled(member).model_dump() for member in settings.members])
+    settings = settings.changed(members=tuple(_settled(member).model_dump() for member in settings.members))
     handles = {member.name: _member(member) for member in settings.members if not member.colocate}
     ingress = serve.deployment(
         serve.ingress()(Ingress),
