@@ -1,132 +1,122 @@
-"""Benchmark of the packed forward and backward on one GPU, against padded batches: tokens/s and share of the peak.
+"""One session on one GPU: correctness first, then what it is worth. No Ray, no data, under nine minutes.
 
-    python jobs/bench/gpu.py --out runs/bench/gpu.json          # make bench-gpu; no Ray, no data
+    python jobs/bench/gpu.py --out runs/bench/gpu.json                       # make bench-gpu
+    PYTHONPATH=platform python jobs/bench/gpu.py --out gpu.json              # a bare machine: torch and transformers
+    PYTHONPATH=platform python jobs/bench/gpu.py --tiny --out gpu.json       # every phase, tiny, on a processor
 
-Random weights of the 80M and 0.6B members, bf16; lengths of a skewed distribution: most short, a few at the limit.
+Random weights of the 0.6B and the 80M member in bfloat16. Phases are boxed in time and run in a child process; the
+figures are written after each, so that one that fails costs itself. `polyglossa plan --calibration gpu.json` reads
+them.
 """
 
 import argparse
+import importlib
 import json
+import os
 import sys
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import torch
-from torch import Tensor
-from transformers import Qwen3Config, Qwen3Model
+from shared.gpu.supervise import Figures, Phase, run_phases, supervise
 
-from polyglossa.engine.embedder import Embedder
-from polyglossa.model.forward import TextModel
-
-VOCABULARY, LONGEST, WARM, TIMED = 151_936, 1024, 3, 10
-SHAPES = {
-    "80M": {"hidden_size": 320, "intermediate_size": 2048, "num_hidden_layers": 8},
-    "0.6B": {"hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28},
-}
-# Dense bf16 peak (TFLOP/s) from the makers' data sheets.
-PEAKS = {"H100": 989.0, "H200": 989.0, "A100": 312.0, "L4": 121.0, "L40S": 362.0, "A10G": 70.0}
+_LEAST_GIB = 16
+_NEEDED = ("numpy", "torch", "transformers", "safetensors", "tokenizers")
 
 
 def main() -> None:
-    """Measure every shape, packed and padded."""
+    """Measure what the command line asks for."""
+    options = _options()
+    figures = Figures(Path(options.out))
+    for package in _NEEDED:
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            sys.exit(f"bench-gpu: {package} is missing ({error}); pip install torch transformers numpy.")
+    if not options.tiny:
+        _check_gpu()
+    phases = _phases(options)
+    if options.child:
+        import torch
+
+        if options.tiny:
+            torch.set_num_threads(1)  # sizes are too small for two, which would wait for each other
+        run_phases(
+            phases, figures, ends=options.ends, say=lambda text: print(text, flush=True), works=lambda: _works(torch)
+        )
+        return
+    kept = figures.read() if options.only else {"phases": {}}
+    for phase in phases:
+        kept["phases"].pop(phase.name, None)
+    figures.write(kept)
+    ends = time.time() + options.seconds
+    supervise(phases, figures, lambda names: _command(options, names, ends), ends=ends)
+    from shared.gpu.summary import summary
+
+    print(json.dumps(summary(figures.read()["phases"])))
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", default=None, help="JSON file for the figures")
-    parser.add_argument("--tokens", type=int, default=65_536, help="real tokens of a pass")
-    options = parser.parse_args()
-    if not torch.cuda.is_available():
-        sys.exit("no GPU here: run this on a machine with one.")
-    figures: dict[str, Any] = {"device": torch.cuda.get_device_name()}
-    for name in SHAPES:
-        figures[name] = measure(name, options.tokens)
-        print(name, *(f"{key} {value:.4g}" for key, value in figures[name].items()), sep="  ", flush=True)
-    if options.out:
-        Path(options.out).parent.mkdir(parents=True, exist_ok=True)
-        Path(options.out).write_text(json.dumps(figures, indent=1))
-    print(json.dumps(figures))
+    parser.add_argument("--out", default="runs/bench/gpu.json", help="JSON file for the figures of every phase")
+    parser.add_argument("--seconds", type=float, default=530, help="longest time of the session")
+    parser.add_argument("--only", nargs="*", help="phases to run; what the file holds of others stays")
+    parser.add_argument("--tiny", action="store_true", help="run every phase at tiny sizes on a processor")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--ends", type=float, default=0.0, help=argparse.SUPPRESS)
+    return parser.parse_args()
 
 
-def measure(name: str, tokens: int) -> dict[str, float]:
-    """Return tokens/s and the share of the device's peak, packed and padded, and how far their states are apart."""
-    backbone, texts = build(name), sample_texts(tokens)
-    lengths = [len(text) for text in texts]
-    packed_tokens = torch.cat(texts).cuda()
-    # Padding lies on the right, where no token of a causal model sees it.
-    padded_tokens = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True).cuda()
-    rows_B, lasts_B = torch.arange(len(texts)).cuda(), torch.tensor(lengths).cuda() - 1
-    stock = backbone.config._attn_implementation
+def _phases(options: argparse.Namespace) -> list[Phase]:
+    from shared.gpu.models import GPU, TINY
+    from shared.gpu.phases import phases
 
-    def padded() -> Tensor:
-        backbone.config._attn_implementation = stock
-        with torch.autocast("cuda", torch.bfloat16):
-            return backbone(input_ids=padded_tokens, use_cache=False).last_hidden_state[rows_B, lasts_B].float()
-
-    reference = padded().detach()
-    padded_rate = _rate(padded, sum(lengths))
-    embedder = Embedder(TextModel.of(backbone), dtype="bfloat16")
-    packed_rate = _rate(lambda: embedder(packed_tokens, lengths, 0), sum(lengths))
-    states = embedder(packed_tokens, lengths, 0).detach()
-    return {
-        "packed_tokens_per_second": packed_rate,
-        "padded_tokens_per_second": padded_rate,
-        "speedup": packed_rate / padded_rate,
-        "packed_peak_share": packed_rate * flops_per_token(backbone, lengths) / peak(),
-        "least_cosine": float(torch.nn.functional.cosine_similarity(states, reference).min()),
-    }
+    made = phases(TINY if options.tiny else GPU, Path(options.out))
+    unknown = set(options.only or ()) - {phase.name for phase in made}
+    if unknown:
+        sys.exit(f"bench-gpu: {', '.join(sorted(unknown))}: no such phase; {', '.join(p.name for p in made)} are.")
+    return [phase for phase in made if options.only is None or phase.name in options.only]
 
 
-def build(name: str) -> Qwen3Model:
-    """Build a member's shape with random weights on the GPU."""
-    config = Qwen3Config(
-        vocab_size=VOCABULARY,
-        num_attention_heads=16,
-        num_key_value_heads=8,
-        head_dim=128,
-        max_position_embeddings=LONGEST,
-        use_cache=False,
-        attn_implementation="sdpa",
-        **SHAPES[name],
-    )
-    torch.manual_seed(0)
-    return Qwen3Model(config).float().cuda().train()
+def _command(options: argparse.Namespace, names: Sequence[str], ends: float) -> list[str]:
+    command = [sys.executable, __file__, "--out", options.out, "--child", "--ends", str(ends), "--only", *names]
+    return [*command, "--tiny"] if options.tiny else command
 
 
-def sample_texts(tokens: int) -> list[Tensor]:
-    """Draw texts whose lengths are log-normal (median 60, limit 1,024), longest first, up to a number of tokens."""
-    generator = torch.Generator().manual_seed(0)
-    lengths: list[int] = []
-    while sum(lengths) < tokens:
-        draw = torch.exp(4.1 + 1.0 * torch.randn((), generator=generator))
-        lengths.append(int(draw.clamp(2, LONGEST)))
-    lengths.sort(reverse=True)
-    return [torch.randint(0, VOCABULARY, (length,), generator=generator) for length in lengths]
+def _check_gpu() -> None:
+    """Say in one line why nothing can be measured here."""
+    import torch
+
+    if torch.version.cuda is None:
+        sys.exit(f"bench-gpu: torch {torch.__version__} is built without CUDA; install the CUDA build, or pass --tiny.")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = torch.cuda.is_available()
+    if not found:
+        why = str(said[0].message).splitlines()[0] if said else "the driver reports none"
+        sys.exit(f"bench-gpu: no GPU that torch {torch.__version__} (CUDA {torch.version.cuda}) can use: {why}")
+    gib = torch.cuda.get_device_properties(0).total_memory / 2**30
+    if gib < _LEAST_GIB:
+        sys.exit(f"bench-gpu: {torch.cuda.get_device_name(0)} has {gib:.0f} GiB; {_LEAST_GIB} GiB are needed.")
+    if torch.cuda.get_device_capability(0) < (8, 0):
+        sys.exit(f"bench-gpu: {torch.cuda.get_device_name(0)} computes no bfloat16; take an Ampere GPU or a later one.")
 
 
-def flops_per_token(backbone: Qwen3Model, lengths: list[int]) -> float:
-    """Forward and backward: 6 a weight of the layers, and 6 · width · length (half of it, being causal) a layer."""
-    weights = sum(parameter.numel() for parameter in backbone.layers.parameters())
-    config = backbone.config
-    attended = sum(length * length for length in lengths) / sum(lengths) / 2
-    width = config.num_attention_heads * config.head_dim
-    return 6.0 * weights + 12.0 * config.num_hidden_layers * width * attended
-
-
-def peak() -> float:
-    """Return the device's dense bf16 peak in FLOP/s; nan where it is not listed."""
-    name = torch.cuda.get_device_name()
-    return next((value * 1e12 for key, value in PEAKS.items() if key in name), float("nan"))
-
-
-def _rate(embed: Callable[[], Tensor], tokens: int) -> float:
-    for count in (WARM, TIMED):
-        torch.cuda.synchronize()
-        began = time.perf_counter()
-        for _ in range(count):
-            embed().square().sum().backward()
-        torch.cuda.synchronize()
-    return TIMED * tokens / (time.perf_counter() - began)
+def _works(torch: object) -> bool:
+    """Whether the GPU still answers."""
+    cuda = torch.cuda  # type: ignore[attr-defined]
+    if not cuda.is_available():
+        return True
+    try:
+        cuda.empty_cache()
+        cuda.synchronize()
+    except Exception:
+        return False
+    return True
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     main()

@@ -48,7 +48,8 @@ def search_share(queries: str, documents: str) -> dict[str, Any]:
     """Time search and the machine's float32 product in one process, turn about; best of three."""
     import torch
 
-    from polyglossa.mine.search import InMemory, search
+    from polyglossa.mine.documents import InMemory
+    from polyglossa.mine.search import search
 
     torch.set_num_threads(THREADS)
     query, document = unit_vectors(int(queries), 0), unit_vectors(int(documents), 1)

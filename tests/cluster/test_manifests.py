@@ -82,12 +82,13 @@ def test_kubectl_reads_every_file_without_a_cluster() -> None:
     assert len(done.stdout.split()) == len(DOCUMENTS)
 
 
-def test_nothing_runs_as_root_or_keeps_a_capability() -> None:
+def test_nothing_runs_as_root_or_keeps_a_capability_but_efa_s_right_to_lock_memory() -> None:
     for _, document in DOCUMENTS:
         for template in pod_templates(document) if document["kind"] in RAY_KINDS else []:
             assert template["spec"]["securityContext"]["runAsNonRoot"]
             for container in template["spec"]["containers"]:
-                assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+                locks = {"add": ["IPC_LOCK"]} if "vpc.amazonaws.com/efa" in container["resources"]["limits"] else {}
+                assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]} | locks
                 assert not container["securityContext"]["allowPrivilegeEscalation"]
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from polyglossa.mine.approximate import recall, search_ivf
-from polyglossa.mine.search import InMemory, search
+from polyglossa.mine.documents import InMemory
+from polyglossa.mine.search import search
 
 pytest.importorskip("faiss")
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from polyglossa.mine import search as search_module
-from polyglossa.mine.search import InMemory, search
+from polyglossa.mine.documents import InMemory
+from polyglossa.mine.search import search
 
 
 def unit_vectors(count: int, width: int, seed: int) -> np.ndarray:

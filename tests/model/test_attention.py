@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from engine.worlds import VOCABULARY, make_model
 from polyglossa.engine.embedder import Embedder
-from polyglossa.model.attention.packed import attention_slots, runs_of
+from polyglossa.model.attention.products import attention_slots, runs_of
 from polyglossa.model.forward import TextModel
 
 

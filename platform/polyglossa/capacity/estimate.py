@@ -67,6 +67,8 @@ class CapacityPlan:
     """Nodes that follow from each other and take longest together: no number of nodes makes a run shorter."""
     misfits: tuple[Misfit, ...]
     warnings: tuple[str, ...]
+    assumed: tuple[str, ...]
+    """Devices whose speeds are shares of data sheets, not measured."""
     prices: Mapping[str, float]
     elapsed: Elapsed | None = None
     """The run as the executor makes it; None where a group can never hold a node."""
@@ -144,6 +146,7 @@ def estimate(
         longest_path=longest_path(graph, seconds),
         misfits=tuple(planner.misfits),
         warnings=tuple(dict.fromkeys(planner.warnings)),
+        assumed=tuple(sorted(planner.assumed)),
         prices=prices or {},
         elapsed=elapsed_of(graph, profile, planner.rooms, seconds),
     )
@@ -183,6 +186,7 @@ class _Planner:
         self.rooms = rooms_of(groups, profile)
         self.misfits: list[Misfit] = []
         self.warnings: list[str] = []
+        self.assumed: set[str] = set()
         self._seen: set[str] = set()
 
     def plan(self, node: Node) -> NodePlan:
@@ -204,6 +208,8 @@ class _Planner:
             assert device.memory_gib is not None
             remedy, least = _remedy(cost, work, placement, device.memory_gib)
             self.misfits.append(Misfit(node.name, device.name, device.memory_gib, footprint, remedy, least))
+        if device.assumed and work.flops:
+            self.assumed.add(device.name)
         start = cost.start(placement, scale=self.calibration.start_scale, again=node.stage in self._seen)
         seconds = start + cost.seconds(work, placement, device)
         self._seen.add(node.stage)
@@ -228,4 +234,7 @@ def _remedy(cost: StageCost, work: Work, placement: StagePlacement, memory_gib: 
 
 def _computed_on(device: Device, work: Work) -> Work:
     """What a node has to do in the precision that its device computes."""
-    return work if device.bfloat16 else replace(work, low_precision=False)
+    if not device.bfloat16:
+        return replace(work, low_precision=False)
+    gpu = device.memory_gib is not None
+    return replace(work, low_precision=gpu) if work.low_precision is None else work

@@ -8,7 +8,7 @@ from polyglossa.costing.memory import GIB, Footprint, least_states
 from polyglossa.recipe import TrainPlacement
 
 _MORE_DEVICES = (1, 2, 4, 8, 16)
-_SEARCHED = ("workers", "zero", "gradient_checkpointing", "resident_tokens")
+_SEARCHED = ("workers", "zero", "compile", "gradient_checkpointing", "resident_tokens")
 _USABLE = 0.95  # the allocator's fragments take the rest
 
 
@@ -63,6 +63,7 @@ def _alternatives(placement: TrainPlacement, least_tokens: int) -> Iterator[Trai
             "resident_tokens": tokens,
             "gradient_checkpointing": checkpoint,
             "zero": zero,
+            "compile": placement.compile and zero < 3,
         }
         yield TrainPlacement.model_validate({**placement.model_dump(), **changed})
 

@@ -18,7 +18,7 @@ import torch
 
 from polyglossa.capacity.processor import core_name
 from polyglossa.costing.counts import draw_lengths
-from polyglossa.costing.devices import Device, measured_device
+from polyglossa.costing.devices import Device, device_name, measured_device
 from polyglossa.costing.flops import forward_flops, training_flops
 from polyglossa.data.batch import RankBatch
 from polyglossa.data.collate import GlobalBatch, rank_payloads
@@ -92,12 +92,7 @@ def _both_shapes(kind: str) -> list[tuple[float, float]]:
 def _device_name(kind: str) -> str:
     if kind == "cpu":
         return core_name(gains_from_bfloat16=device_facts(kind).gains_from_bfloat16)
-    gib = torch.cuda.get_device_properties(0).total_memory / 2**30
-    title = torch.cuda.get_device_name(0)
-    sizes = {"H200": "H200-141G", "H100": "H100-80G", "A100": "A100-80G" if gib > 60 else "A100-40G"}
-    return next(
-        (known for part, known in sizes.items() if part in title), title.replace("NVIDIA ", "").replace(" ", "-")
-    )
+    return device_name(torch.cuda.get_device_name(0), torch.cuda.get_device_properties(0).total_memory / 2**30)
 
 
 def _seconds_per_token(kind: str, shape: Shape) -> tuple[float, float]:

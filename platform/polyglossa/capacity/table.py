@@ -17,10 +17,20 @@ def plan_table(plan: CapacityPlan) -> str:
         align([("memory of a device (GiB)", "device", "of", *_ITEMS, "sum"), *_memory(plan)]),
         align([("group", "node-hours", "price", "cost"), *_groups(plan)]),
         _totals(plan),
+        _assumptions(plan),
         *(f"warning: {warning}" for warning in plan.warnings),
         *(f"does not fit: {misfit}" for misfit in plan.misfits),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _assumptions(plan: CapacityPlan) -> str:
+    if not plan.assumed:
+        return ""
+    return (
+        f"assumed: the speeds of {', '.join(plan.assumed)} are shares of data sheets (40 % of the bfloat16 peak in "
+        "training, 45 % in embedding); `make bench-gpu` measures them for `plan --calibration runs/bench/gpu.json`."
+    )
 
 
 def comparison_table(plans: Sequence[CapacityPlan]) -> str:
@@ -196,6 +206,7 @@ def as_json(plan: CapacityPlan) -> dict[str, Any]:
         "cost": None if plan.cost is None else round(plan.cost, 2),
         "misfits": [str(misfit) for misfit in plan.misfits],
         "warnings": list(plan.warnings),
+        "assumed_rates": list(plan.assumed),
     }
 
 

@@ -1,7 +1,7 @@
 """Pods and the Ray cluster of a spec, as plain Kubernetes data. Pure: what runs on them is `kuberay`'s.
 
-Nobody runs as root, no capability is kept, the root file system is written only in `/tmp` and the data volume, and the
-probes need nothing that the image lacks (KubeRay's own call wget).
+Nobody runs as root, no capability is kept but locking memory for fabric devices, the root file system is written only
+in `/tmp` and the data volume, and the probes need nothing that the image lacks (KubeRay's own call wget).
 """
 
 import json
@@ -23,6 +23,8 @@ GROUP_OF_POD = "polyglossa/group"
 DRIVER = "driver"
 """Ray resource of the group that drivers run on where a head may be lost under them."""
 USER_ID = 1000
+EFA = "vpc.amazonaws.com/efa"
+"""Kubernetes resource of AWS's Elastic Fabric Adapter, over which NCCL sends with GPUDirect RDMA."""
 _AGENT_PORT = 52365
 _PROBE = "import sys, urllib.request as web; [web.urlopen(url, timeout=4).read() for url in sys.argv[1:]]"
 _RAYLET = f"http://localhost:{_AGENT_PORT}/api/local_raylet_healthz"
@@ -164,11 +166,12 @@ def _container(asked: _Asked, name: str, node: Node, ready: list[str]) -> Json:
         mounts.append({"name": "data", "mountPath": spec.storage.mount})
     if asked.has_keys:
         mounts.append({"name": "keys", "mountPath": KEYS_FOLDER, "readOnly": True})
-    devices = node.devices if isinstance(node, Group) else {}
+    group = node if isinstance(node, Group) else None
+    devices = {key: str(count) for key, count in group.devices.items()} if group else {}
     container: Json = {
         "name": f"ray-{'head' if name == 'head' else 'worker'}",
         "image": spec.image_of(node, asked.version),
-        "resources": _resources(node.cpus, node.memory_gib, node.gpus, node.disk_gib, devices),
+        "resources": _resources(node.cpus, node.memory_gib, node.gpus, node.disk_gib, devices | _huge_pages(devices)),
         "securityContext": _container_security(locks_memory=bool(devices)),
         "volumeMounts": mounts,
         "readinessProbe": _probe(ready, period=5, failures=12),
@@ -182,7 +185,8 @@ def _container(asked: _Asked, name: str, node: Node, ready: list[str]) -> Json:
         container["lifecycle"] = {"preStop": {"exec": {"command": ["sleep", "10"]}}}
     if spec.storage.secret:
         container["envFrom"] = [{"secretRef": {"name": spec.storage.secret}}]
-    variables = {IMAGE_VARIABLE: container["image"]} | (SERVE_ENVIRONMENT if asked.serving else {})
+    variables = {IMAGE_VARIABLE: container["image"]} | (_gpu_environment(node) if node.gpus else {})
+    variables |= (SERVE_ENVIRONMENT if asked.serving else {}) | (group.environment if group else {})
     container["env"] = [{"name": key, "value": value} for key, value in variables.items()]
     return container
 
@@ -221,8 +225,21 @@ def placement(node: Node) -> Json:
     return placed | ({"nodeSelector": selector} if selector else {})
 
 
+def _gpu_environment(node: Node) -> dict[str, str]:
+    """What CUDA and NCCL are told before they start."""
+    told = {"PYTORCH_ALLOC_CONF": "expandable_segments:True", "NCCL_DEBUG": "WARN", "NCCL_SOCKET_IFNAME": "^lo,docker"}
+    if isinstance(node, Group) and EFA in node.devices:
+        told |= {"FI_PROVIDER": "efa", "FI_EFA_USE_DEVICE_RDMA": "1", "FI_EFA_FORK_SAFE": "1"}
+    return told
+
+
+def _huge_pages(devices: Mapping[str, str]) -> dict[str, str]:
+    """What a pod asks for beside the fabric's devices: EFA's provider registers its buffers in huge pages."""
+    return {"hugepages-2Mi": "5120Mi"} if EFA in devices else {}
+
+
 def _resources(
-    cpus: int, memory_gib: int, gpus: int = 0, disk_gib: int | None = None, devices: Mapping[str, int] | None = None
+    cpus: int, memory_gib: int, gpus: int = 0, disk_gib: int | None = None, further: Mapping[str, str] | None = None
 ) -> Json:
     """Ask for what a container may use: Ray plans with its limits, so a request below them would promise too much."""
     wanted = {"cpu": str(cpus), "memory": f"{memory_gib}Gi"}
@@ -230,12 +247,13 @@ def _resources(
         wanted["ephemeral-storage"] = f"{disk_gib}Gi"
     if gpus:
         wanted["nvidia.com/gpu"] = str(gpus)
-    wanted |= {name: str(count) for name, count in (devices or {}).items()}
+    wanted |= further or {}
     return {"requests": dict(wanted), "limits": dict(wanted)}
 
 
 def _shm(node: Node) -> str:
-    return f"{max(1, node.memory_gib * 3 // 10)}Gi"  # Ray's object store takes 30 % of a node's memory
+    """Ray's object store takes 30 % of a node's memory; NCCL's ranks exchange through what is beside it."""
+    return f"{max(1, node.memory_gib * 3 // 10) + (2 + node.gpus if node.gpus else 0)}Gi"
 
 
 def _container_security(*, locks_memory: bool = False) -> Json:

@@ -96,7 +96,8 @@ def _aws_node(node: Node) -> Json:
 
 
 def _gcp_node(node: Node) -> Json:
-    image = "common-cu128-ubuntu-2204" if node.gpus else "common-cpu"
+    # CUDA 13, which torch 2.13 is built for, takes a driver of the 580 series.
+    image = "common-cu129-ubuntu-2204-nvidia-580" if node.gpus else "common-cpu"
     disk = {
         "boot": True,
         "autoDelete": True,

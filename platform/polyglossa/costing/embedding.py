@@ -2,7 +2,7 @@
 
 from polyglossa.costing.devices import Device
 from polyglossa.costing.memory import Footprint, embedding_footprint
-from polyglossa.costing.work import Work
+from polyglossa.costing.work import Work, precision_share
 from polyglossa.recipe import StagePlacement
 
 _TOKEN_SHARE = 1 / 3  # of a training token's fixed time
@@ -12,7 +12,8 @@ def embedding_seconds(work: Work, placement: StagePlacement, device: Device) -> 
     """Seconds of forward passes over all tokens, shared by the workers."""
     if not work.tokens:
         return 0.0
-    each = _TOKEN_SHARE * device.token_seconds + work.flops / work.tokens / device.embedding_rate
+    rate = device.embedding_rate * precision_share(work, device)
+    each = _TOKEN_SHARE * device.token_seconds + work.flops / work.tokens / rate
     return work.tokens * each / compute_units(placement)
 
 
@@ -21,7 +22,7 @@ def embedder_footprint(work: Work, placement: StagePlacement) -> Footprint | Non
     if work.shape is None:
         return None
     gpu = bool(placement.gpus)
-    return embedding_footprint(work.shape, work.parameters, low_precision=work.low_precision, gpu=gpu)
+    return embedding_footprint(work.shape, work.parameters, low_precision=bool(work.low_precision), gpu=gpu)
 
 
 def compute_units(placement: StagePlacement) -> float:

@@ -43,7 +43,13 @@ class Work:
     parameters: int = 0
     shape: Shape | None = None
     teacher_width: int = 0
-    low_precision: bool = True
+    low_precision: bool | None = True
+    """Whether it is computed in bfloat16; None leaves it to the device: GPUs do, processors do not."""
+
+
+def precision_share(work: Work, device: Device) -> float:
+    """Speed of the precision that is computed in, over bfloat16's."""
+    return 1.0 if work.low_precision else device.float32_share
 
 
 class PlannedNode(Protocol):

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from polyglossa.runtime.transfer import send
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -21,7 +23,7 @@ class Chunk:
     tokens: Tensor
     """int64 [sum of lengths]: the texts one after another, EOS last of each."""
     lengths_B: Tensor
-    """int64 [B], each ≥ 1."""
+    """int64 [B], each ≥ 1; always on the host, where layouts are decided."""
     start: int
     """First row of the text table that the chunk fills; -1 for a dummy."""
     seed: int
@@ -33,10 +35,6 @@ class Chunk:
         """Lay the texts out as int64 [B, L], padded with 0 on the right."""
         rows = list(torch.split(self.tokens, self.lengths_B.tolist()))
         return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-
-    def to(self, device: torch.device | str) -> "Chunk":
-        """Move the tokens; lengths stay on the host, where layouts are decided."""
-        return replace(self, tokens=self.tokens.to(device, non_blocking=True))
 
 
 @dataclass(frozen=True)
@@ -82,9 +80,26 @@ class RankBatch:
     wait_seconds: float = 0.0
     """How long the rank waited for this batch."""
 
+    host: "RankBatch | None" = None
+    """The same batch before it moved to a GPU: what decides about shapes is read there, where nobody waits for it."""
+
+    @property
+    def on_host(self) -> "RankBatch":
+        """The batch with its tensors on the host."""
+        return self.host or self
+
     def to(self, device: torch.device | str) -> "RankBatch":
-        """Move every tensor that the step reads to a device."""
+        """Move every tensor that the step reads to a device; tokens and indices travel in one copy."""
+        held = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        if self.own_R.device.type == torch.device(device).type:
+            return self
+        indices = [name for name, value in held.items() if value.dtype == torch.int64]
+        flat = torch.cat([*(chunk.tokens for chunk in self.chunks), *(held[name].flatten() for name in indices)])
+        sizes = [*(len(chunk.tokens) for chunk in self.chunks), *(held[name].numel() for name in indices)]
+        parts = iter(send(flat, device).split(sizes))
+        chunks = tuple(replace(chunk, tokens=next(parts)) for chunk in self.chunks)
         moved: dict[str, Any] = {
-            name: value.to(device, non_blocking=True) for name, value in vars(self).items() if isinstance(value, Tensor)
+            name: next(parts).view(value.shape) if name in indices else send(value, device)
+            for name, value in held.items()
         }
-        return replace(self, chunks=tuple(chunk.to(device) for chunk in self.chunks), **moved)
+        return replace(self, chunks=chunks, host=self.on_host, **moved)

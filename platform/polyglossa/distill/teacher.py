@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from polyglossa.distill.store import States
-from polyglossa.model.encoder import Encoder
+from polyglossa.model.encoder import PASS_TOKENS, Encoder
 from polyglossa.recipe.sections.teacher import TeacherConfig
 from polyglossa.storage import local_folder
 
@@ -20,8 +20,10 @@ class Teacher:
         with local_folder(model_uri) as path:
             self._encoder = Encoder.load(path, dtype=config.dtype, device="cuda" if gpu else "cpu")
         self._config = config
+        # Passes of the recipe's size leave a GPU idle; their size changes no state.
+        self._pass_tokens = max(config.chunk_tokens, PASS_TOKENS["cuda"]) if gpu else config.chunk_tokens
 
     def states(self, texts: Sequence[NDArray[np.uint32]]) -> States:
         """Embed texts: [N, width]."""
-        states_ND = self._encoder.states([text.tolist() for text in texts], chunk_tokens=self._config.chunk_tokens)
+        states_ND = self._encoder.states([text.tolist() for text in texts], chunk_tokens=self._pass_tokens)
         return states_ND[:, : self._config.width].to(getattr(torch, self._config.stored)).cpu().numpy()

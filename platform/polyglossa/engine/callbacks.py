@@ -32,7 +32,7 @@ class Guard(Callback):
     def before_update(self, batch: RankBatch, result: StepResult) -> None:
         """Refuse a loss that would spoil the weights."""
         where = f"step {batch.step}, source {batch.source}"
-        if batch.in_batch and not batch.negatives_QN.shape[1] and len(batch.group_Q.unique()) == 1:
+        if batch.in_batch and not batch.negatives_QN.shape[1] and len(batch.on_host.group_Q.unique()) == 1:
             self._warn(f"{where}: every example is of one group, so the batch has no negatives and teaches nothing.")
         if not math.isfinite(result.loss):
             terms = ", ".join(f"{name} {value:g}" for name, value in result.terms.items())

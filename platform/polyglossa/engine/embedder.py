@@ -93,12 +93,14 @@ class Embedder(nn.Module):
         """
         torch.manual_seed(seed)
         texts = len(lengths)
-        if tokens_N.device.type == "cpu" and self.low_precision and self.model.description.packed:
+        if self.low_precision and self.model.description.packed:
             tokens_N, lengths = fill_up(tokens_N, lengths)
-        lengths_B = torch.tensor(lengths, device=tokens_N.device)
-        with torch.autocast(tokens_N.device.type, dtype=torch.bfloat16, enabled=self.low_precision):
-            *shallow, last_ND = self.model.every_hidden_state(tokens_N, lengths, depths=self.exits)
-            parts = [self.model.pool(hidden_ND, lengths_B)[:texts] for hidden_ND in (*shallow, last_ND)]
+        # Every weight is used once a pass, so a cache of their bfloat16 copies saves nothing, and under ZeRO 3 it would
+        # keep a copy of the whole model that each rank has split (26 GB for 14B).
+        with torch.autocast(
+            tokens_N.device.type, dtype=torch.bfloat16, enabled=self.low_precision, cache_enabled=False
+        ):
+            parts = [state_BD[:texts] for state_BD in self.model.every_state(tokens_N, lengths, depths=self.exits)]
             parts += [projection(parts[-1]) for projection in self.projections]
         columns = [self.log_temperature.expand(texts, 1)] if self.learns_temperature else []
         return torch.cat([part.to(self.master) for part in (*parts, *columns)], dim=1)

@@ -6,9 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from polyglossa.data.batch import RankBatch
-from polyglossa.engine.embedder import inputs_of
 from polyglossa.engine.step import Backend, Budget, Objective, StepResult, run_step
-from polyglossa.model.attention.packed import attention_slots
+from polyglossa.model.attention.products import attention_slots
 
 
 @dataclass(frozen=True)
@@ -39,11 +38,15 @@ class StepRecord:
         return asdict(self)
 
 
-def _padding(batch: RankBatch, budget: Budget) -> float:
-    tokens = sum(len(chunk.tokens) for chunk in batch.chunks if not chunk.dummy)
-    passes = [[batch.chunks[chunk] for chunk in one_pass] for one_pass in budget.passes(batch)]
-    slots = sum(attention_slots(inputs_of(chunks)[1]) for chunks in passes)
-    return 1.0 - tokens / slots
+Slots = Callable[[Sequence[int]], int]
+"""Tokens of each text of a pass → token slots that attention computes for them."""
+
+
+def _padding(batch: RankBatch, budget: Budget, slots: Slots) -> float:
+    lengths = [chunk.lengths_B.tolist() for chunk in batch.chunks]
+    tokens = sum(sum(own) for own, chunk in zip(lengths, batch.chunks, strict=True) if not chunk.dummy)
+    passes = [[length for chunk in one_pass for length in lengths[chunk]] for one_pass in budget.passes(batch)]
+    return 1.0 - tokens / sum(map(slots, passes))
 
 
 class Callback:
@@ -64,6 +67,7 @@ def run_loop(
     rate: Callable[[int], float],
     budget: Budget,
     callbacks: Sequence[Callback] = (),
+    slots: Slots = attention_slots,
 ) -> None:
     """Train on every batch in turn.
 
@@ -74,6 +78,7 @@ def run_loop(
         rate: step → learning rate.
         budget: sizes of passes and of what is kept.
         callbacks: called in order.
+        slots: what attention computes of a pass; `sum` where a kernel pads nothing.
     """
     began = time.perf_counter()
     for batch in batches:
@@ -94,7 +99,7 @@ def run_loop(
             examples=len(batch.query_Q),
             texts=batch.texts,
             tokens=batch.tokens,
-            padding=_padding(batch, budget),
+            padding=_padding(batch, budget, slots),
             seconds=now - began,
             data_wait=batch.wait_seconds,
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor
 
@@ -12,6 +13,7 @@ from polyglossa.objectives.batch import Examples, embedding_loss, further_loss, 
 from polyglossa.objectives.exits import mean_over_exits
 from polyglossa.objectives.matryoshka import weights, widths
 from polyglossa.objectives.terms import TermInputs, check_terms
+from polyglossa.runtime.transfer import send
 
 _TEMPERATURES = (0.01, 1.0)
 
@@ -135,7 +137,18 @@ def _split(
 
 
 def examples_of(batch: RankBatch) -> Examples:
-    """Return the batch's examples as the objectives take them."""
+    """Return the batch's examples as the objectives take them; what depends on values is found on the host."""
+    found: dict[str, Any] = {}
+    if batch.host is not None and batch.teacher_TE is not None:
+        host = _examples(batch.host)
+        found = {
+            "chosen_P": send(host.chosen_negatives, batch.query_Q.device),
+            "document_P": send(host.documents, batch.query_Q.device),
+        }
+    return replace(_examples(batch), **found)
+
+
+def _examples(batch: RankBatch) -> Examples:
     return Examples(
         query_Q=batch.query_Q,
         positive_Q=batch.positive_Q,

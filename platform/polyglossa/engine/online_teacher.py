@@ -10,11 +10,14 @@ from dataclasses import replace
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from polyglossa.data.batch import Chunk, RankBatch
-from polyglossa.engine.embedder import Embedder, inputs_of
+from polyglossa.engine.embedder import inputs_of
 from polyglossa.engine.step import Budget, gather_states
 from polyglossa.model.directory import load_model
+from polyglossa.model.forward import TextModel, fill_up
+from polyglossa.model.variants.norms import use_own_norms
 from polyglossa.storage import local_folder
 
 
@@ -31,23 +34,30 @@ class OnlineTeachers:
             device: where they run.
             budget: sizes of passes.
         """
-        self._embedders = []
+        self._models: list[TextModel] = []
         with ExitStack() as stack:
             for uri in model_uris:
-                model = load_model(stack.enter_context(local_folder(uri)))
-                self._embedders.append(Embedder(model, dtype=dtype).to(device).eval())
+                # The weights themselves are in the compute precision: nothing trains them, and an 8B teacher in float32
+                # under autocast takes 48 GB of a device where this takes 16.
+                model = load_model(stack.enter_context(local_folder(uri)), dtype, device=device)
+                use_own_norms(model.backbone)
+                self._models.append(model)
         self._widths, self._budget = tuple(widths), budget
 
     @torch.no_grad()
     def teach(self, batch: RankBatch) -> RankBatch:
         """Return the batch with the teachers' states. A collective."""
         states = [
-            gather_states(partial(_embed, embedder), batch, self._budget)[:, :width]
-            for embedder, width in zip(self._embedders, self._widths, strict=True)
+            gather_states(partial(_embed, model), batch, self._budget)[:, :width]
+            for model, width in zip(self._models, self._widths, strict=True)
         ]
         return replace(batch, teacher_TE=torch.cat(states, dim=1))
 
 
-def _embed(embedder: Embedder, chunks: Sequence[Chunk]) -> torch.Tensor:
-    state_BD: torch.Tensor = embedder(*inputs_of(chunks))
-    return state_BD
+def _embed(model: TextModel, chunks: Sequence[Chunk]) -> Tensor:
+    tokens_N, lengths, _ = inputs_of(chunks)
+    texts = len(lengths)
+    if model.description.packed and model.backbone.dtype == torch.bfloat16:
+        tokens_N, lengths = fill_up(tokens_N, lengths)
+    state_BD: Tensor = model(tokens_N, lengths)[:texts]
+    return state_BD.to(torch.promote_types(state_BD.dtype, torch.float32))

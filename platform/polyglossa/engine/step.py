@@ -104,7 +104,7 @@ def run_validation(backend: Backend, batch: RankBatch, objective: Objective, *, 
     with backend.evaluating():
         table_TD = gather_states(backend.embed, batch, budget)
     loss, terms = objective(table_TD, batch)
-    return StepResult(float(loss), {name: float(term) for name, term in terms.items()}, mean_cosine_distance(table_TD))
+    return _figures(loss, terms, table_TD)
 
 
 def gather_states(embed: Callable[[Sequence[Chunk]], Tensor], batch: RankBatch, budget: Budget) -> Tensor:
@@ -132,8 +132,7 @@ def _loss(own_RD: Tensor, batch: RankBatch, objective: Objective) -> tuple[StepR
     table_TD = gathered_TD.index_copy(0, batch.own_R, own_RD)
     loss, terms = objective(table_TD, batch)
     (gradient_RD,) = torch.autograd.grad(loss, own_RD, allow_unused=True)
-    figures = {name: float(term.detach()) for name, term in terms.items()}
-    result = StepResult(float(loss.detach()), figures, mean_cosine_distance(gathered_TD))
+    result = _figures(loss, terms, gathered_TD)
     return result, torch.zeros_like(own_RD) if gradient_RD is None else gradient_RD
 
 
@@ -152,10 +151,21 @@ def _pad_rows(own_RD: Tensor, batch: RankBatch) -> Tensor:
     return torch.nn.functional.pad(own_RD, (0, 0, 0, batch.rows_per_rank - len(own_RD)))
 
 
+@torch.no_grad()
+def _figures(loss: Tensor, terms: Mapping[str, Tensor], table_TD: Tensor) -> StepResult:
+    """Fetch a step's figures from the device at once: it is waited for once, not once a figure."""
+    scalars = [loss, *terms.values(), _squared_mean(table_TD)]
+    total, *values, closeness = torch.stack([scalar.to(torch.float64) for scalar in scalars]).tolist()
+    return StepResult(total, dict(zip(terms, values, strict=True)), 1.0 - closeness)
+
+
 def mean_cosine_distance(state_TD: Tensor) -> float:
     """Return the mean cosine distance of two rows: 1 − ‖mean of the normalised rows‖²."""
-    mean_D = torch.nn.functional.normalize(state_TD.detach().float(), dim=1).mean(0)
-    return 1.0 - float(mean_D.square().sum())
+    return 1.0 - float(_squared_mean(state_TD))
+
+
+def _squared_mean(state_TD: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(state_TD.detach().float(), dim=1).mean(0).square().sum()
 
 
 def _by_chunk(gradient_RD: Tensor, batch: RankBatch) -> list[Tensor]:

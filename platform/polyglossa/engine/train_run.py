@@ -89,6 +89,8 @@ class Compute:
     beside: "tuple[DeviceFacts, ...]" = ()
     """Devices that compute other runs which this one is compared with: all of them share one precision."""
     gradient_checkpointing: bool = False
+    compile: bool = False
+    """Whether layers are compiled; changes rounding, as another device does."""
 
     @classmethod
     def of(cls, placement: TrainPlacement, *, zero: int | None, device: str) -> "Compute":
@@ -102,6 +104,7 @@ class Compute:
             tracking=placement.tracking,
             device=device,
             gradient_checkpointing=placement.gradient_checkpointing,
+            compile=placement.compile,
         )
 
 

@@ -3,11 +3,14 @@
 A run resumes by itself: it looks for the last committed checkpoint and asks for the batches from that step on.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
+
+import torch
 
 from polyglossa.data.batch import RankBatch
 from polyglossa.data.prefetch import PrefetchedBatches
@@ -27,12 +30,15 @@ from polyglossa.engine.schedule import SCHEDULES
 from polyglossa.engine.step import Budget
 from polyglossa.engine.trackers import open_trackers
 from polyglossa.engine.train_run import Compute, TrainRun
+from polyglossa.model.attention.kernels import chosen_kernels
+from polyglossa.model.attention.products import attention_slots
 from polyglossa.model.directory import load_model
 from polyglossa.model.variants.adapt import adapt, choose_table_rank
+from polyglossa.model.variants.compiled import compile_layers
 from polyglossa.model.variants.exits import exit_layers
 from polyglossa.recipe.placement import TrackingConfig
 from polyglossa.runtime.collectives import barrier, rank, world_size
-from polyglossa.runtime.precision import device_facts
+from polyglossa.runtime.precision import apply_precision, device_facts
 from polyglossa.storage import local_folder
 
 
@@ -69,6 +75,7 @@ def train(
         return
     start = latest(run.checkpoint_uri)
     precision = settle_precision(run.stage.dtype, device_facts(compute.device), run.checkpoint_uri, compute.beside)
+    apply_precision(precision.dtype)
     if precision.notable:
         note(str(precision))
     batches = open_batches(start)
@@ -87,6 +94,9 @@ def train(
             checkpoint.load(run.checkpoint_uri, start, backend)
         if rank() == 0:
             checkpoint.drop_metrics(run.checkpoint_uri, start)
+        kernels = chosen_kernels(
+            backend.embedder.backbone, device=torch.device(compute.device).type, dtype=precision.dtype
+        )
         log = MetricsLog(run.checkpoint_uri, writes=rank() == 0, dtype=precision.dtype)
         due = partial(run.checkpointed_after, every=compute.checkpoint_steps)
         saves = Checkpoints(writer, backend, log, due=due, leaving=leaving, report=partial(_report, report, run, log))
@@ -114,11 +124,16 @@ def train(
                 saves,
                 Progress(tell),
             ],
+            slots=attention_slots if any(one["kernel"] == "products" for one in kernels) else sum,
         )
         log.flush()
         writer.wait()
         seconds = round(time.monotonic() - began, 3)
-        export(run, backend, {"seconds": seconds, "resumed_at": start, "precision": precision.plain()})
+        export(
+            run,
+            backend,
+            {"seconds": seconds, "resumed_at": start, "precision": precision.plain(), "attention": kernels},
+        )
         report(log.last, run.output_uri)
     finally:
         batches.close()
@@ -148,8 +163,11 @@ def _backend(path: str, run: TrainRun, compute: Compute, dtype: str) -> Any:
         temperature=objective.start_temperature,
         seed=stage.seed,
     ).to(compute.device)
+    if compute.compile:
+        compile_layers(backbone)
     if compute.zero is None or dtype == "float64":
         return PlainBackend(embedder, settings=stage.optimizer)
+    os.environ["DS_ACCELERATOR"] = torch.device(compute.device).type  # read when deepspeed is imported
     from polyglossa.engine.backends.deepspeed import DeepSpeedBackend
 
     return DeepSpeedBackend(embedder, settings=stage.optimizer, zero=compute.zero)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from polyglossa.export.padded_encoder import PaddedEncoder, open_onnx, open_openvino, padded_passes
 from polyglossa.export.write import MANIFEST, export_model
-from polyglossa.model.attention.packed import attention_slots
+from polyglossa.model.attention.products import attention_slots
 from polyglossa.model.encoder import Encoder
 from polyglossa.storage import revision_of
 from polyglossa.vectors import Floats

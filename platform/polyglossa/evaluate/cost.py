@@ -4,10 +4,12 @@ from polyglossa.costing.embedding import embedder_footprint, embedding_seconds
 from polyglossa.costing.family import Family
 from polyglossa.costing.flops import forward_flops
 from polyglossa.costing.work import PlannedNode, StageCost, Work
+from polyglossa.recipe.sections.evaluate import EvaluateConfig
 
 
 def work(node: PlannedNode, family: Family) -> Work:
     """Count the texts that the recipe expects of its tasks."""
+    assert isinstance(node.config, EvaluateConfig)
     member = family.owner(node.inputs["model"])
     shape, expect = family.shape_of(member), family.recipe.expect
     texts = 0
@@ -21,7 +23,7 @@ def work(node: PlannedNode, family: Family) -> Work:
         flops=texts * length * forward_flops(shape, 1.5 * length),
         parameters=family.parameters_of(member),
         shape=shape,
-        low_precision=False,
+        low_precision=None if node.config.dtype is None else node.config.dtype == "bfloat16",
     )
 
 

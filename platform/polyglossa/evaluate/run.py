@@ -97,7 +97,7 @@ def _settled(spec: ModelSpec, draft: Draft, placement: StagePlacement) -> ModelS
         return spec
     precision = stage_precision(spec.dtype, placement)
     draft.precision = precision.plain()
-    return replace(spec, dtype=precision.dtype)
+    return replace(spec, dtype=precision.dtype, device="cuda" if placement.gpus else "cpu")
 
 
 def _score_shared_index(
@@ -110,7 +110,7 @@ def _score_shared_index(
     """Add to the summary how well the model's queries find the documents that its teacher embedded."""
     task = ray.remote(shared_index_scores).options(**placement.ray_options)
     models = [inputs[role].at("model") for role in ("model", "teacher")]
-    how = {"instructed": spec.instructed, "dtype": spec.dtype}
+    how = {"instructed": spec.instructed, "dtype": spec.dtype, "device": spec.device}
     found = ray.get(task.remote(inputs["corpus"], config.heldout, *models, **how))
     summary = read_json(draft.at("summary.json"))
     draft.write_json({**summary, "teacher_documents": found}, "summary.json")

@@ -25,7 +25,7 @@ def work(node: PlannedNode, family: Family) -> Work:
         stored_bytes=MODEL_BYTES * parameters,
         parameters=parameters,
         shape=shape,
-        low_precision=False,
+        low_precision=None,
     )
 
 

@@ -24,6 +24,7 @@ from polyglossa.model.encoder import Encoder
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.sections.merge import MergeConfig
 from polyglossa.runtime.console import say, track
+from polyglossa.runtime.nodes import stage_precision
 from polyglossa.runtime.ray_tasks import results
 from polyglossa.storage import local_folder, writable_folder
 
@@ -105,6 +106,8 @@ class _Work:
         self._validate = ray.remote(_validate).options(**placement.ray_options)
         self._method = "linear" if config.method == "greedy_soup" else config.method
         self._pack_uri, self._queries, self._threads = pack_uri, config.validation_queries, placement.threads
+        self._device = "cuda" if placement.gpus else "cpu"
+        self._dtype = stage_precision(None, placement).dtype if placement.gpus else "float32"
         self._sources = validation_sources(pack_uri)
         self._shares = deal_sources(self._sources, placement.workers)
         self._scratch = scratch
@@ -112,9 +115,8 @@ class _Work:
 
     def validate(self, model: str) -> Scores:
         """Score a model directory: a task a share of the sources."""
-        return [
-            self._validate.remote(model, self._pack_uri, share, self._queries, self._threads) for share in self._shares
-        ]
+        rest = (self._queries, self._threads, self._device, self._dtype)
+        return [self._validate.remote(model, self._pack_uri, share, *rest) for share in self._shares]
 
     def score(self, models: Sequence[str], weights: Sequence[float]) -> float:
         """Score the average of some models, and wait for it."""
@@ -144,7 +146,7 @@ class _Work:
 
 
 def _average(method: str, models: Sequence[str], weights: Sequence[float], threads: int, target: str) -> None:
-    """Write the average of some models, or one of them as it is, to a model directory."""
+    """Write the average of some models' float32 weights, or one of them as it is, to a model directory."""
     torch.set_num_threads(threads)
     with ExitStack() as stack:
         folders = [stack.enter_context(local_folder(model)) for model in models]
@@ -153,13 +155,14 @@ def _average(method: str, models: Sequence[str], weights: Sequence[float], threa
             save(encoder, folder)
 
 
-def _validate(model: str, pack_uri: str, sources: Sequence[str], queries: int, threads: int) -> dict[str, float]:
+def _validate(
+    model: str, pack_uri: str, sources: Sequence[str], queries: int, threads: int, device: str, dtype: str
+) -> dict[str, float]:
     """Score a model on some sources."""
     torch.set_num_threads(threads)
     with local_folder(model) as folder:
         encoder = Encoder.load(folder)
-    if torch.cuda.is_available():
-        encoder.model.to("cuda")
+    encoder.model.to(device, getattr(torch, dtype))
     return source_scores(encoder, pack_uri, sources, queries)
 
 

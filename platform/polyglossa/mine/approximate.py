@@ -7,7 +7,8 @@ scored in float32, so scores are as exact as `search`'s; what it misses is missi
 import numpy as np
 
 from polyglossa.errors import DataError
-from polyglossa.mine.search import READ_DOCUMENTS, Documents, Floats, Ranked, search
+from polyglossa.mine.documents import READ_DOCUMENTS, Documents, Floats
+from polyglossa.mine.search import Ranked, search
 
 _TRAINING_PER_LIST = 64
 

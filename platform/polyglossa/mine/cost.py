@@ -11,6 +11,7 @@ _ROW_BYTES = 16  # an id for each text
 
 def work(node: PlannedNode, family: Family) -> Work:
     """Count the texts that are embedded; of a model from outside, not its FLOPs."""
+    assert isinstance(node.config, MineConfig)
     expect, largest = family.recipe.expect, family.largest_pack
     rows = expect.mined_rows if expect is not None else largest.rows
     length = largest.stored_tokens / max(1.0, largest.stored_texts)
@@ -26,6 +27,7 @@ def work(node: PlannedNode, family: Family) -> Work:
         stored_bytes=stored,
         shape=shape,
         parameters=family.parameters_of(member),
+        low_precision=node.config.dtype != "float32",
     )
 
 

@@ -12,55 +12,19 @@ computed again in float64. So the answer depends neither on the tiles nor on the
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
+from polyglossa.mine.device_search import EXTRA, find_candidates
+from polyglossa.mine.documents import READ_DOCUMENTS, Documents, Floats, Ints
 
 TILE_QUERIES = 512
 TILE_DOCUMENTS = 4096
-READ_DOCUMENTS = 65_536
 _GROUP = 16
 _RESCORE_PAIRS = 16_384
-
-
-class Documents(Protocol):
-    """The candidates of a search, in blocks: unit vectors, float32."""
-
-    def __len__(self) -> int:
-        """Number of documents, N."""
-        ...
-
-    def block(self, start: int, stop: int) -> Floats:
-        """Vectors of documents start … stop − 1, [stop − start, D]."""
-        ...
-
-    def take(self, documents: Ints) -> Floats:
-        """Vectors of the documents of these numbers, [len(documents), D]."""
-        ...
-
-
-@dataclass(frozen=True)
-class InMemory:
-    """Documents that are one array, [N, D]."""
-
-    vectors: Floats
-
-    def __len__(self) -> int:
-        return len(self.vectors)
-
-    def block(self, start: int, stop: int) -> Floats:
-        """See `Documents`."""
-        return self.vectors[start:stop]
-
-    def take(self, documents: Ints) -> Floats:
-        """See `Documents`."""
-        return self.vectors[documents]
 
 
 @dataclass(frozen=True)
@@ -80,9 +44,10 @@ def search(query_QD: Floats, documents: Documents, k: int, *, dtype: str = "floa
         query_QD: query vectors, unit length.
         documents: candidates, unit length; each block is read once.
         k: documents kept per query.
-        dtype: precision of the products. With `bfloat16` whatever comes within its rounding of the k best is scored
-            again in float32, so only a document that bfloat16 puts far below its place can be missed.
-        device: torch device of the products.
+        dtype: precision of the products. With `bfloat16` whatever comes within its rounding of the k best (on a GPU
+            the best k + 64) is scored again in float32, so only a document that bfloat16 puts far below its place can
+            be missed.
+        device: torch device of the products; a GPU takes the way of `device_search.py`.
 
     Returns:
         Ranks as exact arithmetic gives them on the float32 vectors (within `dtype`'s promise above).
@@ -93,6 +58,9 @@ def search(query_QD: Floats, documents: Documents, k: int, *, dtype: str = "floa
     if k < 1:
         raise ValueError(f"k: {k} is not ≥ 1")
     precision = {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
+    if torch.device(device).type != "cpu":
+        candidates = find_candidates(query_QD, documents, k + EXTRA, precision=precision, device=device)
+        return settle(query_QD, documents, k, *candidates)
     slack = _slack(query_QD.shape[1], precision)
     tiles = [
         (slice(start, start + TILE_QUERIES), _Best(min(TILE_QUERIES, len(query_QD) - start), k, slack))
@@ -102,7 +70,31 @@ def search(query_QD: Floats, documents: Documents, k: int, *, dtype: str = "floa
     for first, block_BD in _blocks(documents, precision, device):
         for rows, best in tiles:
             best.offer(query[rows], block_BD, first)
-    answers = [best.ranked(query_QD[rows], documents, everything=dtype != "float32") for rows, best in tiles]
+    return _joined([best.ranked(query_QD[rows], documents, everything=dtype != "float32") for rows, best in tiles], k)
+
+
+def settle(query_QD: Floats, documents: Documents, k: int, score_QC: Floats, document_QC: Ints) -> Ranked:
+    """Rank candidates that were scored in float32; what float32 cannot tell apart, in float64.
+
+    Args:
+        query_QD: query vectors.
+        documents: what was searched.
+        k: documents kept per query.
+        score_QC: scores of the candidates.
+        document_QC: their numbers, −1 where there is none.
+    """
+    slack, answers = _slack(query_QD.shape[1], torch.float32), []
+    for start in range(0, len(query_QD), TILE_QUERIES):
+        rows = slice(start, start + TILE_QUERIES)
+        best = _Best(len(query_QD[rows]), k, slack)
+        row, place = (document_QC[rows] >= 0).nonzero()
+        if len(row):
+            best.parts = [(row, score_QC[rows][row, place], document_QC[rows][row, place])]
+        answers.append(best.ranked(query_QD[rows], documents, everything=False))
+    return _joined(answers, k)
+
+
+def _joined(answers: list[Ranked], k: int) -> Ranked:
     if not answers:
         return Ranked(np.empty((0, k), np.int64), np.empty((0, k), np.float32))
     return Ranked(

@@ -11,9 +11,10 @@ import pyarrow as pa
 
 from polyglossa.mine.approximate import recall, search_ivf
 from polyglossa.mine.choose import IDENTITY, RULES, Choice, Rules, choose, contains, fill
+from polyglossa.mine.documents import Documents, InMemory
 from polyglossa.mine.near import Sketches, overlap
 from polyglossa.mine.pools import Ragged
-from polyglossa.mine.search import Documents, InMemory, Ranked, search
+from polyglossa.mine.search import Ranked, search
 from polyglossa.recipe.sections.mine import MineConfig
 from polyglossa.vectors import Floats, VectorStore
 

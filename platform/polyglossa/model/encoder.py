@@ -6,6 +6,7 @@ vectors of them.
 
 import hashlib
 import json
+from collections import deque
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -19,11 +20,15 @@ from polyglossa.model.description import ModelDescription
 from polyglossa.model.directory import load_model, load_model_tokenizer
 from polyglossa.model.forward import TextModel, fill_up
 from polyglossa.model.instructions import instruction_prompt
-from polyglossa.model.pass_plan import plan_passes
+from polyglossa.model.pass_plan import Pass, plan_passes
+from polyglossa.runtime.precision import apply_precision
+from polyglossa.runtime.transfer import send
 
 _FORWARD = 1
 """Raised when the forward path gives other numbers for the same model, so that stored states are not read for it."""
-_LEAST_FILLED = 512  # tokens; a single query is not made longer
+PASS_TOKENS = {"cpu": 2048, "cuda": 32_768}
+"""Token budget of a forward pass where none is named, by kind of device: a GPU is bound by launches below it."""
+_LEAST_FILLED = {"cpu": 512, "cuda": 2048}  # tokens; a single query is not made longer
 # Of a configuration, what changes no number: names, versions, and what training and generation alone read.
 _SILENT = frozenset({"_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype", "use_cache"})
 
@@ -76,6 +81,7 @@ class Encoder:
         Raises:
             DataError: nothing usable is there, or something of it is not known.
         """
+        apply_precision(dtype)
         model = load_model(path, dtype, device=device, revision=revision)
         tokenizer = load_model_tokenizer(path, model, revision=revision, max_tokens=max_tokens)
         return cls(model, tokenizer, max_tokens=tokenizer.model_max_length)
@@ -123,40 +129,47 @@ class Encoder:
         return tokenize(self.tokenizer, texts, self.max_tokens)
 
     @torch.inference_mode()
-    def states(self, token_ids: Sequence[Sequence[int]], *, chunk_tokens: int = 2048) -> Tensor:
+    def states(self, token_ids: Sequence[Sequence[int]], *, chunk_tokens: int | None = None) -> Tensor:
         """Embed tokenised texts; what many begin with is computed once a pass where no token of it sees what follows.
 
         Args:
             token_ids: tokens of each text, special ones included.
-            chunk_tokens: token budget of one forward pass.
+            chunk_tokens: token budget of one forward pass; None takes the device's.
 
         Returns:
             state_NS: raw pooled states, float32, on the CPU, in the order of the texts; zero for a text of no tokens.
         """
         state_NS = torch.zeros(len(token_ids), self.width)
         written = [index for index, tokens in enumerate(token_ids) if len(tokens)]
-        plan = plan_passes(
-            [token_ids[index] for index in written], chunk_tokens, share=self.description.shares_beginnings
-        )
+        budget = chunk_tokens or PASS_TOKENS[self.model.device.type]
+        plan = plan_passes([token_ids[index] for index in written], budget, share=self.description.shares_beginnings)
+        # One pass stays under way while the one before it is fetched, so that a GPU does not wait for the host.
+        under_way: deque[tuple[list[int], Tensor]] = deque()
         for one in plan:
-            lengths = [len(part) for part in one.parts]
-            tokens_N = torch.tensor([token for part in one.parts for token in part])
-            if self._fills_up and len(tokens_N) >= _LEAST_FILLED:
-                tokens_N, lengths = fill_up(tokens_N, lengths)
-            shared = len(one.parts[0]) if one.shared else 0
-            state_BS = self.model(tokens_N.to(self.model.device), lengths, shared_tokens=shared)
-            first = int(one.shared)
-            state_NS[[written[text] for text in one.texts]] = state_BS[first : first + len(one.texts)].float().cpu()
+            under_way.append(([written[text] for text in one.texts], self._pass(one)))
+            if len(under_way) > 1:
+                _fetch(under_way.popleft(), state_NS)
+        if under_way:
+            _fetch(under_way.popleft(), state_NS)
         return state_NS
 
-    def embed(self, texts: Sequence[str], *, chunk_tokens: int = 2048) -> Tensor:
+    def _pass(self, one: Pass) -> Tensor:
+        """Return the states of one pass, where the model is."""
+        lengths = [len(part) for part in one.parts]
+        tokens_N = send(torch.tensor([token for part in one.parts for token in part]), self.model.device)
+        if self._fills_up and len(tokens_N) >= _LEAST_FILLED[self.model.device.type]:
+            tokens_N, lengths = fill_up(tokens_N, lengths)
+        shared, first = len(one.parts[0]) if one.shared else 0, int(one.shared)
+        state_BS: Tensor = self.model(tokens_N, lengths, shared_tokens=shared)
+        return state_BS[first : first + len(one.texts)].float()
+
+    def embed(self, texts: Sequence[str], *, chunk_tokens: int | None = None) -> Tensor:
         """Return the raw states [N, S] of rendered texts."""
         return self.states(self.tokenize(texts), chunk_tokens=chunk_tokens)
 
     @property
     def _fills_up(self) -> bool:
-        backbone = self.backbone
-        return backbone.device.type == "cpu" and self.description.packed and backbone.dtype == torch.bfloat16
+        return self.description.packed and self.backbone.dtype == torch.bfloat16
 
     def encode(
         self,
@@ -165,7 +178,7 @@ class Encoder:
         instruction: str | None = None,
         prompt: str | None = None,
         width: int | None = None,
-        chunk_tokens: int = 2048,
+        chunk_tokens: int | None = None,
     ) -> np.ndarray:
         """Embed texts.
 
@@ -175,7 +188,7 @@ class Encoder:
             prompt: name of one of the model's prompts, instead of an instruction. Where neither is given, the model's
                 default prompt goes before them, if it has one, as in sentence-transformers.
             width: Matryoshka width; None is the full one.
-            chunk_tokens: token budget of one forward pass.
+            chunk_tokens: token budget of one forward pass; None takes the device's.
 
         Returns:
             vector_NS: float32 of unit length, N × width.
@@ -192,6 +205,11 @@ class Encoder:
         named = prompt or self.description.default_prompt or ""
         before = self.description.prompts.get(named, "") if instruction is None else instruction_prompt(instruction)
         return finish(self.embed([before + text for text in texts], chunk_tokens=chunk_tokens), width).numpy()
+
+
+def _fetch(part: tuple[list[int], Tensor], state_NS: Tensor) -> None:
+    rows, state_BS = part
+    state_NS[rows] = state_BS.cpu()
 
 
 def configuration_of(config: PretrainedConfig) -> str:

@@ -5,6 +5,7 @@ Q = examples, N = negatives of an example, T = distinct texts.
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from polyglossa.objectives.masks import known_positives
@@ -28,11 +29,27 @@ class Examples:
     """int64, the source of each row where several are pooled."""
     score_Q: Tensor | None = None
     """float32, how alike each pair is by its own score (task `sts`), NaN where it has none; None reads no scores."""
+    chosen_P: Tensor | None = None
+    """int64, the negatives that are there, row by row; None finds them in `negatives_QN`, which waits for a GPU."""
+    document_P: Tensor | None = None
+    """int64, positives and negatives, each text once, ascending; None finds them likewise."""
+
+    @property
+    def chosen_negatives(self) -> Tensor:
+        """The negatives that are there, row by row."""
+        return self.negatives_QN[self.negatives_QN >= 0] if self.chosen_P is None else self.chosen_P
+
+    @property
+    def documents(self) -> Tensor:
+        """Positives and negatives, each text once, ascending."""
+        if self.document_P is not None:
+            return self.document_P
+        return torch.cat([self.positive_Q, self.chosen_negatives]).unique()
 
     def mean_by_role(self, value_T: Tensor) -> Tensor:
         """Sum a per-text value's means over queries, positives and negatives (three means, as published)."""
         total = value_T[self.query_Q].mean() + value_T[self.positive_Q].mean()
-        negatives = self.negatives_QN[self.negatives_QN >= 0]
+        negatives = self.chosen_negatives
         return total + value_T[negatives].mean() if len(negatives) else total
 
     def known_positives(self) -> Tensor:

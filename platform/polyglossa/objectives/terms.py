@@ -147,7 +147,7 @@ def weigh_terms(terms: Mapping[str, Term], weights: Mapping[str, float], inputs:
 
 def _similarity(inputs: TermInputs, state_TD: Tensor) -> Tensor:
     examples, teacher_TE = inputs.examples, inputs.teacher
-    document_P = torch.cat([examples.positive_Q, examples.negatives_QN[examples.negatives_QN >= 0]]).unique()
+    document_P = examples.documents
     return similarity_kl(
         state_TD[examples.query_Q],
         state_TD[document_P],

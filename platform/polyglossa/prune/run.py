@@ -85,7 +85,8 @@ def _measure_all(parent: str, texts: Sequence[Sequence[int]], placement: StagePl
     slices = [texts[start : start + SLICE_TEXTS] for start in range(0, len(texts), SLICE_TEXTS)]
     workers = min(placement.workers, len(slices))
     listen = ray.remote(_listen).options(**placement.ray_options, num_returns="streaming")
-    streams = [listen.remote(parent, slices[worker::workers], placement.threads) for worker in range(workers)]
+    device = "cuda" if placement.gpus else "cpu"
+    streams = [listen.remote(parent, slices[worker::workers], placement.threads, device) for worker in range(workers)]
     total = ActivationSums()
     with track(STAGE, total=len(texts), unit="texts") as bar:
         for index, texts_of_slice in enumerate(slices):
@@ -94,9 +95,11 @@ def _measure_all(parent: str, texts: Sequence[Sequence[int]], placement: StagePl
     return total
 
 
-def _listen(parent: str, slices: Sequence[Sequence[Sequence[int]]], threads: int) -> Iterator[ActivationSums]:
+def _listen(
+    parent: str, slices: Sequence[Sequence[Sequence[int]]], threads: int, device: str
+) -> Iterator[ActivationSums]:
     """Measure slices on a worker, one result each."""
-    model = _load(parent, threads, "cuda" if torch.cuda.is_available() else "cpu").model
+    model = _load(parent, threads, device).model
     for texts in slices:
         yield measure(model, texts)
 

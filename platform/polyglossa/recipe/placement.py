@@ -1,8 +1,8 @@
 """Placement profiles: where a run happens. Never part of an artifact's hash: a recipe means the same anywhere."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from polyglossa.recipe.strict import Strict
 
@@ -56,6 +56,10 @@ class TrainPlacement(StagePlacement):
     """Keep only layer inputs and compute the rest again in the backward pass: less memory, about a third slower."""
     zero: Literal[0, 1, 2, 3] = 0
     """DeepSpeed ZeRO stage; changes memory, never the numbers."""
+    compile: bool = False
+    """Fuse what lies around the products of a layer with `torch.compile`: for GPUs, where it waits for memory. A
+    choice, off in every profile here: `make bench-gpu` tells what it gains on a device. The first steps take a minute
+    or two longer; not with ZeRO 3, whose weights come and go by hooks."""
     pass_tokens: int | None = Field(None, ge=16)
     """Tokens that one forward pass takes, as whole chunks; None takes the stage's `chunk_tokens`. A CPU core is as fast
     with few; a GPU wants many, and each pass under bfloat16 makes a copy of the weights."""
@@ -71,6 +75,12 @@ class TrainPlacement(StagePlacement):
     """Where the run can be watched."""
     max_failures: int = Field(3, ge=-1)
     """Worker-group restarts before the run fails; -1 means no limit."""
+
+    @model_validator(mode="after")
+    def _compiles_whole_weights(self) -> Self:
+        if self.compile and self.zero == 3:
+            raise ValueError("compile: true takes zero: 0, 1 or 2, for ZeRO 3 splits the weights of compiled layers")
+        return self
 
 
 class TunePlacement(StagePlacement):

@@ -12,6 +12,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 Value = TypeVar("Value")
+# torch 2.13 calls it `all_gather_single`, and 2.11 knows the older name alone.
+_gather_into = dist.all_gather_single if hasattr(dist, "all_gather_single") else dist.all_gather_into_tensor
 
 
 def world_size() -> int:
@@ -52,7 +54,7 @@ def gather_rows_without_gradient(own_RD: Tensor) -> Tensor:
     if world == 1:
         return own_RD
     gathered = own_RD.new_empty(world * own_RD.shape[0], *own_RD.shape[1:])
-    dist.all_gather_single(gathered, own_RD)
+    _gather_into(gathered, own_RD)
     return gathered
 
 

@@ -84,6 +84,19 @@ class Precision:
         return f"computing in {self.dtype} on {self.device}: {self.reason}"
 
 
+def apply_precision(dtype: str) -> None:
+    """Set what float32 products of this process are computed in on a GPU.
+
+    What is left in float32 beside bfloat16 (losses, scores, pooling) gains eight times its speed from TensorFloat-32,
+    whose factors are still finer than bfloat16's. Who asked for float32 gets float32. Processors are not touched.
+
+    Args:
+        dtype: what the process computes in.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = dtype == "bfloat16"
+    torch.backends.cudnn.allow_tf32 = dtype == "bfloat16"
+
+
 @lru_cache(maxsize=8)
 def device_facts(device: str) -> DeviceFacts:
     """Find out about a torch device of this machine; times a product for some milliseconds where that is needed."""

@@ -19,19 +19,21 @@ from polyglossa.runtime.ports import LOOPBACK
 
 _GIB = 1024**3
 _LEAVE_SECONDS = 3.0
-_QUIET = {
+# For this process and the workers that inherit it: calm output, and what must be known before CUDA starts.
+_ENVIRONMENT = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_TQDM": "0",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
     "TOKENIZERS_PARALLELISM": "false",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "PYTORCH_ALLOC_CONF": "expandable_segments:True",  # passes differ in size, and fixed segments would not be reused
 }
 
 
 def quieten() -> None:
     """Keep libraries from drawing bars and from meddling with devices in this process and its children."""
-    os.environ.update({name: os.environ.get(name, value) for name, value in _QUIET.items()})
+    os.environ.update({name: os.environ.get(name, value) for name, value in _ENVIRONMENT.items()})
 
 
 @contextmanager

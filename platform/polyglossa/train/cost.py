@@ -7,7 +7,7 @@ from polyglossa.costing.embedding import compute_units
 from polyglossa.costing.family import Family
 from polyglossa.costing.flops import training_flops
 from polyglossa.costing.memory import Footprint, StepLoad, training_footprint
-from polyglossa.costing.work import MODEL_BYTES, PlannedNode, StageCost, Work
+from polyglossa.costing.work import MODEL_BYTES, PlannedNode, StageCost, Work, precision_share
 from polyglossa.recipe import StagePlacement, TrainPlacement
 from polyglossa.recipe.sections.train import TrainConfig
 
@@ -57,7 +57,7 @@ def footprint(work: Work, placement: StagePlacement) -> Footprint | None:
         pass_tokens=pass_tokens(work, placement),
         teacher_width=work.teacher_width,
     )
-    return training_footprint(work.shape, work.parameters, placement, load, low_precision=work.low_precision)
+    return training_footprint(work.shape, work.parameters, placement, load, low_precision=bool(work.low_precision))
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,9 @@ def step_of(work: Work, placement: TrainPlacement, device: Device) -> Step:
     world = max(1, placement.workers)
     units = compute_units(placement)
     own = work.step_tokens / world
-    compute = work.step_tokens * (device.token_seconds + work.flops / work.tokens / device.training_rate) / units
-    forward = work.flops / 3 / work.tokens / device.training_rate
+    rate = device.training_rate * precision_share(work, device)
+    compute = work.step_tokens * (device.token_seconds + work.flops / work.tokens / rate) / units
+    forward = work.flops / 3 / work.tokens / rate
     again = max(0.0, own - placement.resident_tokens) + (own if placement.gradient_checkpointing else 0.0)
     return Step(
         compute=compute,

@@ -18,8 +18,8 @@ Report = Callable[..., None]
 class Feeds:
     """Opens a rank's feeds; the next run's one step early, for its first batch takes seconds to come."""
 
-    def __init__(self, place: int, world: int) -> None:
-        self._place, self._world = place, world
+    def __init__(self, place: int, world: int, device: str) -> None:
+        self._place, self._world, self._device = place, world, device
         self._opened: dict[str, PrefetchedBatches] = {}
 
     def open(self, run: TrainRun, following: TrainRun | None, start: int) -> PrefetchedBatches:
@@ -31,7 +31,8 @@ class Feeds:
 
     def _open(self, run: TrainRun, start: int) -> PrefetchedBatches:
         shard = ray.train.get_dataset_shard(run.name)
-        return PrefetchedBatches(rank_batches(shard, rank=self._place, world=self._world, start=start))
+        batches = rank_batches(shard, rank=self._place, world=self._world, start=start)
+        return PrefetchedBatches(batches, device=self._device)
 
 
 class Leaving:

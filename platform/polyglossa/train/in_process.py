@@ -43,7 +43,7 @@ def fit_in_process(runs: Sequence[TrainRun], placement: TrainPlacement, evaluati
             train(
                 run,
                 compute,
-                partial(_open, run),
+                partial(_open, run, compute.device),
                 partial(_tell, bar, evaluations),
                 partial(say, style="yellow"),
                 partial(evaluations.committed, run.name),
@@ -52,8 +52,8 @@ def fit_in_process(runs: Sequence[TrainRun], placement: TrainPlacement, evaluati
         evaluations.finished(run.name)
 
 
-def _open(run: TrainRun, start: int) -> PrefetchedBatches:
-    return PrefetchedBatches(local_batches(run.feed, start=start))
+def _open(run: TrainRun, device: str, start: int) -> PrefetchedBatches:
+    return PrefetchedBatches(local_batches(run.feed, start=start), device=device)
 
 
 def _tell(bar: Bar, evaluations: Evaluations, done: int, note: str) -> None:

@@ -200,9 +200,9 @@ def train_as_worker(config: Mapping[str, Group]) -> None:
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS_KEPT)
     context = ray.train.get_context()
     place, world = context.get_world_rank(), context.get_world_size()
-    compute = Compute.of(placement, zero=placement.zero, device=str(get_device()))
+    compute = Compute.of(placement, zero=placement.zero, device=str(get_device()) if placement.gpus else "cpu")
     leaving = Leaving() if group.several_nodes else stays
-    feeds = Feeds(place, world)
+    feeds = Feeds(place, world, compute.device)
     for run, following in zip_longest(group.runs, group.runs[1:]):
         tell, warn, committed, note = reports(board, run.name, rank=place)
         try:
@@ -214,7 +214,7 @@ def train_as_worker(config: Mapping[str, Group]) -> None:
                 warn,
                 committed,
                 leaving,
-                watchers=partial(_watchers, run.name, place),
+                watchers=partial(_gauges, run.name, place),
                 note=note,
                 report=partial(report_checkpoint, run.name, place),
             )
@@ -225,8 +225,8 @@ def train_as_worker(config: Mapping[str, Group]) -> None:
             return
 
 
-def _watchers(name: str, place: int, _backend: Any) -> Sequence[Callback]:
-    """Callbacks that tell Ray's gauges of a run, on the first rank."""
+def _gauges(name: str, place: int, backend: Any) -> Sequence[Callback]:
+    """Watch a run's steps on the first worker."""
     return [StepGauges(name)] if place == 0 else []
 
 

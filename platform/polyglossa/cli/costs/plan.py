@@ -26,7 +26,9 @@ def plan(
     compare: Annotated[Path | None, typer.Option(help="Second profile, shown beside the first.")] = None,
     overrides: Overrides = None,
     prices: Annotated[str | None, typer.Option(help="Price of a node-hour: group=price,… or a YAML file.")] = None,
-    calibration: Annotated[Path | None, typer.Option(help="What `polyglossa calibrate` wrote.")] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="What `polyglossa calibrate` or `make bench-gpu` wrote.")
+    ] = None,
     cluster: ClusterSpec = SPEC,
     nodes: Annotated[
         str | None, typer.Option(help="Show what a group's limit makes of the run: group=FEWEST..MOST.")

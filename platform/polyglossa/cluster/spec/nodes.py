@@ -69,7 +69,9 @@ class Group(Node):
     `karpenter.sh/capacity-type: spot`)."""
     devices: dict[str, int] = {}
     """Further devices of a node by Kubernetes resource (`vpc.amazonaws.com/efa: 32`, `rdma/hca: 8`); the container may
-    then lock memory, which the transfers need."""
+    then lock memory, which the transfers need. With EFA, NCCL is told to send over it, and huge pages are asked for."""
+    environment: dict[str, str] = {}
+    """Further environment variables of the group's pods, such as NCCL's of another fabric."""
     topology: str | None = None
     """Kubernetes node label whose value all nodes of the group share in one cluster, as one zone or block
     (`topology.kubernetes.io/zone`); None lets them lie anywhere."""

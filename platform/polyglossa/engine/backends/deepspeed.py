@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
+# Whoever places a worker says what it computes on (`engine/trainer.py`); a GPU that is in sight may be another's.
+os.environ.setdefault("DS_ACCELERATOR", "cpu")
 logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
 
 import deepspeed  # noqa: E402 - reads DS_ACCELERATOR when it is imported

@@ -49,6 +49,8 @@ class ModelSpec:
     max_tokens: int | None = None
     dtype: str | None = None
     """Precision that a directory is run in; None: nothing was decided, float32."""
+    device: str = "cpu"
+    """Torch device that a directory is run on, as the placement has it; a GPU in sight may be reserved by others."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Of an endpoint: `prompts`, and of `polyglossa.endpoint.EndpointClient`. Its key is named, never held."""
     foreign: bool = False

@@ -108,7 +108,14 @@ def _rename_columns(table: pa.Table, names: Mapping[str, str]) -> pa.Table:
 
 
 def shared_index_scores(
-    corpus: Artifact, names: Sequence[str], model_uri: str, teacher_uri: str, *, instructed: bool, dtype: str
+    corpus: Artifact,
+    names: Sequence[str],
+    model_uri: str,
+    teacher_uri: str,
+    *,
+    instructed: bool,
+    dtype: str,
+    device: str = "cpu",
 ) -> dict[str, dict[str, float]]:
     """Score two models of one space alone and together.
 
@@ -119,13 +126,14 @@ def shared_index_scores(
         teacher_uri: model directory whose document vectors are searched.
         instructed: whether queries are rendered behind the sets' instructions.
         dtype: compute precision.
+        device: torch device of both models.
 
     Returns:
         Per set: `alone`, `teacher_documents` (queries of the model, documents of the teacher) and `teacher_alone`, at
         the narrower model's width.
     """
     with local_folder(model_uri) as own, local_folder(teacher_uri) as theirs:
-        model, teacher = Encoder.load(own, dtype=dtype), Encoder.load(theirs, dtype=dtype)
+        model, teacher = (Encoder.load(path, dtype=dtype, device=device) for path in (own, theirs))
     width = min(model.width, teacher.width)
     pairs = {"alone": (model, model), "teacher_documents": (model, teacher), "teacher_alone": (teacher, teacher)}
     return {

@@ -29,7 +29,7 @@ HARMLESS_ARGUMENTS = frozenset(
         "sliding_window", "is_causal", "softcap",
         # Settings of other kernels, and what models hand on to every layer.
         "deterministic", "position_ids", "cache_position", "use_cache", "output_attentions", "output_hidden_states",
-        "return_dict", "text_lengths", "shared_tokens", "training",
+        "return_dict", "packed_texts", "training",
     }
 )  # fmt: skip
 """Arguments of an attention function that do not change what packed attention computes."""

@@ -102,6 +102,7 @@ class Maker:
                 device="cuda" if place.gpus else "cpu",
                 beside=self._devices,
                 gradient_checkpointing=train.gradient_checkpointing,
+                compile=train.compile,
             ),
             threads=place.threads,
             rungs=tuple(step for step in rungs if step not in known),

@@ -101,12 +101,12 @@ class TrialStudent:
         self._go.acquire()
         try:
             _join_alone(self._assignment.compute.device)
-            run = self._assignment.run
+            run, device = self._assignment.run, self._assignment.compute.device
             self._take_over()
             train(
                 run,
                 self._assignment.compute,
-                lambda start: PrefetchedBatches(local_batches(run.feed, start=start)),
+                lambda start: PrefetchedBatches(local_batches(run.feed, start=start), device=device),
                 lambda done, note: None,
                 lambda text: None,
                 leaving=lambda done: done in self._assignment.rungs,
