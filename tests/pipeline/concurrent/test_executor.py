@@ -14,7 +14,7 @@ from pipeline.toy_stages import toy_stages
 from polyglossa.artifact import MARKER
 from polyglossa.errors import ArtifactError, DataError, PolyglossaError
 from polyglossa.lease import Claims
-from polyglossa.pipeline.concurrent.executor import NodesFailed, NodesRefused
+from polyglossa.pipeline.concurrent.executor import Execution, NodesFailed, NodesRefused
 from polyglossa.pipeline.concurrent.timeline import drawing, most_at_once
 from polyglossa.pipeline.execute import execute
 from polyglossa.recipe import Profile
@@ -68,10 +68,26 @@ def test_artifacts_are_those_of_the_walk_in_one_process(ray_local: None, tmp_pat
         assert walked.read_bytes() == made.read_bytes()
 
 
+def run_while_others_wait(running: Execution, notes: Path, first: str, *others: str) -> None:
+    """Run; the first node ends only when the others have found no room."""
+    (notes / f"{first}.hangs").touch()
+    thread = threading.Thread(target=running.run)
+    thread.start()
+    while thread.is_alive() and not all(_waits_for_room(running, name) for name in others):
+        time.sleep(0.02)
+    (notes / f"{first}.hangs").unlink()
+    thread.join()
+
+
+def _waits_for_room(running: Execution, name: str) -> bool:
+    return name in running.stays and running.stays[name].waited_for == "room"
+
+
 def test_the_profile_may_ask_for_one_after_another(ray_local: None, tmp_path: Path, claims: Claims) -> None:
-    work = ToyWork(str(tmp_path / "notes"), seconds=0.2)
-    running = execution(DIAMOND, tmp_path / "run", work, claims, profile={"concurrent_nodes": 1})
-    running.run()
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    running = execution(DIAMOND, tmp_path / "run", ToyWork(str(notes)), claims, profile={"concurrent_nodes": 1})
+    run_while_others_wait(running, notes, "left", "right")
     assert most_at_once(list(running.stays.values())) == 1
     assert running.stays["right"].waited_for == "room"
 
@@ -150,8 +166,8 @@ def test_small_trainings_share_a_worker_group_and_a_failure_is_that_ones_alone(
     assert set(running.made) == {"a", "c"}
     (notes / "b.breaks").unlink()
     other = execution(nodes, tmp_path / "whole", ToyWork(str(notes)), claims, shares=True, profile=one)
-    other.run()
-    assert other.stays["a"].together_with or other.stays["b"].together_with
+    run_while_others_wait(other, notes, "a", "b", "c")
+    assert other.stays["b"].together_with == ["c"]
     assert most_at_once(list(other.stays.values())) == 1
 
 

@@ -261,7 +261,8 @@ class Execution:
         if references:
             ended, _ = ray.wait(references, num_returns=1, timeout=_POLL_SECONDS)
             more, _ = ray.wait(references, num_returns=len(references), timeout=0)
-            for reference in {*ended, *more}:
+            done = {*ended, *more}
+            for reference in [one for one in references if one in done]:  # in the graph's order: equal nodes keep it
                 self._end(reference)
         elif self._ready:
             time.sleep(_POLL_SECONDS)
