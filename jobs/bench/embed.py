@@ -24,7 +24,8 @@ import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from jobs.bench.serve import make_model, make_texts, say
+from jobs.bench.serve import make_model, make_texts
+from jobs.bench.shared.commands import environment, polyglossa, say
 
 RIVAL = """
 import json, sys, time
@@ -81,9 +82,9 @@ def run_rival(model: str, source: Path, folder: Path, cores: int) -> float:
     """Seconds of sentence-transformers' pool, from start to file; a process of its own, a thread a worker."""
     script = folder / "rival.py"
     script.write_text(RIVAL)
-    environment = _environment() | {"OMP_NUM_THREADS": "1"}
+    quiet = environment() | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(script), model, str(source), str(folder / "rival.npy"), str(cores)]
-    output = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    output = subprocess.run(command, env=quiet, capture_output=True, text=True, check=True)
     return float(json.loads(output.stdout.splitlines()[-1])["seconds"])
 
 
@@ -92,7 +93,7 @@ def run_ours(
 ) -> tuple[float, dict[str, int]]:
     """Seconds of `polyglossa embed` from start to files, Ray's start included, and its workers' peak memory (MiB)."""
     started = time.perf_counter()
-    process = subprocess.Popen(_command(model, source, out, folder, options), env=_environment(), stdout=sys.stderr)
+    process = subprocess.Popen(_command(model, source, out, folder, options), env=environment(), stdout=sys.stderr)
     units = source.stat().st_size // (4 * 2**20) + 1
     peaks = {"at_a_quarter": 0, "at_the_end": 0}
     while process.poll() is None:
@@ -110,7 +111,7 @@ def kill_and_go_on(
 ) -> dict[str, Any]:
     """Kill a run when half of its files are there, take it up again, and count what both together hold."""
     command = _command(model, source, out, folder, options)
-    process = subprocess.Popen(command, env=_environment(), stdout=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, start_new_session=True)
     units = source.stat().st_size // (4 * 2**20) + 1
     while process.poll() is None and len(list(out.glob("vectors/part-*.parquet"))) < units // 2:
         time.sleep(0.2)
@@ -140,20 +141,13 @@ def _worker_mib(pid: int) -> int:
 
 
 def _command(model: str, source: Path, out: Path, folder: Path, options: argparse.Namespace) -> list[str]:
-    command = [sys.executable, "-m", "polyglossa.cli", "embed", str(source), "--member", model, "--out", str(out)]
+    command = [*polyglossa("embed"), str(source), "--member", model, "--out", str(out)]
     command += ["--id", "id", "--engine", options.engine, "--precision", options.precision]
     return [*command, "--profile", str(folder / "profile.yaml")]
 
 
 def _profile(cores: int) -> str:
     return f"serve: {{workers: {cores}, cpus: 1, threads: 1}}\n"
-
-
-def _environment() -> dict[str, str]:
-    root = Path(__file__).resolve().parents[2]
-    paths = [str(root / "platform"), os.environ.get("PYTHONPATH", "")]
-    quiet = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-    return {**os.environ, **quiet, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
 
 
 def _options() -> argparse.Namespace:

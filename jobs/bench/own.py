@@ -12,7 +12,6 @@ line is one JSON object; parts that were not asked for are null.
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -21,7 +20,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # before this folder: it holds a `serve` of its own
+
+from jobs.bench.shared.commands import ROOT, polyglossa, say, timed
+
 MODEL = "all-MiniLM-L6-v2"
 MEDQUAD_ROWS, TLDR_ROWS = 3000, 4000
 KEYS = (
@@ -128,33 +130,6 @@ def write_json(path: Path, table: Any, names: dict[str, str]) -> Path:
     lines = (json.dumps({name: row[column] for name, column in names.items()}) for row in table.to_pylist())
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
-
-
-def polyglossa(command: str) -> list[str]:
-    """Start of a command line."""
-    return [sys.executable, "-m", "polyglossa.cli", command]
-
-
-def timed(command: Iterable[Any], folder: Path) -> tuple[float, str]:
-    """Run a process; its seconds and what it printed."""
-    started = time.perf_counter()
-    done = subprocess.run(list(map(str, command)), env=environment(), stdout=subprocess.PIPE, text=True, cwd=folder)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(map(str, command))}\nended with {done.returncode}:\n{done.stdout[-2000:]}")
-    say(done.stdout[-3000:])
-    return time.perf_counter() - started, done.stdout
-
-
-def say(text: str) -> None:
-    """Tell how far the run is."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def environment() -> dict[str, str]:
-    """Environment of every process: no hub, this repository's package."""
-    paths = [str(ROOT / "platform"), os.environ.get("PYTHONPATH", "")]
-    quiet = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-    return {**os.environ, **quiet, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
 
 
 PARTS: dict[str, Callable[[Path, Path, int | None], Path]] = {"medquad": medquad, "tldr": tldr, "banking77": banking77}

@@ -24,7 +24,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # before this folder: it holds a `serve` too
+
+from jobs.bench.shared.commands import ROOT, environment, say
+
 KEY = "pg-bench"
 LANGUAGES = ("en", "de", "fr", "fi", "ja", "ru", "ar", "hi", "zh", "sw", "el", "ko", "th", "am", "ta", "vi")
 
@@ -87,7 +90,7 @@ def measure_bare(path: str, texts: list[str], dtype: str, threads: int) -> dict[
     )
     command = [sys.executable, "-c", code, path, dtype, str(threads)]
     output = subprocess.run(
-        command, input=json.dumps(texts), env=_environment(), capture_output=True, text=True, check=True
+        command, input=json.dumps(texts), env=environment(), capture_output=True, text=True, check=True
     )
     figures: dict[str, float] = json.loads(output.stdout.splitlines()[-1])
     say(f"bare encoder: {figures}")
@@ -98,7 +101,7 @@ def measure_peer(path: str, singles: Path, options: argparse.Namespace) -> dict[
     """Load the plain FastAPI server."""
     port = free_port()
     command = [sys.executable, str(ROOT / "jobs/bench/rivals/endpoint.py"), path, str(port), options.dtype]
-    server = subprocess.Popen(command, env=_environment(), stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(command, env=environment(), stderr=subprocess.DEVNULL)
     try:
         wait_for(port)
         url = f"http://127.0.0.1:{port}/v1/embeddings"
@@ -125,7 +128,7 @@ def measure_endpoint(
     member |= {"engine": options.engine, "colocate": colocate}
     if not colocate:
         member["replicas"] = {"min": options.replicas, "max": options.replicas}
-    os.environ.update(_environment())
+    os.environ.update(environment())
     ray.init(
         address="local", num_cpus=2, include_dashboard=False, object_store_memory=300_000_000, log_to_driver=False,
         logging_level="error", _node_ip_address="127.0.0.1",
@@ -246,17 +249,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def say(text: str) -> None:
-    """Tell how far the run is."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def _environment() -> dict[str, str]:
-    paths = [str(ROOT), str(ROOT / "platform"), os.environ.get("PYTHONPATH", "")]
-    quiet = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-    return {**os.environ, **quiet, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
 
 
 def _options() -> argparse.Namespace:

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -51,10 +50,8 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("recipe", ["f2llm-v2", "f2llm-v2-improved", "f2llm-v2-stage2"])
-def test_a_plan_takes_seconds_and_loads_neither_torch_nor_ray(recipe: str) -> None:
-    started = time.monotonic()
+def test_a_plan_loads_neither_torch_nor_ray(recipe: str) -> None:
     done = command(f"jobs/recipes/{recipe}.yaml", "--profile", "cluster/profiles/f2llm-v2.yaml", "--json")
-    assert time.monotonic() - started < 5
     assert done.returncode == 0, done.stderr[-500:]
     loaded = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert not {"torch", "ray", "transformers", "mteb"} & loaded

@@ -49,7 +49,7 @@ def test_the_encoders_own_modules_import_nothing_else(environments: dict[str, Pa
     for name in names:
         file = PACKAGE.joinpath(*name.split(".")[1:])
         source = file.with_suffix(".py") if file.with_suffix(".py").exists() else file / "__init__.py"
-        assert imported_by(source) <= CORE, source
+        assert imported_by(source) <= CORE | {"flash_attn"}, source
 
 
 def test_a_plan_needs_the_recipe_extra_alone(environments: dict[str, Path]) -> None:

@@ -130,7 +130,7 @@ def test_rankings_read_held_out_and_trained_questions(tmp_path: Path) -> None:
     assert asked is not None
     assert (asked.heldout, len(asked.queries)) == (len(WORDS), len(WORDS) + 5)
     directory = model(tmp_path, "model").at("model")
-    (ranking,) = rank_questions(directory, [asked], str(tmp_path), "float32", None, 1)
+    (ranking,) = rank_questions(directory, [asked], str(tmp_path), "cpu", "float32", None, 1)
     assert (ranking.rank_Q >= 1).all()
 
 

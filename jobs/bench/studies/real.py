@@ -22,7 +22,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+
+from jobs.bench.shared.commands import ROOT, environment, polyglossa, say, timed
+
 RECIPES = ROOT / "jobs" / "recipes"
 MODEL = "all-MiniLM-L6-v2"
 ENGLISH = {
@@ -285,20 +288,6 @@ def kept(student: Mapping[str, Mapping[str, float]], whole: Mapping[str, Mapping
     return min(student[task][subset] / whole[task][subset] for task, subset in KEPT)
 
 
-def polyglossa(command: str) -> list[str]:
-    """Start of a command line."""
-    return [sys.executable, "-m", "polyglossa.cli", command]
-
-
-def timed(command: Iterable[Any]) -> tuple[float, str]:
-    """Run a process; its seconds and what it printed."""
-    started = time.perf_counter()
-    done = subprocess.run(list(map(str, command)), env=environment(), stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(map(str, command))}\nended with {done.returncode}:\n{done.stdout[-2000:]}")
-    return time.perf_counter() - started, done.stdout
-
-
 def free_port() -> int:
     """Find a free port on loopback."""
     from polyglossa.runtime.ports import free_ports
@@ -317,18 +306,6 @@ def wait_for(port: int) -> None:
         except OSError:
             time.sleep(0.5)
     raise SystemExit(f"nothing answers on port {port}")
-
-
-def say(text: str) -> None:
-    """Tell how far the run is."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def environment() -> dict[str, str]:
-    """Environment of every process: no hub, this repository's package."""
-    paths = [str(ROOT), str(ROOT / "platform"), os.environ.get("PYTHONPATH", "")]
-    quiet = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-    return {**os.environ, **quiet, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
 
 
 PARTS = {"evaluate": evaluate, "serve": serve, "family": family, "loads": loads, "endpoint": endpoint}

@@ -49,8 +49,7 @@ def _embed(job: EmbedJob, units: Sequence[Unit], placement: StagePlacement) -> l
         batch_size=1,
         batch_format="numpy",
         compute=ray.data.ActorPoolStrategy(size=workers),
-        num_cpus=placement.cpus,
-        num_gpus=placement.gpus or None,
+        **placement.data_options,
     )
     found = []
     with track("embed", total=len(units), unit="units") as bar:

@@ -66,7 +66,7 @@ def _open(
 ) -> tuple[SourceSpec, SourceFacts]:
     """Open the teacher; one that runs here is held to sentence-transformers first."""
     root = draft.uri.rpartition("/artifacts/")[0]
-    device = "cuda" if placement.gpus else "cpu"
+    device = placement.torch_device
     if teacher.endpoint is not None:
         spec = SourceSpec(teacher, config.dtype, device, None, placement.threads, root)
         if teacher.prompts == "model" and teacher.query_prompt is teacher.document_prompt is None:

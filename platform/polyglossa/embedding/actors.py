@@ -177,7 +177,7 @@ def _on_actors(
         fn_constructor_args=([ray.put(chunk) for chunk in chunks], spec, fingerprint),
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=min(placement.workers, len(chunks))),
-        **{option: value for option, value in placement.ray_options.items() if value is not None},
+        **placement.data_options,
     )
     for row in done.iter_rows():
         yield row["texts"], row["refused"]

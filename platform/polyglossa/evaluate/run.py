@@ -97,7 +97,7 @@ def _settled(spec: ModelSpec, draft: Draft, placement: StagePlacement) -> ModelS
         return spec
     precision = stage_precision(spec.dtype, placement)
     draft.precision = precision.plain()
-    return replace(spec, dtype=precision.dtype, device="cuda" if placement.gpus else "cpu")
+    return replace(spec, dtype=precision.dtype, device=placement.torch_device)
 
 
 def _score_shared_index(

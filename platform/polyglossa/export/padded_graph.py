@@ -16,7 +16,7 @@ from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
 from polyglossa.errors import DataError
-from polyglossa.model.attention.layers import HARMLESS_ARGUMENTS, layer_attention
+from polyglossa.model.attention.layers import layer_attention, unknown_arguments
 from polyglossa.model.forward import TextModel
 
 ATTENTION = "polyglossa_padded"
@@ -85,8 +85,7 @@ def padded_attention(
     Raises:
         ValueError: an argument that this attention does not know.
     """
-    unknown = [name for name, value in arguments.items() if value is not None and name not in HARMLESS_ARGUMENTS]
-    if unknown:
+    if unknown := unknown_arguments(arguments):
         raise ValueError(f"{type(module).__name__}: attention argument {unknown[0]!r} is not known.")
     layer = layer_attention(module)
     scale = query_BHLE.shape[-1] ** -0.5 if scaling is None else scaling

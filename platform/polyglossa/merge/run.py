@@ -106,7 +106,7 @@ class _Work:
         self._validate = ray.remote(_validate).options(**placement.ray_options)
         self._method = "linear" if config.method == "greedy_soup" else config.method
         self._pack_uri, self._queries, self._threads = pack_uri, config.validation_queries, placement.threads
-        self._device = "cuda" if placement.gpus else "cpu"
+        self._device = placement.torch_device
         self._dtype = stage_precision(None, placement).dtype if placement.gpus else "float32"
         self._sources = validation_sources(pack_uri)
         self._shares = deal_sources(self._sources, placement.workers)

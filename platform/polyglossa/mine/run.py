@@ -58,8 +58,7 @@ def run(config: MineConfig, inputs: Mapping[str, Artifact], draft: Draft, placem
     plan = list(units(rows, mined, documents, config))
     root = draft.uri.rpartition("/artifacts/")[0]
     model = inputs["model"].at("model") if "model" in inputs else config.model
-    device = "cuda" if placement.gpus else "cpu"
-    spec = SourceSpec(model, precision.dtype, device, config.max_tokens, placement.threads, root)
+    spec = SourceSpec(model, precision.dtype, placement.torch_device, config.max_tokens, placement.threads, root)
     outside = None if "model" in inputs else model if isinstance(model, str) else model.model
     source = source_facts(spec, placement, parity=outside)
     texts = collect(rows, mined, plan, documents, config, source.prompts)
@@ -92,15 +91,6 @@ class _Job:
     run: str
     """Name of the draft: tells one run from the next in a worker that outlives both."""
 
-    @property
-    def device(self) -> str:
-        return "cuda" if self.placement.gpus else "cpu"
-
-    @property
-    def resources(self) -> dict[str, Any]:
-        labels = {"label_selector": self.placement.labels} if self.placement.labels else {}
-        return {"num_cpus": self.placement.cpus, "num_gpus": self.placement.gpus, **labels}
-
 
 def _mine(job: _Job, prepared: Prepared, plan: Sequence[Unit], progress: str) -> pa.Table:
     """Search and choose, a task at a time; what a task finds is kept until the stage is done."""
@@ -117,7 +107,7 @@ def _mine(job: _Job, prepared: Prepared, plan: Sequence[Unit], progress: str) ->
 
 def _on_cluster(job: _Job, arguments: Iterator[tuple[Any, ...]]) -> Iterator[int]:
     """Run tasks on the cluster, a few ahead of the workers; a task whose worker dies is done again."""
-    task = ray.remote(max_retries=-1, **job.resources)(_mine_units)
+    task = ray.remote(max_retries=-1, **job.placement.ray_options)(_mine_units)
     waiting: list[Any] = []
     for given in arguments:
         waiting.append(task.remote(*given))
@@ -133,7 +123,8 @@ def _mine_units(works: Sequence[UnitWork], pools: Sequence[Pool], job: _Job, uri
     """Mine a task's units on a worker and keep the result; returns the rows done."""
     torch.set_num_threads(job.placement.threads)
     store = _open_store(job.root, job.fingerprint, job.run)
-    found = [mine_unit(work, pool, store, job.config, job.device) for work, pool in zip(works, pools, strict=True)]
+    device = job.placement.torch_device
+    found = [mine_unit(work, pool, store, job.config, device) for work, pool in zip(works, pools, strict=True)]
     write_table(pa.concat_tables([FOUND.empty_table(), *found]), uri)
     return sum(len(work.row) for work in works)
 

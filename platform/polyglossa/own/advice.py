@@ -107,13 +107,15 @@ def propose_average(trials: list[dict[str, float]], member: str, start: str) -> 
     gain, loss = trained["own"] - first["own"], first["elsewhere"] - trained["elsewhere"]
     if gain <= 0 or loss <= 0:
         return None
-    # A share of the gain that is given up weighs as much as the same share of the loss that is won back.
-    best = max(
-        trials, key=lambda one: (one["own"] - first["own"]) / gain + (one["elsewhere"] - trained["elsewhere"]) / loss
-    )
+
+    def worth(one: Mapping[str, float]) -> tuple[float, float]:
+        """Share of the gain that is kept, and of the loss that is won back."""
+        return (one["own"] - first["own"]) / gain, (one["elsewhere"] - trained["elsewhere"]) / loss
+
+    best = max(trials, key=lambda one: sum(worth(one)))  # both weigh the same
     if best["share"] in (0.0, 1.0):
         return None
-    kept, back = (best["own"] - first["own"]) / gain, (best["elsewhere"] - trained["elsewhere"]) / loss
+    kept, back = worth(best)
     weights = [best["share"], round(1 - best["share"], 4)]
     lines = {
         "method": "linear",

@@ -31,6 +31,7 @@ def own_figures(
         "p"}}; an evaluation that judged the task on other rows has `mean` None and a `reason`.
     """
     summary = ours.read_json("summary.json")
+    judged = {name: other.read_json("summary.json")["tasks"] for name, other in others.items()}
     found: dict[str, Any] = {}
     for task in tasks:
         if task not in summary["tasks"]:
@@ -43,17 +44,15 @@ def own_figures(
             "interval": figures.get("interval"),
             "queries": sum(len(one.score) for one in read_samples(ours, task).values()),
             "against": {
-                name: against
+                name: _against(task, ours, other, resamples, seed)
                 for name, other in others.items()
-                if (against := _against(task, ours, other, resamples, seed)) is not None
+                if task in judged[name]
             },
         }
     return found
 
 
-def _against(task: str, ours: Artifact, other: Artifact, resamples: int, seed: int) -> dict[str, Any] | None:
-    if task not in other.read_json("summary.json")["tasks"]:
-        return None
+def _against(task: str, ours: Artifact, other: Artifact, resamples: int, seed: int) -> dict[str, Any]:
     try:
         comparison = compare(ours, other, resamples=resamples, seed=seed, tasks=[task])
     except DataError as error:
@@ -70,7 +69,8 @@ def elsewhere_figures(
         By task: `metric`, `own`, and of the model as it came `mean`, `difference`, `low`, `high`, `p`.
     """
     tasks = ours.read_json("summary.json")["tasks"]
-    others = [task for task in tasks if task not in own_tasks and task in start.read_json("summary.json")["tasks"]]
+    before = start.read_json("summary.json")["tasks"]
+    others = [task for task in tasks if task not in own_tasks and task in before]
     if not others:
         return {}
     comparison = compare(ours, start, resamples=resamples, seed=seed, tasks=others)

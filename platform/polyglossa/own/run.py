@@ -144,7 +144,9 @@ def _rankings(
     task = ray.remote(rank_questions).options(**placement.ray_options)
     held = ray.put(list(asked))
     both = [
-        task.remote(inputs[role].at("model"), held, root, dtype, config.max_tokens, placement.threads)
+        task.remote(
+            inputs[role].at("model"), held, root, placement.torch_device, dtype, config.max_tokens, placement.threads
+        )
         for role in ("start", "model")
     ]
     before, after = results(both)
@@ -152,7 +154,7 @@ def _rankings(
 
 
 def rank_questions(
-    model: str, asked: Sequence[Questions], root: str, dtype: str, max_tokens: int | None, threads: int
+    model: str, asked: Sequence[Questions], root: str, device: str, dtype: str, max_tokens: int | None, threads: int
 ) -> list[Ranking]:
     """Rank the documents of every task for its questions, with one model.
 
@@ -160,12 +162,13 @@ def rank_questions(
         model: its directory.
         asked: questions by task.
         root: storage root, whose vector store is read and added to.
+        device: torch device.
         dtype: precision.
         max_tokens: longest text; None takes the model's own limit.
         threads: torch threads.
     """
     torch.set_num_threads(threads)
-    vectors = StoredVectors(model, root, dtype=dtype, max_tokens=max_tokens)
+    vectors = StoredVectors(model, root, device=device, dtype=dtype, max_tokens=max_tokens)
     return [rank(vectors.queries(one.queries), vectors.documents(one.documents), one) for one in asked]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import torch
 
 from polyglossa.errors import DataError
 from polyglossa.own.vectors import StoredVectors
@@ -39,7 +40,7 @@ def search_documents(question: str, model: str, folder: Path, root: str, count: 
     if not question.strip():
         raise DataError("search: the question is empty; ask in words.")
     sources, texts = _documents(folder)
-    vectors = StoredVectors(model, root)
+    vectors = StoredVectors(model, root, device="cuda" if torch.cuda.is_available() else "cpu")
     scores = vectors.documents(texts) @ vectors.queries([question])[0]
     best = np.argsort(-scores, kind="stable")[:count].tolist()
     return [Found(float(scores[place]), sources[place], texts[place]) for place in best]

@@ -18,16 +18,18 @@ Floats = npt.NDArray[np.float32]
 class StoredVectors:
     """A model whose vectors are kept; texts go behind the prompts that it pins."""
 
-    def __init__(self, model: str, root: str, *, dtype: str = "float32", max_tokens: int | None = None) -> None:
+    def __init__(
+        self, model: str, root: str, *, device: str = "cpu", dtype: str = "float32", max_tokens: int | None = None
+    ) -> None:
         """Open a model directory.
 
         Args:
             model: the directory.
             root: storage root, whose vector store is read and added to.
+            device: torch device.
             dtype: precision.
             max_tokens: longest text; None takes the model's own limit.
         """
-        device = "cuda" if torch.cuda.is_available() else "cpu"
         source = open_model(model, dtype=dtype, device=device, max_tokens=max_tokens)
         store = VectorStore(root, source.fingerprint)
         self._states = StateTable(StoredEmbed(source.embed, store, source.confirm))

@@ -85,8 +85,10 @@ def _measure_all(parent: str, texts: Sequence[Sequence[int]], placement: StagePl
     slices = [texts[start : start + SLICE_TEXTS] for start in range(0, len(texts), SLICE_TEXTS)]
     workers = min(placement.workers, len(slices))
     listen = ray.remote(_listen).options(**placement.ray_options, num_returns="streaming")
-    device = "cuda" if placement.gpus else "cpu"
-    streams = [listen.remote(parent, slices[worker::workers], placement.threads, device) for worker in range(workers)]
+    streams = [
+        listen.remote(parent, slices[worker::workers], placement.threads, placement.torch_device)
+        for worker in range(workers)
+    ]
     total = ActivationSums()
     with track(STAGE, total=len(texts), unit="texts") as bar:
         for index, texts_of_slice in enumerate(slices):

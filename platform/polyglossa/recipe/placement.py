@@ -33,6 +33,16 @@ class StagePlacement(Strict):
         """What a worker asks Ray for: options of a task or an actor."""
         return {"num_cpus": self.cpus, "num_gpus": self.gpus, "label_selector": dict(self.labels) or None}
 
+    @property
+    def data_options(self) -> dict[str, Any]:
+        """The same for Ray Data, which takes no None."""
+        return {option: value for option, value in self.ray_options.items() if value is not None}
+
+    @property
+    def torch_device(self) -> str:
+        """Torch device of a worker: a GPU only where one is reserved, whatever else is in sight."""
+        return "cuda" if self.gpus else "cpu"
+
 
 class TrackingConfig(Strict):
     """Where training can be watched, besides the terminal and `metrics.jsonl`."""

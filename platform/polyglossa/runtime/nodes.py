@@ -21,7 +21,7 @@ def stage_precision(requested: str | None, placement: StagePlacement) -> Precisi
 
 def device_facts_of(placement: StagePlacement) -> list[DeviceFacts]:
     """Find out what a stage's workers compute on, on every node that may hold one; where none is up, one is started."""
-    device = "cuda" if placement.gpus else "cpu"
+    device = placement.torch_device
     if not ray.is_initialized():
         return [device_facts(device)]
     nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and _holds(node, placement)]

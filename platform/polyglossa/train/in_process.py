@@ -37,7 +37,7 @@ def fit_in_process(runs: Sequence[TrainRun], placement: TrainPlacement, evaluati
             f"train.workers: 0 trains in one process and splits nothing; set train.zero: 0, not {placement.zero}."
         )
     torch.set_num_threads(placement.threads)
-    compute = Compute.of(placement, zero=None, device="cuda" if placement.gpus else "cpu")
+    compute = Compute.of(placement, zero=None, device=placement.torch_device)
     for run in runs:
         with track(run.name, total=run.total_steps, unit="steps") as bar:
             train(

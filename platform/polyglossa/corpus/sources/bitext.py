@@ -2,15 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import pyarrow as pa
 
 from polyglossa.corpus.clean.language import canonical, named
-from polyglossa.corpus.sources.candidates import CANDIDATE
+from polyglossa.corpus.sources.candidates import candidates_by_split
 from polyglossa.corpus.sources.source import Reading, Shard
 from polyglossa.corpus.sources.table_files import TableFiles, column_or_none, gather_part, notices_of
 from polyglossa.corpus.sources.translations import Translation, draw, pairs_of, translation_table
-from polyglossa.corpus.splits import parted
 from polyglossa.readers.rows import Bad
 from polyglossa.readers.tables import Batch, Columns
 from polyglossa.recipe.sections.sources import BitextSource
@@ -52,16 +52,10 @@ def wide_bitext_columns(source: BitextSource) -> Columns:
 
 def long_bitext_candidates(table: pa.Table, source: BitextSource, seed: int) -> tuple[pa.Table, list[Bad]]:
     """Pair the translations of each sentence; a text without a partner is bad (`no_partner`)."""
-    parts, bad = parted(table, source.split)
-    tables = [CANDIDATE.empty_table()]
-    for split, rows in parts:
-        candidates, unpaired = _long_pairs(rows, source, seed, split)
-        tables.append(candidates)
-        bad += unpaired
-    return pa.concat_tables(tables), bad
+    return candidates_by_split(table, source.split, partial(_long_pairs, source, seed))
 
 
-def _long_pairs(table: pa.Table, source: BitextSource, seed: int, split: str | None) -> tuple[pa.Table, list[Bad]]:
+def _long_pairs(source: BitextSource, seed: int, table: pa.Table, split: str | None) -> tuple[pa.Table, list[Bad]]:
     script = column_or_none(table, source.script_column)
     columns = [table[source.index], table[source.language_column], table[source.text]]
     things: defaultdict[str, list[Translation]] = defaultdict(list)
@@ -80,16 +74,10 @@ def _long_pairs(table: pa.Table, source: BitextSource, seed: int, split: str | N
 
 def wide_bitext_candidates(batch: Batch, source: BitextSource, seed: int) -> tuple[pa.Table, list[Bad]]:
     """Pair the translations of each row."""
-    parts, bad = parted(batch.table, source.split)
-    tables = [CANDIDATE.empty_table()]
-    for split, rows in parts:
-        candidates, unpaired = _wide_pairs(rows, source, seed, split)
-        tables.append(candidates)
-        bad += unpaired
-    return pa.concat_tables(tables), bad
+    return candidates_by_split(batch.table, source.split, partial(_wide_pairs, source, seed))
 
 
-def _wide_pairs(table: pa.Table, source: BitextSource, seed: int, split: str | None) -> tuple[pa.Table, list[Bad]]:
+def _wide_pairs(source: BitextSource, seed: int, table: pa.Table, split: str | None) -> tuple[pa.Table, list[Bad]]:
     things: list[list[Translation]] = []
     for row in table.to_pylist():
         texts = {named(language): row[column] for column, language in source.languages.items() if row[column]}

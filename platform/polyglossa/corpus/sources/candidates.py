@@ -4,10 +4,13 @@ A candidate that a rule drops becomes a reject; the others become a `Pair` and i
 source itself divides its rows; `instruction` where it brings one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+
+from polyglossa.corpus.splits import parted
+from polyglossa.readers.rows import Bad
 
 CANDIDATE = pa.schema(
     [
@@ -45,3 +48,25 @@ def _column(
     if isinstance(values, pa.Array | pa.ChunkedArray):
         return values if values.type == field.type else values.cast(field.type)
     return pa.array(values, field.type)
+
+
+def candidates_by_split(
+    table: pa.Table, column: str | None, read: Callable[[pa.Table, str | None], tuple[pa.Table, list[Bad]]]
+) -> tuple[pa.Table, list[Bad]]:
+    """Make candidates of each split's rows apart, so that texts of two splits never meet.
+
+    Args:
+        table: rows.
+        column: holds the splits; None: no column does.
+        read: rows and their split → candidates, and what is none.
+
+    Returns:
+        `CANDIDATE`, and everything that is none, rows of unknown splits first.
+    """
+    parts, bad = parted(table, column)
+    tables = [CANDIDATE.empty_table()]
+    for split, rows in parts:
+        candidates, unusable = read(rows, split)
+        tables.append(candidates)
+        bad += unusable
+    return pa.concat_tables(tables), bad

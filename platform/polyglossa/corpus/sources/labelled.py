@@ -2,16 +2,16 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import TypedDict
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from polyglossa.corpus.sources.candidates import CANDIDATE, candidate_table
+from polyglossa.corpus.sources.candidates import candidate_table, candidates_by_split
 from polyglossa.corpus.sources.source import Reading, Shard
 from polyglossa.corpus.sources.table_files import TableFiles, column_or_none, gather_part
 from polyglossa.corpus.sources.translations import draw
-from polyglossa.corpus.splits import parted
 from polyglossa.readers.rows import Bad
 from polyglossa.readers.tables import Columns
 from polyglossa.recipe.sections.sources import LabelledSource
@@ -44,18 +44,12 @@ def labelled_candidates(table: pa.Table, source: LabelledSource, seed: int) -> t
     With two labels in all, positive and negative are the labels themselves (two-way classification). Texts of different
     splits never meet.
     """
-    parts, bad = parted(table, source.split)
     two_way = len(pc.unique(table[source.label].drop_null())) == 2
-    tables = [CANDIDATE.empty_table()]
-    for split, rows in parts:
-        candidates, unusable = _labelled_part(rows, source, split, two_way=two_way)
-        tables.append(candidates)
-        bad += unusable
-    return pa.concat_tables(tables), bad
+    return candidates_by_split(table, source.split, partial(_labelled_part, source, two_way))
 
 
 def _labelled_part(
-    table: pa.Table, source: LabelledSource, split: str | None, *, two_way: bool
+    source: LabelledSource, two_way: bool, table: pa.Table, split: str | None
 ) -> tuple[pa.Table, list[Bad]]:
     bad: list[Bad] = []
     by_label: defaultdict[str, list[_Labelled]] = defaultdict(list)

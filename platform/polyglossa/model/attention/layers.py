@@ -7,7 +7,7 @@ attention that asks for something else (chunks, sinks, position biases) is refus
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -23,7 +23,7 @@ _PROBE = "polyglossa_probe"
 _REACH = 1 << 16
 """Distance (tokens) up to which a mask is looked at; a wider window counts as none."""
 
-HARMLESS_ARGUMENTS = frozenset(
+_HARMLESS_ARGUMENTS = frozenset(
     {
         # The mask says the same, layer by layer, and eager attention reads nothing else.
         "sliding_window", "is_causal", "softcap",
@@ -33,6 +33,11 @@ HARMLESS_ARGUMENTS = frozenset(
     }
 )  # fmt: skip
 """Arguments of an attention function that do not change what packed attention computes."""
+
+
+def unknown_arguments(arguments: Mapping[str, Any]) -> list[str]:
+    """Name what an architecture hands its attention beyond what is known to change nothing."""
+    return [name for name, value in arguments.items() if value is not None and name not in _HARMLESS_ARGUMENTS]
 
 
 @dataclass(frozen=True)
@@ -132,8 +137,7 @@ class _noting:
 
 
 def _read_layer(family: str, name: str, mask: Any, soft_cap: float | None, arguments: dict[str, Any]) -> LayerAttention:
-    unknown = [key for key, value in arguments.items() if value is not None and key not in HARMLESS_ARGUMENTS]
-    if unknown:
+    if unknown := unknown_arguments(arguments):
         raise DataError(
             f"{family}: {name} hands its attention {unknown[0]!r}, which packed attention does not know. "
             "`backbone.packed: false` runs it padded, through transformers' own attention."

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 
 from polyglossa.model.attention.kernels import attend_by_kernel, choose_kernel, installed_kernels
-from polyglossa.model.attention.layers import HARMLESS_ARGUMENTS, layer_attention
+from polyglossa.model.attention.layers import layer_attention, unknown_arguments
 from polyglossa.model.attention.packed_texts import PackedTexts
 from polyglossa.model.attention.products import Products
 
@@ -76,8 +76,7 @@ def packed_attention(
 
 
 def _refuse_unknown(module: nn.Module, arguments: dict[str, Any]) -> None:
-    unknown = [name for name, value in arguments.items() if value is not None and name not in HARMLESS_ARGUMENTS]
-    if unknown:
+    if unknown := unknown_arguments(arguments):
         raise ValueError(
             f"{type(module).__name__}: attention argument {unknown[0]!r} is not known to packed attention."
         )

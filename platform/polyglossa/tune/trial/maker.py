@@ -99,7 +99,7 @@ class Maker:
                 resident_tokens=train.resident_tokens,
                 checkpoint_steps=train.checkpoint_steps,
                 pass_tokens=train.pass_tokens,
-                device="cuda" if place.gpus else "cpu",
+                device=place.torch_device,
                 beside=self._devices,
                 gradient_checkpointing=train.gradient_checkpointing,
                 compile=train.compile,
