@@ -19,7 +19,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import Any, Self
@@ -28,7 +28,6 @@ import psutil
 import pyarrow.fs as pafs
 
 from polyglossa.artifact import open_storage
-from polyglossa.errors import ArtifactError
 
 FOLDER = "leases"
 BEAT_SECONDS = 5.0
@@ -98,8 +97,10 @@ class Claims:
         self.close()
 
     def enter(self, name: str) -> None:
-        """Stand in line for a lease; who stands there already keeps the place."""
+        """Stand in line for a lease; who stands there already keeps the place, who lost it stands at the end."""
         with self._lock:
+            if name in self._lost:
+                self.leave(name)
             if name in self._own:
                 return
             claim = _claim_of_this_process()
@@ -115,11 +116,25 @@ class Claims:
     def holds(self, name: str) -> bool:
         """Whether this process is the first in line; dead claims before it are cleared away."""
         with self._lock:
-            if name in self._held:
-                return name not in self._lost
-            if self._first_before(name) is None:
+            if name not in self._held and self._first_before(name) is None and self._is_there(name):
                 self._held.add(name)
-            return name in self._held
+            return name in self._held and name not in self._lost
+
+    def wait(self, name: str, waiting: Callable[[str], None] = lambda holder: None) -> None:
+        """Stand in line until this process holds the lease.
+
+        Args:
+            name: of the lease.
+            waiting: told once who holds it, where somebody does.
+        """
+        told = False
+        self.enter(name)
+        while not self.holds(name):
+            if not told and (holder := self.holder(name)) is not None:
+                waiting(holder)
+                told = True
+            time.sleep(_POLL_SECONDS)
+            self.enter(name)
 
     def holder(self, name: str) -> str | None:
         """Who is before this process, in words; None where nobody is."""
@@ -129,18 +144,6 @@ class Claims:
     def lost(self, name: str) -> bool:
         """Whether others took this process for dead: what it makes is theirs now."""
         return name in self._lost
-
-    def check(self, name: str) -> None:
-        """Raise where the lease was lost.
-
-        Raises:
-            ArtifactError: another run has taken it over.
-        """
-        if self.lost(name):
-            raise ArtifactError(
-                f"{name}: this run did not answer for {self._expiry_seconds:g} s, and another one has taken over. "
-                "Run the same command again: it waits for the other."
-            )
 
     def leave(self, name: str) -> None:
         """Give a lease, or the place in line for it, back."""
@@ -163,12 +166,21 @@ class Claims:
     def _keep_alive(self) -> None:
         while not self._closed.wait(self._beat_seconds):
             with self._lock:
-                for name, claim in list(self._own.items()):
-                    if self._filesystem.get_file_info(self._at(name, claim.claim_id)).type == pafs.FileType.NotFound:
-                        self._lost.add(name)
-                    else:
-                        self._own[name] = replace(claim, beat=claim.beat + 1)
-                        self._write(name, self._own[name])
+                for name in list(self._own):
+                    with suppress(OSError):  # storage that is out of reach for a moment costs a beat, and not the line
+                        self._beat(name)
+
+    def _beat(self, name: str) -> None:
+        """Rewrite a claim, or learn that others have cleared it away."""
+        if self._is_there(name):
+            self._own[name] = replace(self._own[name], beat=self._own[name].beat + 1)
+            self._write(name, self._own[name])
+        else:
+            self._lost.add(name)
+
+    def _is_there(self, name: str) -> bool:
+        found = self._filesystem.get_file_info(self._at(name, self._own[name].claim_id))
+        return bool(found.type != pafs.FileType.NotFound)
 
     def _first_before(self, name: str) -> str | None:
         own = self._own[name]
@@ -251,13 +263,7 @@ def held(root: str, name: str, *, waiting: Callable[[str], None] = lambda holder
         waiting: told once who holds it, where somebody does.
     """
     with Claims(root) as claims:
-        claims.enter(name)
-        told = False
-        while not claims.holds(name):
-            if not told and (holder := claims.holder(name)) is not None:
-                waiting(holder)
-                told = True
-            time.sleep(_POLL_SECONDS)
+        claims.wait(name, waiting)
         yield
 
 

@@ -5,7 +5,7 @@ registry of toys and executes a graph without training.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from time import sleep
+from functools import partial
 from typing import Any
 
 from polyglossa import artifact
@@ -18,7 +18,6 @@ from polyglossa.recipe import Profile
 from polyglossa.runtime import console
 
 _SAID_FIGURES = 4
-_ASK_AGAIN_SECONDS = 0.5
 
 
 def execute(
@@ -43,7 +42,7 @@ def execute(
             keys = [key_of(node, roles) for node, roles in zip(group, inputs, strict=True)]
             leases = sorted(key.lease for key in keys if artifact.find(root, key) is None)
             for lease in leases:
-                _wait_for(claims, lease)
+                claims.wait(lease, partial(_say_waiting, lease))
             missing = [index for index, key in enumerate(keys) if artifact.find(root, key) is None]
             if missing:
                 make_group(
@@ -58,12 +57,8 @@ def execute(
     return artifacts
 
 
-def _wait_for(claims: Claims, lease: str) -> None:
-    claims.enter(lease)
-    while not claims.holds(lease):
-        if (holder := claims.holder(lease)) is not None:
-            console.say_once(f"  waiting for {lease}: {holder} makes it")
-        sleep(_ASK_AGAIN_SECONDS)
+def _say_waiting(lease: str, holder: str) -> None:
+    console.say_once(f"  waiting for {lease}: {holder} makes it")
 
 
 def worker_groups(nodes: Sequence[Node], stages: Mapping[str, Stage] = STAGES) -> Iterator[list[Node]]:

@@ -10,6 +10,8 @@ from typing import Any, cast
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+_RETRIES = 3
+
 Said = tuple[str, str | None, bool]
 """A line for the person, its style, and whether it is said once however many say it."""
 
@@ -55,9 +57,10 @@ class NodeRelay:
         ray.get(self.board.show.remote(self.node, []))
 
 
-def start_run_board() -> Any:
-    """Start the actor beside the run's own process."""
-    return cast(Any, ray.remote(num_cpus=0, scheduling_strategy=beside_this_process())(RunBoard)).remote()
+def start_beside(actor: type, *arguments: Any) -> Any:
+    """Start an actor on this process's own machine; it takes nothing, and is started again where it is lost."""
+    options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": _RETRIES}
+    return cast(Any, ray.remote(scheduling_strategy=beside_this_process(), **options)(actor)).remote(*arguments)
 
 
 def beside_this_process() -> NodeAffinitySchedulingStrategy:

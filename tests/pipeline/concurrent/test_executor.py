@@ -2,8 +2,10 @@
 
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 from ray import cloudpickle
 
@@ -68,28 +70,40 @@ def test_artifacts_are_those_of_the_walk_in_one_process(ray_local: None, tmp_pat
         assert walked.read_bytes() == made.read_bytes()
 
 
-def run_while_others_wait(running: Execution, notes: Path, first: str, *others: str) -> None:
-    """Run; the first node ends only when the others have found no room."""
-    (notes / f"{first}.hangs").touch()
+def run_while_others_wait(running: Execution, notes: Path, *names: str) -> list[str]:
+    """Run; of some nodes the first to start ends only when the others have found no room. Returns the others."""
+    for name in names:
+        (notes / f"{name}.hangs").touch()
     thread = threading.Thread(target=running.run)
     thread.start()
-    while thread.is_alive() and not all(_waits_for_room(running, name) for name in others):
+    deadline = time.monotonic() + 60
+    while thread.is_alive() and len(_waiting(running, names)) < len(names) - 1 and time.monotonic() < deadline:
         time.sleep(0.02)
-    (notes / f"{first}.hangs").unlink()
+    found = _waiting(running, names)
+    for name in names:
+        (notes / f"{name}.hangs").unlink()
     thread.join()
+    return found
 
 
-def _waits_for_room(running: Execution, name: str) -> bool:
-    return name in running.stays and running.stays[name].waited_for == "room"
+def _waiting(running: Execution, names: Sequence[str]) -> list[str]:
+    return [name for name in names if name in running.stays and running.stays[name].waited_for == "room"]
+
+
+def gone(pid: int) -> bool:
+    """Whether a process ends within some seconds."""
+    deadline = time.monotonic() + 20
+    while psutil.pid_exists(pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return not psutil.pid_exists(pid)
 
 
 def test_the_profile_may_ask_for_one_after_another(ray_local: None, tmp_path: Path, claims: Claims) -> None:
     notes = tmp_path / "notes"
     notes.mkdir()
     running = execution(DIAMOND, tmp_path / "run", ToyWork(str(notes)), claims, profile={"concurrent_nodes": 1})
-    run_while_others_wait(running, notes, "left", "right")
+    assert len(run_while_others_wait(running, notes, "left", "right")) == 1
     assert most_at_once(list(running.stays.values())) == 1
-    assert running.stays["right"].waited_for == "room"
 
 
 def test_a_node_that_fails_lets_those_that_do_not_need_it_end(ray_local: None, tmp_path: Path, claims: Claims) -> None:
@@ -135,10 +149,13 @@ def test_failing_fast_stops_the_others_and_leaves_nothing_half_made(
     notes.mkdir()
     (notes / "b.breaks").touch()
     (notes / "a.hangs").touch()
+    (notes / "b.meets").write_text("a")
     running = execution([toy_node("a"), toy_node("b")], tmp_path / "run", ToyWork(str(notes)), claims, fail_fast=True)
     with pytest.raises(PolyglossaError, match="b: b is told to break"):
         running.run()
     assert running.stays["a"].outcome == "stopped"
+    stopped = int((notes / "a.began").read_text())
+    assert gone(stopped), "a worker group that it had started would go on"
     assert not list((tmp_path / "run/artifacts").rglob(MARKER))
 
 
@@ -166,8 +183,8 @@ def test_small_trainings_share_a_worker_group_and_a_failure_is_that_ones_alone(
     assert set(running.made) == {"a", "c"}
     (notes / "b.breaks").unlink()
     other = execution(nodes, tmp_path / "whole", ToyWork(str(notes)), claims, shares=True, profile=one)
-    run_while_others_wait(other, notes, "a", "b", "c")
-    assert other.stays["b"].together_with == ["c"]
+    one, two = run_while_others_wait(other, notes, "a", "b", "c")
+    assert other.stays[one].together_with == [two]
     assert most_at_once(list(other.stays.values())) == 1
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from pipeline.toy_stages import toy_stages
+from polyglossa.capacity.elapsed import simulate_run
 from polyglossa.errors import ArtifactError, RecipeError
 from polyglossa.pipeline.concurrent.schedule import (
     DRIVER,
@@ -112,8 +113,19 @@ def test_a_group_that_can_never_hold_a_node_is_refused_with_the_arithmetic() -> 
 
 
 def test_elastic_training_fits_where_its_fewest_workers_do() -> None:
-    profile = Profile.model_validate({"train": TRAIN | {"workers": 24, "min_workers": 16}})
-    Scheduler.of([node("train.a")], profile, {"train": GPUS}, {})
+    profile = Profile.model_validate({"train": TRAIN | {"workers": 24, "min_workers": 8}})
+    plan = Scheduler.of([node("train.a")], profile, {"train": GPUS}, {})
+    assert plan.demands["train.a"].workers == 16
+    assert plan.start(["train.a"], []) == ["train.a"]
+    assert simulate_run([node("train.a")], plan).most_at_once == 1
+
+
+def test_a_training_without_workers_keeps_a_machine_with_gpus_to_itself() -> None:
+    profile = Profile.model_validate({"train": TRAIN | {"workers": 0}})
+    assert demand_of(node("train.a"), profile, {"train": GPUS}) == Demand("train", 1, 16, 8)
+    assert (
+        demand_of(node("train.a"), Profile.model_validate({"train": {"workers": 0}}), {MACHINE: Room(1, 2)}).cpus == 1
+    )
 
 
 def test_cycles_and_missing_parents_are_one_clear_error() -> None:

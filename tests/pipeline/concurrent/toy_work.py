@@ -35,7 +35,7 @@ class ToyWork:
         name, began = name_of(draft), time.time()
         folder = Path(self.folder)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.began").touch()
+        (folder / f"{name}.began").write_text(str(os.getpid()))
         if (folder / f"{name}.meets").exists():
             other, deadline = (folder / f"{name}.meets").read_text(), time.monotonic() + 60
             while not (folder / f"{other}.began").exists():

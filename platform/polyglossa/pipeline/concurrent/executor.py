@@ -28,7 +28,7 @@ from polyglossa.pipeline.graph import Node
 from polyglossa.pipeline.stages import STAGES, Stage, find_stage
 from polyglossa.recipe import Profile
 from polyglossa.runtime import console
-from polyglossa.runtime.run_board import NodeRelay, beside_this_process, start_run_board
+from polyglossa.runtime.run_board import NodeRelay, RunBoard, beside_this_process, start_beside
 
 _POLL_SECONDS = 0.5
 _ASK_AGAIN_SECONDS = 1.0
@@ -36,7 +36,6 @@ _STOP_SECONDS = 30.0
 _LOST_DRIVERS = 3  # a machine that leaves takes drivers along; a node's scratch folders and checkpoints stay
 _SMALL_STARTS = 20.0  # work below so many starts of its stage shares a worker group
 _SHOWN_AFTER_SECONDS = 2.0
-_LOST = (ray.exceptions.NodeDiedError, ray.exceptions.WorkerCrashedError, ray.exceptions.LocalRayletDiedError)
 
 
 class NodesFailed(PolyglossaError):
@@ -58,7 +57,7 @@ class _Ready:
     """Another run that makes it."""
     asked: float = 0.0
     lost: int = 0
-    """Drivers that went with their machines."""
+    """Drivers that were lost: with their machines, or alone."""
 
 
 @dataclass
@@ -112,9 +111,8 @@ class Execution:
 
     def _prepare(self) -> None:
         self._began = time.monotonic()
-        self._board = start_run_board()
-        server: Any = ray.remote(num_cpus=0, scheduling_strategy=beside_this_process())(KeyServer)
-        self._keys = server.remote(self.root)
+        self._board = start_beside(RunBoard)
+        self._keys = start_beside(KeyServer, self.root)
         self._waiting = {node.name: node for node in self.nodes}
         self._resolving: dict[Any, Node] = {}
         self._ready: dict[str, _Ready] = {}
@@ -212,7 +210,7 @@ class Execution:
         self._running[reference] = _Task(members, reference, now, ends)
         for one in names:
             stay = self.stays[one]
-            stay.started, stay.outcome = now, "running"
+            stay.started, stay.ended, stay.outcome = now, None, "running"
             stay.together_with = [other for other in names if other != one]
         self._tell_change()
 
@@ -234,11 +232,13 @@ class Execution:
         return self.scheduler.seconds.get(name, 0.0) <= (1 + _SMALL_STARTS) * start
 
     def _place(self, node: Node) -> dict[str, Any]:
-        """Where a node's driver runs: on its stage's group, beside this process where the stage names none."""
+        """Where a node's driver runs: on its stage's group, beside this process where the stage names none.
+
+        It takes nothing of Ray's, also where it trains itself: the scheduler keeps the room, and what a driver held
+        would be missing to its own evaluations.
+        """
         stage = find_stage(node.stage, self.stages)
         placement = stage.placement_in(self.profile)
-        if stage.placement is not None and placement.workers == 0:
-            return placement.ray_options  # the driver itself trains
         if stage.placement is None or stage.beside_run or not placement.labels:
             return {"num_cpus": 0, "scheduling_strategy": beside_this_process()}
         return {"num_cpus": 0, "label_selector": dict(placement.labels)}
@@ -249,7 +249,7 @@ class Execution:
         A driver takes no CPU, of which small machines have none to spare, and for nothing the autoscaler adds nothing.
         """
         place = self._place(node)
-        if "label_selector" not in place or place["num_cpus"]:
+        if "label_selector" not in place:
             return None
         placement = find_stage(node.stage, self.stages).placement_in(self.profile)
         wake: Any = ray.remote(_wake)
@@ -279,15 +279,11 @@ class Execution:
         for member in task.members:
             stay = self.stays[member.node.name]
             stay.ended, stay.host = self._now(), outcome.host
-        if outcome.lost and all(self._lose(member) for member in task.members):
-            for member in task.members:
-                self._ready[member.node.name] = member
-        elif outcome.error is None:
+        if outcome.error is None:
             for member, made in zip(task.members, outcome.artifacts, strict=True):
                 self._finish(member, made, "made")
-        elif len(task.members) > 1 and not self.fail_fast:
-            for member in task.members:  # each on its own: the others need not fail with the one that did
-                self._alone.add(member.node.name)
+        elif self._begins_again(task, outcome):
+            for member in task.members:
                 self._ready[member.node.name] = member
         else:
             _log(outcome.trace)
@@ -296,11 +292,19 @@ class Execution:
                 self.claims.leave(member.key.lease)
         self._tell_change()
 
-    def _lose(self, member: _Ready) -> bool:
-        """Count a driver that went with its machine; whether the node is begun again, from what it has left."""
-        member.lost += 1
-        ours = not self.claims.lost(member.key.lease)
-        return ours and member.lost <= _LOST_DRIVERS
+    def _begins_again(self, task: _Task, outcome: Outcome) -> bool:
+        """Whether a task that made nothing does not count as failed: its nodes are ready as before."""
+        if any(self.claims.lost(member.key.lease) for member in task.members):
+            return True  # this run was taken for dead: it stands in line behind the one that took over
+        if outcome.lost:
+            for member in task.members:
+                member.lost += 1
+            if all(member.lost <= _LOST_DRIVERS for member in task.members):
+                return True  # from what the driver has left: its scratch folders and checkpoints
+        if len(task.members) > 1 and not self.fail_fast:
+            self._alone |= {member.node.name for member in task.members}
+            return True  # each on its own: the others need not fail with the one that did
+        return False
 
     def _resolved(self, node: Node, reference: Any) -> None:
         stay = self.stays[node.name]

@@ -5,6 +5,7 @@ group: nothing large on the head.
 """
 
 import socket
+import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 from polyglossa import artifact
 from polyglossa.artifact import Artifact, ArtifactKey, Draft
 from polyglossa.errors import PolyglossaError
+from polyglossa.extras import naming_extras
 from polyglossa.pipeline.graph import Node
 from polyglossa.pipeline.model_card import describe_model
 from polyglossa.pipeline.stages import STAGES, Stage, find_stage
@@ -49,7 +51,10 @@ class Outcome:
 
 
 def run_node(task: NodeTask, relay: Any, awake: object = None) -> Outcome:
-    """Make the nodes' artifacts; what goes wrong comes back as a value, and an interrupt as itself.
+    """Make the nodes' artifacts; what goes wrong comes back as a value.
+
+    An interrupt ends the process, and so the actors that a stage has started: a training's worker group goes on as long
+    as its driver's process is there.
 
     Args:
         task: what is made.
@@ -59,20 +64,27 @@ def run_node(task: NodeTask, relay: Any, awake: object = None) -> Outcome:
     quieten()
     host = socket.gethostname()
     try:
-        with console.relay_to(relay):
+        with naming_extras(), console.relay_to(relay):
             make_group(
                 task.nodes, task.inputs, task.keys, task.root, task.profile,
                 STAGES if task.stages is None else task.stages,
             )  # fmt: skip
         return Outcome(host, tuple(artifact.open_artifact(key.uri(task.root)) for key in task.keys))
-    except PolyglossaError as error:
-        return Outcome(host, error=error, trace=traceback.format_exc())
     except Exception as error:
-        lines = str(error).strip().splitlines() or [""]
-        told = PolyglossaError(f"{type(error).__name__}: {lines[-1][:300]} (the log has the whole story)")
-        return Outcome(host, error=told, trace=traceback.format_exc())
+        return Outcome(host, error=_unwrap(error), trace=traceback.format_exc())
+    except KeyboardInterrupt:
+        sys.exit(0)
     finally:
         relay.close()
+
+
+def _unwrap(error: Exception) -> PolyglossaError:
+    """Return an error as it was raised on a worker, where Ray wraps it; one that nobody meant is told in a line."""
+    cause = getattr(error, "cause", None) or error
+    if isinstance(cause, PolyglossaError):
+        return cause
+    lines = str(cause).strip().splitlines() or [""]
+    return PolyglossaError(f"{type(cause).__name__}: {lines[-1][:300]} (the log has the whole story)")
 
 
 def make_group(

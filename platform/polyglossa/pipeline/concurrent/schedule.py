@@ -86,7 +86,7 @@ def remaining_seconds(nodes: Sequence[Node], seconds: Mapping[str, float]) -> di
 
 
 def demand_of(node: Node, profile: Profile, rooms: Mapping[str, Room], stages: Mapping[str, Stage] = STAGES) -> Demand:
-    """What a node holds, by its stage's placement; a stage that takes what is there holds no more than the group has.
+    """What a node holds, by its stage's placement; one that runs with fewer workers holds no more than the group has.
 
     On processors a worker holds its threads, where the group has so many.
     """
@@ -98,8 +98,10 @@ def demand_of(node: Node, profile: Profile, rooms: Mapping[str, Room], stages: M
     room = rooms.get(asked.group)
     if room is None:
         return asked
-    if stage.takes_what_is_there:
-        asked = Demand(asked.group, min(asked.workers, max(1, _most(asked, room))), asked.cpus, asked.gpus)
+    if placement.workers == 0 and placement.gpus:
+        return Demand(asked.group, 1, room.cpus, room.gpus)  # no worker that Ray gives a device: it may use any
+    least = _least(stage, placement, asked.workers)
+    asked = Demand(asked.group, min(asked.workers, max(least, _most(asked, room))), asked.cpus, asked.gpus)
     busy = Demand(asked.group, asked.workers, max(asked.cpus, float(placement.threads)), asked.gpus)
     return busy if not busy.gpus and fits(room, [busy]) else asked
 
@@ -263,7 +265,7 @@ class Scheduler:
         if demand.group == DRIVER:
             return True
         held = [one.demand for one in active if one.demand.group == demand.group]
-        return fits(self.rooms.get(demand.group), [*held, demand])
+        return not held or fits(self.rooms.get(demand.group), [*held, demand])
 
     def _delays(self, one: Running, head: Demand, active: Sequence[Running]) -> bool:
         """Whether starting a node moves the moment at which the one that waits before it finds room."""
