@@ -33,7 +33,7 @@ from polyglossa.runtime.run_board import NodeRelay, RunBoard, beside_this_proces
 _POLL_SECONDS = 0.5
 _ASK_AGAIN_SECONDS = 1.0
 _STOP_SECONDS = 30.0
-_LOST_DRIVERS = 3  # a machine that leaves takes drivers along; a node's scratch folders and checkpoints stay
+_LOST_DRIVERS = 3
 _SMALL_STARTS = 20.0  # work below so many starts of its stage shares a worker group
 _SHOWN_AFTER_SECONDS = 2.0
 
@@ -57,7 +57,7 @@ class _Ready:
     """Another run that makes it."""
     asked: float = 0.0
     lost: int = 0
-    """Drivers that were lost: with their machines, or alone."""
+    """Drivers that ended without a word, on machines that are still there."""
 
 
 @dataclass
@@ -296,11 +296,13 @@ class Execution:
         """Whether a task that made nothing does not count as failed: its nodes are ready as before."""
         if any(self.claims.lost(member.key.lease) for member in task.members):
             return True  # this run was taken for dead: it stands in line behind the one that took over
-        if outcome.lost:
+        if outcome.lost == "machine":
+            return True  # spot machines come and go; scratch folders and checkpoints stay
+        if outcome.lost == "driver":
             for member in task.members:
                 member.lost += 1
             if all(member.lost <= _LOST_DRIVERS for member in task.members):
-                return True  # from what the driver has left: its scratch folders and checkpoints
+                return True
         if len(task.members) > 1 and not self.fail_fast:
             self._alone |= {member.node.name for member in task.members}
             return True  # each on its own: the others need not fail with the one that did
@@ -434,12 +436,10 @@ def _outcome(reference: Any) -> Outcome:
     try:
         outcome: Outcome = ray.get(reference)
         return outcome
-    except (
-        ray.exceptions.NodeDiedError,
-        ray.exceptions.WorkerCrashedError,
-        ray.exceptions.LocalRayletDiedError,
-    ) as lost:
-        return Outcome("", error=_told(lost), trace=str(lost), lost=True)
+    except (ray.exceptions.NodeDiedError, ray.exceptions.LocalRayletDiedError) as lost:
+        return Outcome("", error=_told(lost), trace=str(lost), lost="machine")
+    except ray.exceptions.WorkerCrashedError as lost:
+        return Outcome("", error=_told(lost), trace=str(lost), lost="driver")
     except ray.exceptions.RayError as error:
         return Outcome("", error=_told(error), trace=str(error))
 

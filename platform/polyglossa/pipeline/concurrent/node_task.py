@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from polyglossa import artifact
 from polyglossa.artifact import Artifact, ArtifactKey, Draft
@@ -46,8 +46,8 @@ class Outcome:
     """What was raised on purpose, or stands for what was not."""
     trace: str = ""
     """The whole story, for the log."""
-    lost: bool = False
-    """Whether the driver went with its machine."""
+    lost: Literal["", "machine", "driver"] = ""
+    """What went away while the task ran: the machine under it, or its process alone."""
 
 
 def run_node(task: NodeTask, relay: Any, awake: object = None) -> Outcome:
