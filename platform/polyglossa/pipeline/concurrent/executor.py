@@ -36,6 +36,11 @@ _STOP_SECONDS = 30.0
 _LOST_DRIVERS = 3
 _SMALL_STARTS = 20.0  # work below so many starts of its stage shares a worker group
 _SHOWN_AFTER_SECONDS = 2.0
+_WITH_ITS_MACHINE = (
+    ray.exceptions.NodeDiedError,
+    ray.exceptions.LocalRayletDiedError,
+    ray.exceptions.ObjectLostError,  # the task had ended, and its answer was still there
+)
 
 
 class NodesFailed(PolyglossaError):
@@ -436,7 +441,7 @@ def _outcome(reference: Any) -> Outcome:
     try:
         outcome: Outcome = ray.get(reference)
         return outcome
-    except (ray.exceptions.NodeDiedError, ray.exceptions.LocalRayletDiedError) as lost:
+    except _WITH_ITS_MACHINE as lost:
         return Outcome("", error=_told(lost), trace=str(lost), lost="machine")
     except ray.exceptions.WorkerCrashedError as lost:
         return Outcome("", error=_told(lost), trace=str(lost), lost="driver")
