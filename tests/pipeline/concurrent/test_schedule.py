@@ -25,6 +25,12 @@ GPUS = Room(2, 16, 8)
 TRAIN = {"workers": 8, "cpus": 2, "gpus": 1, "labels": {"group": "train"}}
 
 
+class Evaluated(Strict):
+    """A configuration that asks for evaluations beside the training."""
+
+    evaluation: str = "cldr"
+
+
 def node(name: str, *reads: str, stage: str = "train") -> Node:
     return Node(name, stage, Strict(), {f"role{index}": one for index, one in enumerate(reads)})
 
@@ -120,9 +126,11 @@ def test_elastic_training_fits_where_its_fewest_workers_do() -> None:
     assert simulate_run([node("train.a")], plan).most_at_once == 1
 
 
-def test_a_training_without_workers_keeps_a_machine_with_gpus_to_itself() -> None:
+def test_a_training_without_workers_that_is_evaluated_meanwhile_keeps_a_machine_with_gpus_to_itself() -> None:
     profile = Profile.model_validate({"train": TRAIN | {"workers": 0}})
-    assert demand_of(node("train.a"), profile, {"train": GPUS}) == Demand("train", 1, 16, 8)
+    evaluated = Node("train.b", "train", Evaluated(), {})
+    assert demand_of(evaluated, profile, {"train": GPUS}) == Demand("train", 1, 16, 8)
+    assert demand_of(node("train.a"), profile, {"train": GPUS}) == Demand("train", 1, 2, 1)
     assert (
         demand_of(node("train.a"), Profile.model_validate({"train": {"workers": 0}}), {MACHINE: Room(1, 2)}).cpus == 1
     )

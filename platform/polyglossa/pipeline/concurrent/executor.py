@@ -21,7 +21,7 @@ from polyglossa.errors import ArtifactError, PolyglossaError, UserError
 from polyglossa.lease import Claims
 from polyglossa.pipeline.concurrent.key_server import KeyServer, missing_inputs
 from polyglossa.pipeline.concurrent.node_task import NodeTask, Outcome
-from polyglossa.pipeline.concurrent.schedule import MACHINE, Room, Running, Scheduler
+from polyglossa.pipeline.concurrent.schedule import MACHINE, Room, Running, Scheduler, is_worker
 from polyglossa.pipeline.concurrent.timeline import Stay
 from polyglossa.pipeline.execute import say_done
 from polyglossa.pipeline.graph import Node
@@ -237,16 +237,14 @@ class Execution:
         return self.scheduler.seconds.get(name, 0.0) <= (1 + _SMALL_STARTS) * start
 
     def _place(self, node: Node) -> dict[str, Any]:
-        """Where a node's driver runs: on its stage's group, beside this process where the stage names none.
-
-        It takes nothing of Ray's, also where it trains itself: the scheduler keeps the room, and what a driver held
-        would be missing to its own evaluations.
-        """
+        """Where a node's driver runs: on its stage's group, beside this process where the stage names none."""
         stage = find_stage(node.stage, self.stages)
         placement = stage.placement_in(self.profile)
+        if is_worker(node, placement):
+            return placement.ray_options
         if stage.placement is None or stage.beside_run or not placement.labels:
             return {"num_cpus": 0, "scheduling_strategy": beside_this_process()}
-        return {"num_cpus": 0, "label_selector": dict(placement.labels)}
+        return {"num_cpus": 0, "label_selector": dict(placement.labels), "scheduling_strategy": "SPREAD"}
 
     def _awaken(self, node: Node) -> Any:
         """Ask for what a worker takes, so that a machine of the group is up before the driver starts there.
@@ -254,7 +252,7 @@ class Execution:
         A driver takes no CPU, of which small machines have none to spare, and for nothing the autoscaler adds nothing.
         """
         place = self._place(node)
-        if "label_selector" not in place:
+        if place["num_cpus"] or "label_selector" not in place:
             return None
         placement = find_stage(node.stage, self.stages).placement_in(self.profile)
         wake: Any = ray.remote(_wake)

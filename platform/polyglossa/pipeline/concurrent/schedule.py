@@ -98,12 +98,20 @@ def demand_of(node: Node, profile: Profile, rooms: Mapping[str, Room], stages: M
     room = rooms.get(asked.group)
     if room is None:
         return asked
-    if placement.workers == 0 and placement.gpus:
-        return Demand(asked.group, 1, room.cpus, room.gpus)  # no worker that Ray gives a device: it may use any
+    if placement.workers == 0 and placement.gpus and not is_worker(node, placement):
+        return Demand(asked.group, 1, room.cpus, room.gpus)  # Ray gives it no device: it may use any
     least = _least(stage, placement, asked.workers)
     asked = Demand(asked.group, min(asked.workers, max(least, _most(asked, room))), asked.cpus, asked.gpus)
     busy = Demand(asked.group, asked.workers, max(asked.cpus, float(placement.threads)), asked.gpus)
     return busy if not busy.gpus and fits(room, [busy]) else asked
+
+
+def is_worker(node: Node, placement: StagePlacement) -> bool:
+    """Whether a node's driver takes what a worker does: it trains itself, without a worker group.
+
+    One that is evaluated meanwhile takes nothing of Ray's, or it would hold what its own evaluations wait for.
+    """
+    return placement.workers == 0 and getattr(node.config, "evaluation", None) is None
 
 
 def refuse_misfits(
