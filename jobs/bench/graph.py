@@ -22,8 +22,9 @@ from polyglossa.capacity.estimate import estimate
 from polyglossa.capacity.node_groups import read_groups
 from polyglossa.costing.devices import DEVICES, Calibration
 from polyglossa.lease import Claims
-from polyglossa.pipeline.concurrent.executor import Execution, rooms_of_this_ray
+from polyglossa.pipeline.concurrent.executor import Execution
 from polyglossa.pipeline.concurrent.node_task import run_node
+from polyglossa.pipeline.concurrent.placing import rooms_of_this_ray
 from polyglossa.pipeline.concurrent.schedule import Scheduler
 from polyglossa.pipeline.concurrent.timeline import most_at_once
 from polyglossa.pipeline.graph import Node

@@ -97,8 +97,9 @@ def make(
     Scheduler.of(nodes, profile, known.rooms, seconds)  # refuses before Ray starts
     root = absolute(recipe.root)
     log = recipe.logs / f"{datetime.now():%Y%m%d-%H%M%S}.log"
-    from polyglossa.pipeline.concurrent.executor import Execution, rooms_of_this_ray
+    from polyglossa.pipeline.concurrent.executor import Execution
     from polyglossa.pipeline.concurrent.node_task import run_node
+    from polyglossa.pipeline.concurrent.placing import rooms_of_this_ray
     from polyglossa.runtime.session import ray_session, terminate_as_interrupt
 
     started = time.monotonic()

@@ -16,7 +16,8 @@ from pipeline.toy_stages import toy_stages
 from polyglossa.artifact import MARKER
 from polyglossa.errors import ArtifactError, DataError, PolyglossaError
 from polyglossa.lease import Claims
-from polyglossa.pipeline.concurrent.executor import Execution, NodesFailed, NodesRefused
+from polyglossa.pipeline.concurrent.executor import Execution
+from polyglossa.pipeline.concurrent.failures import NodesFailed, NodesRefused
 from polyglossa.pipeline.concurrent.timeline import drawing, most_at_once
 from polyglossa.pipeline.execute import execute
 from polyglossa.recipe import Profile

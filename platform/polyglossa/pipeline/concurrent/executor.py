@@ -5,8 +5,6 @@ node starts when is `schedule`'s decision; what a task does is handed in (`node_
 those that do not need it end.
 """
 
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -17,18 +15,20 @@ import ray
 
 from polyglossa import artifact
 from polyglossa.artifact import Artifact, ArtifactKey
-from polyglossa.errors import ArtifactError, PolyglossaError, UserError
+from polyglossa.errors import ArtifactError, PolyglossaError
 from polyglossa.lease import Claims
+from polyglossa.pipeline.concurrent.failures import describe_loss, failure_of_run, log_trace, outcome_of
 from polyglossa.pipeline.concurrent.key_server import KeyServer, missing_inputs
 from polyglossa.pipeline.concurrent.node_task import NodeTask, Outcome
-from polyglossa.pipeline.concurrent.schedule import MACHINE, Room, Running, Scheduler, is_worker
+from polyglossa.pipeline.concurrent.placing import driver_options, wake_machine
+from polyglossa.pipeline.concurrent.schedule import Running, Scheduler
 from polyglossa.pipeline.concurrent.timeline import Stay
 from polyglossa.pipeline.execute import say_done
 from polyglossa.pipeline.graph import Node
 from polyglossa.pipeline.stages import STAGES, Stage, find_stage
 from polyglossa.recipe import Profile
 from polyglossa.runtime import console
-from polyglossa.runtime.run_board import NodeRelay, RunBoard, beside_this_process, start_beside
+from polyglossa.runtime.run_board import NodeRelay, RunBoard, start_beside
 
 _POLL_SECONDS = 0.5
 _ASK_AGAIN_SECONDS = 1.0
@@ -36,19 +36,6 @@ _STOP_SECONDS = 30.0
 _LOST_DRIVERS = 3
 _SMALL_STARTS = 20.0  # work below so many starts of its stage shares a worker group
 _SHOWN_AFTER_SECONDS = 2.0
-_WITH_ITS_MACHINE = (
-    ray.exceptions.NodeDiedError,
-    ray.exceptions.LocalRayletDiedError,
-    ray.exceptions.ObjectLostError,  # the task had ended, and its answer was still there
-)
-
-
-class NodesFailed(PolyglossaError):
-    """Several nodes failed."""
-
-
-class NodesRefused(UserError):
-    """Several nodes failed, each by the user's mistake."""
 
 
 @dataclass
@@ -111,7 +98,8 @@ class Execution:
             finally:
                 self._stop()
         if self.failed:
-            raise self._failure()
+            left = len(self.nodes) - len(self.artifacts) - len(self.failed)
+            raise failure_of_run(self.failed, left)
         return self.artifacts
 
     def _prepare(self) -> None:
@@ -209,8 +197,11 @@ class Execution:
         )
         now = self._now()
         remote: Any = ray.remote(self.run_node)
-        driver = remote.options(name=" + ".join(names), max_retries=0, **self._place(members[0].node))
-        reference = driver.remote(task, NodeRelay(self._board, names[0]), self._awaken(members[0].node))
+        stage = find_stage(members[0].node.stage, self.stages)
+        options = driver_options(members[0].node, stage, self.profile)
+        awake = wake_machine(options, stage, self.profile)
+        driver = remote.options(name=" + ".join(names), max_retries=0, **options)
+        reference = driver.remote(task, NodeRelay(self._board, names[0]), awake)
         ends = now + sum(self.scheduler.seconds.get(one, 0.0) for one in names)
         self._running[reference] = _Task(members, reference, now, ends)
         for one in names:
@@ -236,28 +227,6 @@ class Execution:
         start = find_stage(self._ready[name].node.stage, self.stages).cost.start_seconds
         return self.scheduler.seconds.get(name, 0.0) <= (1 + _SMALL_STARTS) * start
 
-    def _place(self, node: Node) -> dict[str, Any]:
-        """Where a node's driver runs: on its stage's group, beside this process where the stage names none."""
-        stage = find_stage(node.stage, self.stages)
-        placement = stage.placement_in(self.profile)
-        if is_worker(node, placement):
-            return placement.ray_options
-        if stage.placement is None or stage.beside_run or not placement.labels:
-            return {"num_cpus": 0, "scheduling_strategy": beside_this_process()}
-        return {"num_cpus": 0, "label_selector": dict(placement.labels), "scheduling_strategy": "SPREAD"}
-
-    def _awaken(self, node: Node) -> Any:
-        """Ask for what a worker takes, so that a machine of the group is up before the driver starts there.
-
-        A driver takes no CPU, of which small machines have none to spare, and for nothing the autoscaler adds nothing.
-        """
-        place = self._place(node)
-        if place["num_cpus"] or "label_selector" not in place:
-            return None
-        placement = find_stage(node.stage, self.stages).placement_in(self.profile)
-        wake: Any = ray.remote(_wake)
-        return wake.options(**placement.ray_options).remote()
-
     def _wait(self) -> None:
         """Wait until something ends or it is time to look around."""
         references = [*self._resolving, *self._running]
@@ -278,7 +247,7 @@ class Execution:
             return
         task = self._running.pop(reference)
         self._read_board()
-        outcome = _outcome(reference)
+        outcome = outcome_of(reference)
         for member in task.members:
             stay = self.stays[member.node.name]
             stay.ended, stay.host = self._now(), outcome.host
@@ -289,7 +258,7 @@ class Execution:
             for member in task.members:
                 self._ready[member.node.name] = member
         else:
-            _log(outcome.trace)
+            log_trace(outcome.trace)
             for member in task.members:
                 self._fail(member.node, self._explain(task, outcome.error))
                 self.claims.leave(member.key.lease)
@@ -317,7 +286,7 @@ class Execution:
         try:
             key, found, error = ray.get(reference)
         except ray.exceptions.RayError as broken:
-            key, found, error = None, None, _told(broken)
+            key, found, error = None, None, describe_loss(broken)
         if error is not None:
             self._fail(node, error)
         elif found is not None:
@@ -406,63 +375,3 @@ class Execution:
                 self._read_board()
             ray.kill(self._keys)
             ray.kill(self._board)
-
-    def _failure(self) -> PolyglossaError:
-        """One line per failed node; the exit code is 2 where each is the user's mistake."""
-        left = len(self.nodes) - len(self.artifacts) - len(self.failed)
-        lines = [f"{name}: {error}" for name, error in self.failed.items()]
-        if len(lines) == 1 and not left:
-            (error,) = self.failed.values()
-            return type(error)(lines[0])
-        if left:
-            lines.append(f"{left} more were not made: they need what failed, or the run was stopped.")
-        mistakes = all(isinstance(error, UserError) for error in self.failed.values())
-        return (NodesRefused if mistakes else NodesFailed)("\n".join(lines))
-
-
-def rooms_of_this_ray(profile: Profile, rooms: Mapping[str, Room]) -> dict[str, Room]:
-    """Add this machine to the groups, where Ray was started here; what a cluster that was joined grows to is not known.
-
-    Args:
-        profile: its limits take the place of others.
-        rooms: of the cluster's groups, as its spec says.
-    """
-    known = dict(rooms)
-    known |= {name: Room(limit.machines, limit.cpus, limit.gpus) for name, limit in profile.groups.items()}
-    if MACHINE not in known and not os.environ.get("RAY_ADDRESS"):
-        there = ray.cluster_resources()
-        known[MACHINE] = Room(1, there.get("CPU", 0.0), there.get("GPU", 0.0))
-    return known
-
-
-def _outcome(reference: Any) -> Outcome:
-    try:
-        outcome: Outcome = ray.get(reference)
-        return outcome
-    except _WITH_ITS_MACHINE as lost:
-        return Outcome("", error=_told(lost), trace=str(lost), lost="machine")
-    except ray.exceptions.WorkerCrashedError as lost:
-        return Outcome("", error=_told(lost), trace=str(lost), lost="driver")
-    except ray.exceptions.RayError as error:
-        return Outcome("", error=_told(error), trace=str(error))
-
-
-def _wake() -> None:
-    """Be a task that asks for what a worker takes."""
-
-
-def _told(error: Exception) -> PolyglossaError:
-    """Say in one line how a task ended that told nothing itself."""
-    if isinstance(error, ray.exceptions.OutOfMemoryError):
-        return PolyglossaError("its driver took more memory than its machine had, and Ray ended it; the log has more.")
-    if isinstance(error, ray.exceptions.TaskCancelledError | ray.exceptions.WorkerCrashedError):
-        return PolyglossaError("its driver was ended from outside; run the same command again: it goes on.")
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return PolyglossaError(f"{type(error).__name__}: {lines[-1][:300]}")
-
-
-def _log(trace: str) -> None:
-    """Keep the whole story of a failure where other libraries' output goes."""
-    if trace:
-        sys.stderr.write(f"{trace.rstrip()}\n")
-        sys.stderr.flush()
