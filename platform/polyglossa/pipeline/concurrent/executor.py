@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ray
+from rich.markup import escape
 
 from polyglossa import artifact
 from polyglossa.artifact import Artifact, ArtifactKey
@@ -257,6 +258,7 @@ class Execution:
         elif self._begins_again(task, outcome):
             for member in task.members:
                 self._ready[member.node.name] = member
+                self.stays[member.node.name].outcome = "waiting"
         else:
             log_trace(outcome.trace)
             for member in task.members:
@@ -310,7 +312,7 @@ class Execution:
     def _fail(self, node: Node, error: PolyglossaError) -> None:
         self.failed[node.name] = error
         self.stays[node.name].outcome = "failed"
-        console.say(f"✗ {node.name:<30} {error}", style="red")
+        console.say(f"✗ {node.name:<30} {escape(str(error))}", style="red")
 
     def _explain(self, task: _Task, error: PolyglossaError) -> PolyglossaError:
         """Say that an input is gone, where that is why a node failed."""

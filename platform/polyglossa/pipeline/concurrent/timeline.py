@@ -26,7 +26,7 @@ class Stay:
     host: str = ""
     """Where its driver ran."""
     outcome: str = "waiting"
-    """`made`, `unchanged`, `made by another run`, `failed`, `stopped`, or `waiting`: it never began."""
+    """`made`, `unchanged`, `made by another run`, `running`, `failed`, `stopped`, or `waiting` for what it needs."""
     waited_for: str = ""
     """What it waited for between being ready and its start: `room` or `another run`."""
     together_with: list[str] = field(default_factory=list)
