@@ -33,6 +33,7 @@ from polyglossa.runtime.run_board import NodeRelay, RunBoard, start_beside
 
 _POLL_SECONDS = 0.5
 _ASK_AGAIN_SECONDS = 1.0
+_SETTLE_SECONDS = 5.0
 _STOP_SECONDS = 30.0
 _LOST_DRIVERS = 3
 _SMALL_STARTS = 20.0  # work below so many starts of its stage shares a worker group
@@ -94,7 +95,8 @@ class Execution:
             try:
                 while self._unfinished() and not (self.fail_fast and self.failed):
                     self._resolve()
-                    self._start()
+                    if not self._resolving or self._now() >= self._settled:
+                        self._start()
                     self._wait()
             finally:
                 self._stop()
@@ -109,6 +111,7 @@ class Execution:
         self._keys = start_beside(KeyServer, self.root)
         self._waiting = {node.name: node for node in self.nodes}
         self._resolving: dict[Any, Node] = {}
+        self._settled = 0.0
         self._ready: dict[str, _Ready] = {}
         self._running: dict[Any, _Task] = {}
         self._alone: set[str] = set()
@@ -137,12 +140,16 @@ class Execution:
         return name in self._waiting or name in self._ready or name in running or name in resolving
 
     def _resolve(self) -> None:
-        """Ask for the keys of nodes whose inputs are all there."""
+        """Ask for the keys of nodes whose inputs are all there; nothing starts before the answer, for a while.
+
+        It comes within milliseconds, and may put a node of a longer path, or one that shares workers, before the others.
+        """
         for name, node in list(self._waiting.items()):
             if all(one in self.artifacts for one in node.inputs.values()):
                 del self._waiting[name]
                 inputs = {role: self.artifacts[one] for role, one in node.inputs.items()}
                 self._resolving[self._keys.resolve.remote(node, inputs)] = node
+                self._settled = self._now() + _SETTLE_SECONDS
 
     def _start(self) -> None:
         """Start what the scheduler chooses; what another run makes is left to it."""
