@@ -142,7 +142,7 @@ class Execution:
     def _resolve(self) -> None:
         """Ask for the keys of nodes whose inputs are all there; nothing starts before the answer, for a while.
 
-        It comes within milliseconds, and may put a node of a longer path, or one that shares workers, before the others.
+        It takes milliseconds, and may put a node of a longer path, or one that shares workers, before the others.
         """
         for name, node in list(self._waiting.items()):
             if all(one in self.artifacts for one in node.inputs.values()):
