@@ -18,8 +18,7 @@ import ray
 import torch
 
 from polyglossa.artifact import Artifact, Draft, clear, exists
-from polyglossa.embedding.actors import SourceSpec, embed_missing
-from polyglossa.embedding.parity import check_parity
+from polyglossa.embedding.actors import SourceSpec, embed_missing, source_facts
 from polyglossa.mine.pools import Rows, Unit, rows_to_mine, sort_documents, units
 from polyglossa.mine.prepare import Prepared, batch_units
 from polyglossa.mine.tables import read_folder, read_found, read_pairs, write_table
@@ -60,9 +59,8 @@ def run(config: MineConfig, inputs: Mapping[str, Artifact], draft: Draft, placem
     root = draft.uri.rpartition("/artifacts/")[0]
     model = inputs["model"].at("model") if "model" in inputs else config.model
     spec = SourceSpec(model, precision.dtype, placement.torch_device, config.max_tokens, placement.threads, root)
-    if "model" not in inputs and not spec.asked:
-        check_parity(model if isinstance(model, str) else model.model, root=root)
-    source = spec.open("cpu")
+    outside = None if "model" in inputs else model if isinstance(model, str) else model.model
+    source = source_facts(spec, placement, parity=outside)
     texts = collect(rows, mined, plan, documents, config, source.prompts)
     name = posixpath.basename(draft.uri)
     job = _Job(config, placement, root, source.fingerprint, name)

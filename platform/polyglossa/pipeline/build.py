@@ -203,21 +203,25 @@ class _Builder:
     def _evaluate_and_serve(self) -> None:
         labels: dict[str, str] = {}
         rows: list[ReportedMember] = []
+        judged, cheap = self.recipe.evaluate.for_members(), self.recipe.evaluate.for_untrained()
+        beside: set[str | None] = set()
         for member in self.recipe.members:
             final = self.models[f"{member.name}@{member.final}"]
             labels[member.name] = final
-            unmerged = f"{member.name}.unmerged" if member.merge is not None and member.stages else None
+            unmerged = f"{member.name}.unmerged" if cheap and member.merge is not None and member.stages else None
             if unmerged is not None:
                 labels[unmerged] = self.models[f"{member.name}@{member.stages[-1]}"]
-            if member.backbone is not None:
-                labels[f"{member.name}.untrained"] = self.start[member.name]
+            untrained = f"{member.name}.untrained" if cheap and member.backbone is not None else None
+            if untrained is not None:
+                labels[untrained] = self.start[member.name]
+            beside |= {unmerged, untrained}
             without = self.models.get(f"{member.name}@without")
             if without is not None:
                 labels[f"{member.name}.without_distillation"] = without
             rows.append(
                 ReportedMember(
                     name=member.name,
-                    untrained=f"{member.name}.untrained" if member.backbone is not None else None,
+                    untrained=untrained,
                     without_distillation=f"{member.name}.without_distillation" if without else None,
                     unmerged=unmerged,
                     teacher=member.taught_by,
@@ -227,9 +231,8 @@ class _Builder:
         inputs |= {name: name for name, node in self.graph.nodes.items() if node.stage == "mine"}
         for label, model in labels.items():
             roles = {"corpus": "corpus", "model": model, **self._shared_index(label)}
-            inputs[f"evaluate:{label}"] = self.graph.add(
-                Node(f"evaluate.{label}", "evaluate", self.recipe.evaluate, roles)
-            )
+            config = cheap if cheap is not None and label in beside else judged
+            inputs[f"evaluate:{label}"] = self.graph.add(Node(f"evaluate.{label}", "evaluate", config, roles))
         for node in self.graph.nodes.values():
             if node.stage == "train":
                 inputs[f"train:{node.name.removeprefix('train.')}"] = node.name

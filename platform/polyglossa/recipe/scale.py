@@ -10,6 +10,8 @@ tasks are not there.
 from collections.abc import Mapping
 from typing import Any
 
+from polyglossa.recipe.sections.evaluate import EvaluateConfig
+
 _SHAPE = {"hidden": 32, "mlp": 32, "layers": 8, "heads": 8, "kv_heads": 8, "head_dim": 16}
 _LEAST = {"hidden": 8, "mlp": 8, "head_dim": 4, "global_batch": 8, "max_tokens": 16, "chunk_tokens": 256}
 _STAGE = {
@@ -130,4 +132,8 @@ def _mine(mine: Mapping[str, Any], members: list[dict[str, Any]]) -> dict[str, A
 
 def _evaluate(evaluate: Mapping[str, Any]) -> dict[str, Any]:
     kept = {"judged_as": evaluate["judged_as"]} if evaluate.get("judged_as") else {}
+    untrained = evaluate.get("untrained", "cheap")
+    if untrained == "cheap" and not (evaluate.get("heldout", EvaluateConfig().heldout) or evaluate.get("local")):
+        untrained = "none"  # what the full recipe comes to: the tiny one has held-out sets in place of benchmarks
+    kept["untrained"] = untrained
     return {"heldout": ["cldr", "pydoc"], "widths": evaluate.get("widths", True), "resamples": 100, **kept}
