@@ -6,6 +6,7 @@
 Refusals of one text (too long, filtered) and of everything (key, model) are told apart: the first cost a row.
 """
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -36,6 +37,8 @@ class Completion:
     prompt_tokens: int = 0
     """As it counts them; 0 where it does not say."""
     completion_tokens: int = 0
+    cut: bool = False
+    """Whether it had more to say than it was allowed to."""
 
 
 class ChatClient:
@@ -183,17 +186,35 @@ def read_completion(response: httpx.Response) -> Completion:
         EndpointError: it is no chat completion.
     """
     try:
-        answer = orjson.loads(response.content)
-        said = str(answer["choices"][0]["message"]["content"] or "")
-    except (ValueError, KeyError, IndexError, TypeError):
+        answer = _json(response.content)
+        choice = answer["choices"][0]
+        said, cut = str(choice["message"]["content"] or ""), choice.get("finish_reason") == "length"
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
         shown = " ".join(response.text.split())[:120]
         raise EndpointError(f"its answer is no chat completion: {shown!r}") from None
     usage = answer.get("usage") or {}
     counts = [value if isinstance(value := usage.get(name), int) else 0 for name in _USAGE]
-    return Completion(_THOUGHTS.sub("", said).strip(), *counts)
+    said = said.encode("utf-8", "replace").decode()  # half a surrogate pair is no character
+    return Completion(_THOUGHTS.sub("", said).strip(), *counts, cut=cut)
+
+
+def _json(content: bytes) -> Any:
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return json.loads(content)  # takes half surrogate pairs
 
 
 _USAGE = ("prompt_tokens", "completion_tokens")
+HIGHEST_GRADE = 10
+_NUMBER = re.compile(r"(?<![\w.-])\d+(?:[.,]\d+)?(?![\w.]*\w)(?!\s*%)")
+
+
+def read_grade(said: str) -> float:
+    """Read a grade from 0 to 10 as a share of 1; NaN where the answer is no grade."""
+    found = _NUMBER.search(said)
+    grade = float(found[0].replace(",", ".")) if found else float("nan")
+    return grade / HIGHEST_GRADE if 0 <= grade <= HIGHEST_GRADE else float("nan")
 
 
 def first_line(text: str) -> str:

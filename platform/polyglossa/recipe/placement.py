@@ -107,6 +107,7 @@ class Profile(Strict):
     """CPUs of a Ray started here; None takes what the machine has. Not used when joining a cluster."""
     object_store_gib: float = Field(0.75, gt=0)
     """Object store of a Ray started here (GiB)."""
+    synthesize: StagePlacement = StagePlacement()
     corpus: StagePlacement = StagePlacement(workers=2)
     backbone: StagePlacement = StagePlacement(cpus=2)
     mine: StagePlacement = StagePlacement(workers=2)

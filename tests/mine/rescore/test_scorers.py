@@ -13,10 +13,10 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel
 
 from model.family_models import word_tokenizer
 from polyglossa.answer_store import AnswerStore
+from polyglossa.endpoint.chat import read_grade
 from polyglossa.errors import DataError, EndpointError, UserError
 from polyglossa.mine.rescore.actors import score_file
 from polyglossa.mine.rescore.candidates import Pairs
-from polyglossa.mine.rescore.judge import read_grade
 from polyglossa.mine.rescore.pending import Pending
 from polyglossa.mine.rescore.scorer import open_scorer
 from polyglossa.recipe.sections.rescore import RescoreConfig

@@ -1,18 +1,15 @@
 """A judge: a chat model that is asked, pair by pair, how well a document answers a query."""
 
 import hashlib
-import re
 from collections.abc import Iterator, Sequence
 
-from polyglossa.endpoint.chat import ChatClient, fill_in
+from polyglossa.endpoint.chat import HIGHEST_GRADE, ChatClient, fill_in, read_grade
 from polyglossa.endpoint.errors import TextRefused
 from polyglossa.errors import EndpointError
 from polyglossa.recipe.outside import OutsideModel
 from polyglossa.recipe.sections.rescore import RescoreConfig
 
-HIGHEST = 10
 _FEW = 8  # pairs that may all go without a grade by chance
-_NUMBER = re.compile(r"(?<![\w.-])\d+(?:[.,]\d+)?(?![\w.]*\w)")
 
 
 class Judge:
@@ -50,12 +47,5 @@ class Judge:
         if not graded and len(prompts) >= _FEW:
             raise EndpointError(
                 f"{self._client.url}: {self._client.model!r} gave none of {len(prompts)} pairs a number from 0 to "
-                f"{HIGHEST} ({shown}). Change `mine.rescore.prompt`, or raise its `answer_tokens`."
+                f"{HIGHEST_GRADE} ({shown}). Change `mine.rescore.prompt`, or raise its `answer_tokens`."
             )
-
-
-def read_grade(said: str) -> float:
-    """Read a grade as a score, 0 … 1; NaN where the answer is no grade."""
-    found = _NUMBER.search(said)
-    grade = float(found[0].replace(",", ".")) if found else float("nan")
-    return grade / HIGHEST if 0 <= grade <= HIGHEST else float("nan")
