@@ -11,7 +11,6 @@ run may add to it is capped by its recipe, as the answers cost something.
 """
 
 import posixpath
-import uuid
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +18,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import xxhash
 
-from polyglossa.artifact import open_storage
+from polyglossa.artifact import open_storage, placed_file
 from polyglossa.errors import ArtifactError
 from polyglossa.vectors import Flags, as_keys
 
@@ -57,11 +56,8 @@ class AnswerStore:
             return
         table = pa.table([keys, values], schema=self._schema)
         name = f"{xxhash.xxh3_64_hexdigest(b''.join(keys.to_pylist()))}-{len(keys)}{_SUFFIX}"
-        self._filesystem.create_dir(self._path, recursive=True)
-        draft = posixpath.join(self._path, f"{uuid.uuid4().hex}.part")
-        with self._filesystem.open_output_stream(draft) as stream, pa.ipc.new_file(stream, table.schema) as writer:
+        with placed_file(posixpath.join(self.uri, name)) as stream, pa.ipc.new_file(stream, table.schema) as writer:
             writer.write_table(table)
-        self._filesystem.move(draft, posixpath.join(self._path, name))
         self._stale = True
 
     def holds(self, keys: pa.Array) -> Flags:

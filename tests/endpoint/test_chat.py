@@ -60,4 +60,5 @@ def test_a_busy_endpoint_is_waited_for() -> None:
 def test_texts_stand_in_their_places_whatever_they_hold() -> None:
     filled = fill_in("{query} / {document} / {other}", query="{document}", document="{query} $1 \\1")
     assert filled == "{document} / {query} $1 \\1 / {other}"
+    assert first_line("1. What is it?\n2. Why?") == "What is it?"
     assert first_line('\n - "What is it?"\nIt is.') == "What is it?"

@@ -25,6 +25,7 @@ from polyglossa.recipe.outside import OutsideModel
 
 _OF_ONE_TEXT = ("status 400", "status 413", "status 422")
 _THOUGHTS = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
+_LISTED = re.compile(r"^\s*\d{1,2}[.)]\s+")
 _PLACE = re.compile(r"\{([a-z_]+)\}")
 
 
@@ -218,8 +219,8 @@ def read_grade(said: str) -> float:
 
 
 def first_line(text: str) -> str:
-    """Take the first line that says something, without bullets and quotation marks around it."""
-    lines = (line.strip(" \t\"'*-“”„«»") for line in text.splitlines())
+    """Take the first line that says something, without bullets, numbers of a list and quotation marks around it."""
+    lines = (_LISTED.sub("", line).strip(" \t\"'*-“”„«»") for line in text.splitlines())
     return next((line for line in lines if line), "")
 
 

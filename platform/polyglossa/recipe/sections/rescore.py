@@ -16,7 +16,10 @@ _OF_JUDGES = ("prompt", "answer_tokens")
 
 
 class RescoreConfig(Strict):
-    """False negatives are refused by a cross-encoder or a judge, and their scores travel with the negatives."""
+    """False negatives are refused by a cross-encoder or a judge, and scores of what stays travel with the negatives.
+
+    Rows that are not mined, because they bring negatives, are not scored.
+    """
 
     model: ModelReference
     """Who scores: a sentence-transformers `CrossEncoder` with one label, by name or directory, run here; or a section
