@@ -9,7 +9,7 @@ from tests.endpoint.fake import Fake, running
 
 
 def client(url: str, **options: object) -> ChatClient:
-    return ChatClient(url, "m", sleep=lambda _: None, patience_seconds=1.0, **options)  # type: ignore[arg-type]
+    return ChatClient(url, "m", sleep=lambda _: None, **{"patience_seconds": 1.0} | options)  # type: ignore[arg-type]
 
 
 def test_answers_come_in_order_without_thoughts_and_with_their_tokens() -> None:
@@ -54,7 +54,7 @@ def test_wrong_keys_models_and_pages_are_one_line_and_the_key_is_in_none(monkeyp
 
 def test_a_busy_endpoint_is_waited_for() -> None:
     with running(Fake(busy=2)) as url:
-        assert client(url).ask("a").text == "a"
+        assert client(url, patience_seconds=30.0).ask("a").text == "a"
 
 
 def test_texts_stand_in_their_places_whatever_they_hold() -> None:

@@ -17,7 +17,7 @@ from ray.data.llm import HttpRequestProcessorConfig, build_processor
 from polyglossa.answer_store import AnswerStore
 from polyglossa.errors import EndpointError, RequestRefused
 from polyglossa.recipe.placement import StagePlacement
-from polyglossa.recipe.sections.synthetic import Writer
+from polyglossa.recipe.sections.outside.synthetic import Writer
 from polyglossa.runtime.console import Bar
 from polyglossa.synthesize.session import FAILED, REFUSED, SAID, UNASKED, ChatSession
 from polyglossa.synthesize.steps import ANSWER, keys_of

@@ -11,7 +11,7 @@ from polyglossa.embedding.text_chunks import distinct, ids_of
 from polyglossa.endpoint.chat import read_grade
 from polyglossa.recipe.outside import OutsideModel
 from polyglossa.recipe.placement import StagePlacement
-from polyglossa.recipe.sections.synthetic import BackTranslation
+from polyglossa.recipe.sections.outside.synthetic import BackTranslation
 from polyglossa.runtime.nodes import stage_precision
 from polyglossa.synthesize.steps import Written
 from polyglossa.vectors import VectorStore

@@ -11,8 +11,8 @@ import pyarrow as pa
 from polyglossa.endpoint.chat import first_line
 from polyglossa.errors import DataError, PolyglossaError
 from polyglossa.readers.rows import Bad
+from polyglossa.recipe.sections.outside.synthetic import TranslatedPairs, WrittenQuestions
 from polyglossa.recipe.sections.sources import SyntheticSource
-from polyglossa.recipe.sections.synthetic import TranslatedPairs, WrittenQuestions
 from polyglossa.records import REJECT
 from polyglossa.synthesize.select import Chosen
 from polyglossa.synthesize.steps import Assignment, Written

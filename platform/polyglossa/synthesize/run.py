@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from polyglossa.artifact import Artifact, Draft, open_storage
 from polyglossa.readers.files import list_files
 from polyglossa.recipe.placement import StagePlacement
+from polyglossa.recipe.sections.outside.synthetic import TranslatedPairs
 from polyglossa.recipe.sections.sources import SyntheticSource
-from polyglossa.recipe.sections.synthetic import TranslatedPairs
 from polyglossa.runtime import console
 from polyglossa.synthesize.asking import Asked, ask_missing, open_answers
 from polyglossa.synthesize.likeness import compare

@@ -16,8 +16,8 @@ from polyglossa.readers.pieces import cut
 from polyglossa.readers.rows import Bad
 from polyglossa.readers.survey import format_of
 from polyglossa.readers.tables import Columns, read_piece
+from polyglossa.recipe.sections.outside.synthetic import WrittenQuestions
 from polyglossa.recipe.sections.sources import SyntheticSource
-from polyglossa.recipe.sections.synthetic import WrittenQuestions
 from polyglossa.records import row_id
 
 _MAX_UNREADABLE_SHARE = 0.1

@@ -16,7 +16,7 @@ from typing import Any, Self
 from polyglossa.endpoint.chat import ChatClient
 from polyglossa.endpoint.errors import TextRefused
 from polyglossa.errors import EndpointError
-from polyglossa.recipe.sections.synthetic import Writer
+from polyglossa.recipe.sections.outside.synthetic import Writer
 
 SAID, REFUSED, FAILED, UNASKED = "said", "refused", "failed", "unasked"
 

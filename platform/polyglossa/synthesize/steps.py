@@ -13,8 +13,8 @@ from polyglossa.answer_store import AnswerStore
 from polyglossa.costing.work import TEXT_BYTES
 from polyglossa.endpoint.chat import fill_in
 from polyglossa.errors import UserError
+from polyglossa.recipe.sections.outside.synthetic import TranslatedPairs, WrittenQuestions
 from polyglossa.recipe.sections.sources import SyntheticSource
-from polyglossa.recipe.sections.synthetic import TranslatedPairs, WrittenQuestions
 from polyglossa.records import row_id
 from polyglossa.synthesize.select import Chosen
 

@@ -19,7 +19,7 @@ from polyglossa.mine.rescore.actors import score_file
 from polyglossa.mine.rescore.candidates import Pairs
 from polyglossa.mine.rescore.pending import Pending
 from polyglossa.mine.rescore.scorer import open_scorer
-from polyglossa.recipe.sections.rescore import RescoreConfig
+from polyglossa.recipe.sections.outside.rescore import RescoreConfig
 from polyglossa.records import row_id
 from tests.endpoint.fake import Fake, running
 

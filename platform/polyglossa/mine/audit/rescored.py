@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from polyglossa.mine.pools import Rows
-from polyglossa.recipe.sections.rescore import RescoreConfig
+from polyglossa.recipe.sections.outside.rescore import RescoreConfig
 
 _SHOWN = 5  # texts of a language
 _SHOWN_LANGUAGES = 20

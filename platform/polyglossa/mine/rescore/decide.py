@@ -52,7 +52,8 @@ def decide(found: pa.Table, pairs: Pairs, score_P: Floats, config: MineConfig) -
     place_P = np.arange(len(score_P)) - np.repeat(pairs.offsets[:-1], size_R)
     positive_P = place_P < pairs.positives_R[row_P]
     lowest_R = np.full(len(found), np.inf, np.float32)
-    np.minimum.at(lowest_R, row_P[positive_P], score_P[positive_P])  # NaN wins: a row is as known as its positives
+    with np.errstate(invalid="ignore"):
+        np.minimum.at(lowest_R, row_P[positive_P], score_P[positive_P])  # NaN wins: a row is as known as its positives
     blind_R = np.isnan(lowest_R)
     unscored_P = ~positive_P & ~np.isfinite(score_P)
     with np.errstate(invalid="ignore"):

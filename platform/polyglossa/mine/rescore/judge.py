@@ -7,7 +7,7 @@ from polyglossa.endpoint.chat import HIGHEST_GRADE, ChatClient, fill_in, read_gr
 from polyglossa.endpoint.errors import TextRefused
 from polyglossa.errors import EndpointError
 from polyglossa.recipe.outside import OutsideModel
-from polyglossa.recipe.sections.rescore import RescoreConfig
+from polyglossa.recipe.sections.outside.rescore import RescoreConfig
 
 _FEW = 8  # pairs that may all go without a grade by chance
 

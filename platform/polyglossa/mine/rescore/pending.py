@@ -16,7 +16,7 @@ from polyglossa.costing.work import TEXT_BYTES
 from polyglossa.errors import UserError
 from polyglossa.mine.rescore.candidates import Pairs
 from polyglossa.mine.tables import write_table
-from polyglossa.recipe.sections.rescore import RescoreConfig
+from polyglossa.recipe.sections.outside.rescore import RescoreConfig
 
 CHUNK_PAIRS = 512
 _ASKED_PAIRS = 64  # of a judge between two shards of the store: what a killed run asks again at most

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from polyglossa.recipe.sections.rescore import RescoreConfig
+from polyglossa.recipe.sections.outside.rescore import RescoreConfig
 
 
 class PairScorer(Protocol):

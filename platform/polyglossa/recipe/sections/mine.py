@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from polyglossa.recipe.outside import ModelReference, OutsideModel
-from polyglossa.recipe.sections.rescore import RescoreConfig
+from polyglossa.recipe.sections.outside.rescore import RescoreConfig
 from polyglossa.recipe.strict import Strict, is_absent
 
 PRESETS: dict[str, dict[str, Any]] = {

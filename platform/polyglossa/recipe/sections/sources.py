@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from polyglossa.recipe.sections.synthetic import SyntheticColumns, TranslatedPairs, Writer, Writing
+from polyglossa.recipe.sections.outside.synthetic import SyntheticColumns, TranslatedPairs, Writer, Writing
 from polyglossa.recipe.strict import Strict
 
 SOURCE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
