@@ -56,18 +56,20 @@ def test_written_pairs_are_a_source_of_the_corpus_like_any_other(tmp_path: Path)
         corpus.run(corpus_config, {}, None, StagePlacement())  # type: ignore[arg-type]
 
 
-def test_translations_that_do_not_come_back_are_dropped_with_their_reason(tmp_path: Path) -> None:
+@pytest.mark.parametrize("judge", ["writer", "encoder"])
+def test_translations_that_do_not_come_back_are_dropped_with_their_reason(tmp_path: Path, judge: str) -> None:
     file = write_lines(tmp_path / "pairs.jsonl", pairs(6))
 
     def says(prompt: str) -> str:
         return "something else" if "into English" in prompt and "cloud" in prompt else writes(prompt)
 
     with running(Fake(says=says)) as url:
-        make = translations(back_translation={"language": "English", "least": 0.5})
+        encoder = {"model": {"model": "m", "endpoint": url}} if judge == "encoder" else {}
+        make = translations(back_translation={"language": "English", "least": 0.5, **encoder})
         made = synthesize(tmp_path, source(url, file, make=make, language="eng"))
     assert made.counts["pairs"] == 10
     assert made.counts["rejects"] == {"unlike_after_back_translation": 2}
-    assert {row["likeness"] for row in rows_of(made)} == {1.0}
+    assert [row["likeness"] for row in rows_of(made)] == pytest.approx([1.0] * 10)
     assert {row["language"] for row in rows_of(made)} == {"swh", "amh"}
     assert made.read_json("languages.json") == {"swh": 5, "amh": 5}
 

@@ -10,6 +10,9 @@ from pydantic import ValidationError
 
 from polyglossa.answer_store import AnswerStore
 from polyglossa.errors import DataError, UserError
+from polyglossa.pipeline.build import build
+from polyglossa.pipeline.stages import find_stage
+from polyglossa.recipe import Recipe, load_recipe
 from polyglossa.recipe.sections.sources import SyntheticSource
 from polyglossa.synthesize.rows import gather
 from polyglossa.synthesize.select import Chosen, select_rows
@@ -17,6 +20,7 @@ from polyglossa.synthesize.steps import ANSWER, Plan, Written, keys_of, plan_wri
 from tests.synthesize.writers import pairs, passages, source, translations, write_lines, writes
 
 URL = "http://chat.test/v1"
+ROOT = Path(__file__).parents[2]
 
 
 def answer_all(plan: Plan, says: Callable[[str], str] = writes) -> list[Written]:
@@ -36,12 +40,12 @@ def planned(config: SyntheticSource, root: Path) -> tuple[list[Chosen], Plan]:
 
 def test_each_language_gives_so_many_rows_by_hash_whatever_their_order(tmp_path: Path) -> None:
     rows = passages(40) + passages(3, "amh") + [{"text": " ", "language": "swh"}, passages(1)[0]]
-    rows.append({"text": "no language", "language": None})  # type: ignore[dict-item]
+    rows += [{"text": "text", "language": None}, {"text": "text", "language": "Klingonese?"}]  # type: ignore[dict-item]
     file = write_lines(tmp_path / "a.jsonl", rows)
     found = select_rows(source(URL, file, per_language=5))
     assert sorted(row.language for row in found.rows) == ["amh"] * 3 + ["swh"] * 5
-    assert found.rows_in == 46
-    assert found.left["empty_text"] == found.left["empty_language"] == 1
+    assert found.rows_in == 47
+    assert (found.left["empty_text"], found.left["unknown_language"]) == (1, 2)
     assert found.left["over_cap"] + found.left["duplicate"] == 36
     again = select_rows(source(URL, write_lines(tmp_path / "b.jsonl", rows[::-1]), per_language=5))
     assert again.rows == found.rows
@@ -57,6 +61,8 @@ def test_rows_that_cannot_be_read_are_counted_and_stop_above_a_share(tmp_path: P
         select_rows(source(URL, str(path), max_rejected_share=0.01))
     with pytest.raises(DataError, match="hold no row to write about"):
         select_rows(source(URL, write_lines(tmp_path / "b.jsonl", [{"text": "", "language": "swh"}])))
+    with pytest.raises(DataError, match="language 'Swahilian' is not known; give its ISO 639 code"):
+        select_rows(source(URL, str(path), make=translations(into={"Swahilian": "Swahili"}), language="eng"))
 
 
 def test_questions_stand_beside_their_passage_with_where_they_come_from(tmp_path: Path) -> None:
@@ -144,3 +150,16 @@ def test_settings_that_do_not_go_together_are_refused(changes: dict[str, Any], m
     changes = {"make": {"kind": "questions"}, "columns": {"language": "language"}} | changes
     with pytest.raises(ValidationError, match=message):
         source(URL, "a.jsonl", **changes)
+
+
+def test_a_recipe_has_its_pairs_written_before_the_corpus_reads_them() -> None:
+    recipe = load_recipe(ROOT / "jobs/recipes/quickstart.yaml")
+    plain = build(recipe)
+    config = source(URL, "a.jsonl")
+    corpus = recipe.corpus.changed(sources=(*recipe.corpus.sources, config))
+    graph = build(Recipe.model_validate({**dict(recipe), "corpus": corpus}))
+    assert "synthesize.written" not in plain.nodes
+    assert next(iter(graph.nodes)) == "synthesize.written"
+    assert graph.nodes["corpus"].inputs == {"synthetic:written": "synthesize.written"}
+    assert [node.name for node in graph.until("synthesize")] == ["synthesize.written"]
+    assert find_stage("synthesize").cost.uncounted(graph.nodes["synthesize.written"]) == "m (at most 100,000 calls)"

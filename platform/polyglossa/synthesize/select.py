@@ -7,8 +7,10 @@ import heapq
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 
 import xxhash
+from langcodes import tag_is_valid
 
 from polyglossa.errors import DataError, PolyglossaError
 from polyglossa.readers.files import list_files
@@ -56,15 +58,20 @@ def select_rows(source: SyntheticSource) -> Selection:
     """Read a source's files and choose.
 
     Raises:
-        DataError: files are missing or cannot be read, or hold nothing to write about.
+        DataError: files are missing or cannot be read, or hold nothing to write about; a language is none.
         PolyglossaError: a row is unaccounted for.
     """
+    for code in source.given_languages:
+        if not is_code(code):
+            raise DataError(
+                f"corpus source {source.name!r}: language {code!r} is not known; give its ISO 639 code (`swh`, `sw`)."
+            )
     found = Selection()
     heaps: defaultdict[str, list[tuple[int, tuple[str, ...]]]] = defaultdict(list)
     held: set[tuple[str, tuple[str, ...]]] = set()
     for texts, language in _texts(source, found):
-        if not all(text.strip() for text in texts) or not language:
-            found.left["empty_text" if language else "empty_language"] += 1
+        if not is_code(language) or not all(text.strip() for text in texts):
+            found.left["empty_text" if is_code(language) else "unknown_language"] += 1
             continue
         if (language, texts) in held:
             found.left["duplicate"] += 1
@@ -85,6 +92,12 @@ def select_rows(source: SyntheticSource) -> Selection:
             f"synthesize: {found.rows_in} rows in, but {len(found.rows)} chosen and {found.left.total()} left."
         )
     return found
+
+
+@cache
+def is_code(code: str) -> bool:
+    """Tell whether a language is named by its code: what the corpus would not read is not written about."""
+    return tag_is_valid(code.strip().replace("_", "-"))
 
 
 def _check(source: SyntheticSource, found: Selection) -> None:
