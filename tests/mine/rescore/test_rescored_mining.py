@@ -75,12 +75,13 @@ def test_without_a_second_opinion_files_are_byte_for_byte_what_they_were(tmp_pat
 
 
 def test_a_judge_that_stops_is_one_error_and_is_asked_only_for_the_rest(tmp_path, tiny_corpus, tiny_model):
-    corpus, fake = tiny_corpus.write(tmp_path), Fake(says=lambda _: "5", stops_after=100)
+    corpus, model = tiny_corpus.write(tmp_path), tiny_model()
+    fake = Fake(says=lambda _: "5", stops_after=100)
 
     def config(url: str, **more: object) -> MineConfig:
         judge = {"model": "m", "endpoint": url, "patience_seconds": 0.2, "requests_in_flight": 1}
         return MineConfig(
-            model=tiny_model(), sources=("faq",), top_k=20, negatives=3,
+            model=model, sources=("faq",), top_k=20, negatives=3, relative_margin=1.0,
             rescore={"model": judge, "spare": 0, "margin": 0.0, **more},
         )  # fmt: skip
 
