@@ -157,4 +157,5 @@ def _examples(batch: RankBatch) -> Examples:
         in_batch=batch.in_batch,
         source_Q=batch.source_Q,
         score_Q=batch.score_Q,
+        candidate_score_QC=batch.candidate_score_QC,
     )

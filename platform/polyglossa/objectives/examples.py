@@ -29,6 +29,9 @@ class Examples:
     """int64, the source of each row where several are pooled."""
     score_Q: Tensor | None = None
     """float32, how alike each pair is by its own score (task `sts`), NaN where it has none; None reads no scores."""
+    candidate_score_QC: Tensor | None = None
+    """float32 [Q, 1 + N], a re-scorer's scores of the positive and the negatives, NaN where it gave none; None where
+    mining did not re-score."""
     chosen_P: Tensor | None = None
     """int64, the negatives that are there, row by row; None finds them in `negatives_QN`, which waits for a GPU."""
     document_P: Tensor | None = None

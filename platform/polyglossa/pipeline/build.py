@@ -4,6 +4,7 @@ corpus → backbone → pack → train ┬→ mine → pack → train ─┬→ 
 └→ prune → (distill) → train ┘
 train → merge, where a member averages models
 corpus → pack of texts → distill, where a teacher is from outside
+synthesize → corpus, where a language model writes a source
 """
 
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from polyglossa.recipe.sections.own import Bm25Config, OwnConfig, OwnStage, Prev
 from polyglossa.recipe.sections.pack import PackConfig
 from polyglossa.recipe.sections.prune import PruneStage
 from polyglossa.recipe.sections.report import ReportConfig, ReportedMember
+from polyglossa.recipe.sections.sources import SyntheticSource
 from polyglossa.recipe.sections.teacher import TeacherConfig
 from polyglossa.recipe.sections.train import EvaluationBeside, StageConfig, TrainConfig
 
@@ -48,7 +50,7 @@ class _Builder:
         self.start: dict[str, str] = {}  # member → the node of its untrained model
 
     def build(self) -> Graph:
-        self.graph.add(Node("corpus", "corpus", self.recipe.corpus, self._evaluation_texts()))
+        self.graph.add(Node("corpus", "corpus", self.recipe.corpus, self._evaluation_texts() | self._synthetic()))
         for member in self.recipe.members:
             self._member(member)
         self._evaluate_and_serve()
@@ -61,6 +63,14 @@ class _Builder:
             return {}
         config = EvaluationTextsConfig.of(self.recipe.evaluate, tasks)
         return {"evaluation_texts": self.graph.add(Node("evaluation_texts", "evaluation_texts", config))}
+
+    def _synthetic(self) -> dict[str, str]:
+        """Pairs of the sources that a language model writes."""
+        written = [source for source in self.recipe.corpus.sources if isinstance(source, SyntheticSource)]
+        return {
+            f"synthetic:{source.name}": self.graph.add(Node(f"synthesize.{source.name}", "synthesize", source))
+            for source in written
+        }
 
     def _member(self, member: Member) -> None:
         if member.backbone is not None:

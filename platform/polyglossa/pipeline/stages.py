@@ -79,6 +79,9 @@ STAGES: Mapping[str, Stage] = {
             "evaluation_texts", "polyglossa.evaluate.export_texts", "polyglossa.evaluate.export_cost", None,
             extras=_EVALUATION, has_job=False,
         ),
+        Stage(
+            "synthesize", "polyglossa.synthesize.run", "polyglossa.synthesize.cost", "synthesize", has_job=False,
+        ),
         Stage("corpus", "polyglossa.corpus.run", "polyglossa.corpus.cost", "corpus", takes_what_is_there=True),
         Stage("backbone", "polyglossa.backbone.run", "polyglossa.backbone.cost", "backbone", has_job=False),
         Stage("pack", "polyglossa.pack.run", "polyglossa.pack.cost", "pack", takes_what_is_there=True),

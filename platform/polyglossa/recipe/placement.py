@@ -126,6 +126,7 @@ class Profile(Strict):
     concurrent_nodes: int | None = Field(None, ge=1)
     """Artifacts in the making at the same time, at most; None: as many as find room for all of their workers. On two
     cores that is one after another, but for stages that take one core."""
+    synthesize: StagePlacement = StagePlacement()
     corpus: StagePlacement = StagePlacement(workers=2)
     backbone: StagePlacement = StagePlacement(cpus=2)
     mine: StagePlacement = StagePlacement(workers=2)

@@ -3,8 +3,8 @@
 Works on the recipe's plain data before it is validated; what `--set` gives beside `scale` is applied afterwards, as it
 is written. Nothing is downloaded and no endpoint is asked: a member that starts from a model by name starts from a new
 model of that shape, divided; sources become the embedded corpus; benchmarks become its held-out sets; a mining model
-from outside becomes the first member before any training; a teacher from outside is left out, and so is `own`, whose
-tasks are not there.
+from outside becomes the first member before any training; a teacher from outside and a re-scorer are left out, and so
+is `own`, whose tasks are not there.
 """
 
 from collections.abc import Mapping
@@ -123,7 +123,7 @@ def _prune(prune: Mapping[str, Any]) -> dict[str, Any]:
 
 def _mine(mine: Mapping[str, Any], members: list[dict[str, Any]]) -> dict[str, Any]:
     first = next((f"{member.get('name')}@backbone" for member in members if member.get("backbone")), "")
-    settled = {"preset", "query_prompt", "document_prompt", "sources", "approximate", "refresh"}
+    settled = {"preset", "query_prompt", "document_prompt", "sources", "approximate", "refresh", "rescore"}
     result = {key: value for key, value in _divide_section(mine, _MINE).items() if key not in settled}
     if not isinstance(mine.get("model"), str) or "@" not in mine["model"]:
         result["model"] = first
