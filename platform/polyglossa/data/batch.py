@@ -79,6 +79,9 @@ class RankBatch:
     """Tokens of the global batch with every chunk padded to its longest text."""
     wait_seconds: float = 0.0
     """How long the rank waited for this batch."""
+    candidate_score_QC: Tensor | None = None
+    """float32 [Q, 1 + N]: what a cross-encoder or a judge gave the positive and the chosen negatives, NaN where it gave
+    nothing; None where mining did not re-score."""
 
     host: "RankBatch | None" = None
     """The same batch before it moved to a GPU: what decides about shapes is read there, where nobody waits for it."""

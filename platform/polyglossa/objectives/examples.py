@@ -29,15 +29,26 @@ class Examples:
     """int64, the source of each row where several are pooled."""
     score_Q: Tensor | None = None
     """float32, how alike each pair is by its own score (task `sts`), NaN where it has none; None reads no scores."""
+    candidate_score_QC: Tensor | None = None
+    """float32 [Q, 1 + N], a re-scorer's scores of the positive and the negatives, NaN where it gave none; None where
+    mining did not re-score."""
     chosen_P: Tensor | None = None
     """int64, the negatives that are there, row by row; None finds them in `negatives_QN`, which waits for a GPU."""
     document_P: Tensor | None = None
     """int64, positives and negatives, each text once, ascending; None finds them likewise."""
 
+    negative_U: Tensor | None = None
+    """int64, the negatives that are there, each text once, ascending; None finds them likewise."""
+
     @property
     def chosen_negatives(self) -> Tensor:
         """The negatives that are there, row by row."""
         return self.negatives_QN[self.negatives_QN >= 0] if self.chosen_P is None else self.chosen_P
+
+    @property
+    def distinct_negatives(self) -> Tensor:
+        """The negatives that are there, each text once, ascending."""
+        return self.chosen_negatives.unique() if self.negative_U is None else self.negative_U
 
     @property
     def documents(self) -> Tensor:

@@ -207,6 +207,17 @@ function showQuality() {
   $("sizecaption").textContent = `Score by ${COSTS[$("cost").value].title}; dashes join what no other member beats`;
   $("size").replaceChildren(sizeChart(task, $("cost").value));
   $("widths").replaceChildren(widthChart(task));
+  showRetention();
+}
+function showRetention() {
+  const shown = models.filter((model) => model.retention);
+  $("compressed").hidden = !shown.length;
+  if (!shown.length) return;
+  const widths = [...new Set(shown.flatMap((model) => Object.keys(model.retention.float32).map(Number)))].sort((a, b) => b - a);
+  const share = (value) => cell(value === undefined ? "–" : `${(100 * value).toFixed(1)} %`, value);
+  const rows = shown.flatMap((model) => Object.entries(model.retention).map(([form, kept]) => ({ class: model.kind === "member" ? "" : "base",
+    cells: [cell(model.name, model.name), cell(form.replace("_", ", "), form), ...widths.map((width) => share(kept[width]))] })));
+  $("retention").replaceChildren(table(["model", "vectors", ...widths.map(String)], rows));
 }
 function showTasks() {
   const wheel = radar();

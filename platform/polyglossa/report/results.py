@@ -53,6 +53,8 @@ def _member(member: ReportedMember, summaries: Mapping[str, Summary]) -> dict[st
         figures["without_distillation"] = _model(summaries[member.without_distillation])
     if member.unmerged is not None:
         figures["unmerged"] = main_task(summaries[member.unmerged])["mean"]
+    if "retention" in summary:
+        figures["retention"] = summary["retention"]
     if "teacher_documents" in summary:
         figures["teacher_documents"] = summary["teacher_documents"]
     return figures
