@@ -28,7 +28,7 @@ from polyglossa.train.plan import plan_run
 from train.toys import stage
 
 SOURCES = [ToySource("one", 40), ToySource("two", 40), ToySource("kinds", 40, "classification", negatives=3)]
-GUIDE = {"model": "base@stage1", "least": 0.5, "margin": -0.2, "most": 0.9}
+GUIDE = {"model": "base@stage1", "least": 0.5, "most": 1.0}
 
 
 def guided(inputs: dict[str, Artifact], **changes: object) -> TrainRun:
@@ -46,7 +46,7 @@ def test_a_guides_states_follow_the_teachers_and_leave_candidates_out(
     inputs = {"model": student, "pack": pack, "guide": make_store(narrow, pack)}
     alone = guided(inputs)
     both = guided({**inputs, "teacher": make_store(teacher, pack)})
-    assert alone.guide == both.guide == GuideTerm(16, -0.2, 0.9)
+    assert alone.guide == both.guide == GuideTerm(16, 0.0, 1.0)
     assert [store.width for store in both.feed.teachers] == [32, 16]
     one, two = first_batch(alone), first_batch(both)
     assert one.teacher_TE is not None
@@ -59,7 +59,7 @@ def test_a_guides_states_follow_the_teachers_and_leave_candidates_out(
         state_TD, two
     )
     _, without = build_objective(spec, width=32)(state_TD, replace(one, teacher_TE=None))
-    guide = Guide(one.teacher_TE.float(), -0.2, 0.9)
+    guide = Guide(one.teacher_TE.float(), 0.0, 1.0)
     widths, weights = (8, 16, 32), build_objective(spec, width=32).weights  # type: ignore[attr-defined]
     _, expected = embedding_loss(
         state_TD, examples_of(one), temperature=spec.temperature, widths=widths, weights=weights, guide=guide

@@ -91,7 +91,7 @@ def test_training_for_bits_turns_signs_that_a_float_loss_leaves_alone() -> None:
         query_Q=torch.tensor([0]), positive_Q=torch.tensor([1]), negatives_QN=torch.tensor([[2, 3]]),
         group_Q=torch.tensor([0]), in_batch=False,
     )  # fmt: skip
-    assert float(normalize(state_TD[:2], dim=1).prod(0).sum()) > 0.99
+    assert float(normalize(state_TD[:2].detach(), dim=1).prod(0).sum()) > 0.99
     for _ in range(200):
         loss, _ = embedding_loss(state_TD, pair, temperature=0.1, widths=(8,), weights=(1.0,), output=to_binary)
         (gradient,) = torch.autograd.grad(loss, state_TD)

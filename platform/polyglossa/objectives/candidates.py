@@ -4,8 +4,9 @@ A kind of candidates is a pair of roles: whose states are compared with whose. A
 (arXiv 2308.03281) and Qwen3-Embedding (arXiv 2506.05176): −log(e^{s⁺/τ} / Σ_kinds Σ_candidates e^{s/τ}).
 
 What a kind costs: no text is embedded for it, all of them stand in the batch's table. It adds C columns of logits
-(float32; 1,024 rows exist at a time, about three copies while the gradient is computed), Q · C bytes of masks, and
-6 · Q · C · D operations for each width D. With 7 negatives a row, none shared, and D = 1,024:
+(float32; 1,024 rows exist at a time, about three copies while the gradient is computed), Q · C bytes of masks (those
+of negatives three times that while they are made), and 6 · Q · C · D operations for each width D. With 7 negatives a
+row, none shared, and D = 1,024:
 
     batch   kind        C        logits of a block   masks     operations
     512     positives   512      1 MiB               256 KiB   1.6 · 10⁹
@@ -51,6 +52,8 @@ class Guide:
     most: float
     """Largest share of a row's positives that it may leave out; a row where it wants more is one that it cannot read,
     and is not guided."""
+    guided_Q: Tensor | None = None
+    """Rows that it guides; None means all."""
 
 
 def candidate_masks(
@@ -171,18 +174,24 @@ def _belongs(examples: Examples) -> Tensor:
     """Whether a text is one of the row's own negatives, bool [Q, U]."""
     texts_U, chosen_QN = examples.distinct_negatives, examples.negatives_QN
     own_QU = torch.zeros(len(chosen_QN), len(texts_U) + 1, dtype=torch.bool, device=chosen_QN.device)
-    place_QN = torch.searchsorted(texts_U, chosen_QN.clamp_min(0))
-    return own_QU.scatter_(1, torch.where(chosen_QN < 0, len(texts_U), place_QN), True)[:, :-1]
+    return own_QU.scatter_(1, _place_among(texts_U, chosen_QN), True)[:, :-1]
 
 
 def _known_negatives(examples: Examples) -> Tensor:
     """Negatives that are query or positive of a row that means the same, bool [Q, U]."""
     same_QQ = known_positives(examples.query_Q, examples.positive_Q, examples.group_Q)
-    same_QQ = same_QQ.fill_diagonal_(True).to(torch.uint8)
+    same_QQ.fill_diagonal_(True)
+    # The operation that joins truth values is in beta; rows are counted, in numbers that hold two roles of each row.
+    counted = torch.int16 if 2 * len(same_QQ) < torch.iinfo(torch.int16).max else torch.int32
     texts_U = examples.distinct_negatives
-    found_QU = torch.zeros(len(same_QQ), len(texts_U) + 1, dtype=torch.uint8, device=same_QQ.device)
+    count_QU = torch.zeros(len(same_QQ), len(texts_U) + 1, dtype=counted, device=same_QQ.device)
     for role_Q in (examples.query_Q, examples.positive_Q):
-        place_Q = torch.searchsorted(texts_U, role_Q).clamp_max(max(0, len(texts_U) - 1))
-        is_there_Q = texts_U[place_Q] == role_Q if len(texts_U) else torch.zeros_like(role_Q, dtype=torch.bool)
-        found_QU.index_reduce_(1, torch.where(is_there_Q, place_Q, len(texts_U)), same_QQ, "amax")
-    return found_QU[:, :-1].bool()
+        count_QU.index_add_(1, _place_among(texts_U, role_Q), same_QQ.to(counted))
+    return count_QU[:, :-1] > 0
+
+
+def _place_among(texts_U: Tensor, text_Q: Tensor) -> Tensor:
+    """Place of each text among others that ascend; their number where it is none of them."""
+    place_Q = torch.searchsorted(texts_U, text_Q)
+    padded_U1 = torch.cat([texts_U, texts_U.new_full((1,), -1)])
+    return torch.where(padded_U1[place_Q] == text_Q, place_Q, len(texts_U))

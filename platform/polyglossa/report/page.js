@@ -196,7 +196,7 @@ function showRetention() {
   const share = (value) => cell(value === undefined ? "–" : `${(100 * value).toFixed(1)} %`, value);
   const rows = shown.flatMap((model) => Object.entries(model.retention).map(([form, kept]) => ({ class: model.kind === "member" ? "" : "base",
     cells: [cell(model.name, model.name), cell(form.replace("_", ", "), form), ...widths.map((width) => share(kept[width]))] })));
-  $("retention").replaceChildren(table(["model", "vectors", ...widths.map(String)], rows));
+  $("retention").replaceChildren(table(["model", "vectors", ...widths.map(String)], rows, { texts: [0, 1] }));
 }
 function showTasks() {
   const wheel = radar();
