@@ -62,7 +62,7 @@ def test_a_browser_draws_every_section(page: Path, tmp_path: Path, theme: str) -
     assert 'data-ready="yes"' in document
     assert f'data-theme="{theme}"' in document
     assert document.count('class="cell s') == 48
-    assert document.count("<section") == 8
+    assert document.count("<section") == 9
     assert document.count('role="img"') >= 5
     for part in (
         "Score by parameters",
