@@ -139,3 +139,11 @@ def test_rows_of_sources_that_are_not_named_are_not_guided(
             shares[batch.source] = float(terms["unguided"])
     assert shares["alpha"] == 1.0
     assert shares["beta"] < 1.0
+
+
+def test_a_pack_without_a_re_scorers_scores_is_refused_before_the_training_begins(
+    student: Artifact, pack: Artifact
+) -> None:
+    config = TrainConfig.of(stage(objective={"terms": {"margin_mse": 1.0}}), distil=False)
+    with pytest.raises(DataError, match=r"holds no scores of candidates.*Set mine\.rescore, or leave these terms out"):
+        plan_run("toy", config, {"model": student, "pack": pack}, "out", "checkpoints")

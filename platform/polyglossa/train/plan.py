@@ -14,7 +14,7 @@ from polyglossa.errors import DataError
 from polyglossa.recipe.sections.train import TrainConfig
 from polyglossa.storage import absolute
 from polyglossa.train.guide import check_guide, guided_sources
-from polyglossa.train.teachers import check_live, check_store
+from polyglossa.train.teachers import check_live, check_rescored, check_store
 
 Job = tuple[TrainConfig, Mapping[str, Artifact], Draft]
 
@@ -43,10 +43,12 @@ def plan_run(
         checkpoint_uri: where checkpoints lie meanwhile.
 
     Raises:
-        DataError: a source of the recipe is not in the pack, nothing can be trained on, or the guide does not read the
-            language of a source.
+        DataError: a source of the recipe is not in the pack, nothing can be trained on, the guide does not read the
+            language of a source, or scores that a term reads are missing.
     """
     model, pack = absolute(inputs["model"].at("model")), absolute(inputs["pack"].uri)
+    if config.stage.rescored:
+        check_rescored(inputs["pack"])
     teachers = _teachers(config, inputs, width_of(model))
     stores = () if config.live else tuple(TeacherStore(one.uri, one.term.width) for one in teachers)
     guide = _guide(config, inputs, pack)
