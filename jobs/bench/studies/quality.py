@@ -128,7 +128,8 @@ def run(prefix: str, arm: str, seed: int, options: argparse.Namespace) -> dict[s
     say(f"{prefix}{arm}, seed {seed}")
     recipe = load_recipe(RECIPES / BASES[prefix][0], settings(prefix, arm, seed, options))
     label = f"evaluate.{recipe.members[0].name}"
-    made = make(recipe, load_profile(None), build(recipe).needed_for([label]))
+    profile = load_profile(None).changed(train={"workers": 0, "threads": os.cpu_count() or 1})
+    made = make(recipe, profile, build(recipe).needed_for([label]))
     trained = made[f"train.base.{BASES[prefix][1]}"]
     summary = made[label].read_json("summary.json")
     if summary["failed"]:
