@@ -25,8 +25,8 @@ def to_int8(state_TW: Tensor) -> Tensor:
 def to_binary(state_TW: Tensor) -> Tensor:
     """Keep the sign of each coordinate of a normalised state, at length 1; the gradient passes."""
     vector_TW = normalize(state_TW, dim=-1)
-    size = 1 / math.sqrt(state_TW.shape[-1])
-    return _replace(vector_TW, torch.where(vector_TW > 0, size, -size).to(vector_TW.dtype))
+    sign_TW = (vector_TW > 0).to(vector_TW.dtype) * 2 - 1
+    return _replace(vector_TW, sign_TW / math.sqrt(state_TW.shape[-1]))
 
 
 def _replace(vector_TW: Tensor, value_TW: Tensor) -> Tensor:
