@@ -70,8 +70,8 @@ class ObjectiveConfig(Strict):
     terms: dict[str, float] = Field(
         {}, validation_alias=AliasChoices("terms", "teacher_terms"), serialization_alias="teacher_terms"
     )
-    """Weights of further terms by name (`objectives/terms.py`, where you may add some): scores, angle (need `scores`),
-    spread_out, int8, binary, margin_mse, candidate_kl (need `mine.rescore`); where the member has a teacher also cosine,
+    """Weights of further terms by name (`objectives/terms.py`): scores, angle (need `scores`), spread_out, int8, binary,
+    margin_mse, candidate_kl (need `mine.rescore`), or one that you add; where the member has a teacher also cosine,
     similarity_kl, similarity_kl_by_width, cross_space. Or a preset: `similarity` (rank as the teacher does) or
     `compatible` (one index for both: documents from the teacher, queries from the student)."""
     rescored_scale: float = Field(1.0, gt=0, exclude_if=is_still(1.0))
