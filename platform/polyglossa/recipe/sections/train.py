@@ -70,10 +70,10 @@ class ObjectiveConfig(Strict):
     terms: dict[str, float] = Field(
         {}, validation_alias=AliasChoices("terms", "teacher_terms"), serialization_alias="teacher_terms"
     )
-    """Weights of further terms by name (`objectives/terms.py`): scores, angle (need `scores`), spread_out, int8, binary,
-    margin_mse, candidate_kl (need `mine.rescore`), or one that you add; where the member has a teacher also cosine,
+    """Weights of further terms by name (`objectives/terms.py`): scores, angle (need `scores`), spread_out, int8,
+    binary, margin_mse, candidate_kl (need `mine.rescore`), or your own; where the member has a teacher also cosine,
     similarity_kl, similarity_kl_by_width, cross_space. Or a preset: `similarity` (rank as the teacher does) or
-    `compatible` (one index for both: documents from the teacher, queries from the student)."""
+    `compatible` (one index: the teacher's documents, the student's queries)."""
     rescored_scale: float = Field(1.0, gt=0, exclude_if=is_still(1.0))
     """What scores of `mine.rescore` are multiplied by in `margin_mse` and `candidate_kl`, whose other side are cosines:
     1 for scores of 0 … 1; for raw logits the temperature makes `candidate_kl` read their own softmax."""
