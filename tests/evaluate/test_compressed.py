@@ -1,5 +1,8 @@
 """Compressed vectors are scored as whoever compresses sentence-transformers' vectors would, and retention is said."""
 
+import json
+from collections.abc import Iterator, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +13,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mteb.models import SentenceTransformerEncoderWrapper
+from rich.console import Console
 from sentence_transformers import SentenceTransformer
 
 from evaluate.test_local import beir, bitext, labelled, scored, share_of
-from polyglossa.artifact import Artifact
+from polyglossa.artifact import Artifact, Draft
+from polyglossa.evaluate.evaluation import Call, evaluate
 from polyglossa.evaluate.models.compressed import BINARY, BINARY_RESCORED, FORMS, INT8, compress, rescore
 from polyglossa.evaluate.models.spec import ModelSpec
 from polyglossa.evaluate.plan import PlannedTask, Share
 from polyglossa.evaluate.result_keys import task_key
 from polyglossa.evaluate.scoring.retention import mean_retention, retention_lines
 from polyglossa.evaluate.scoring.task_result import TaskResult, join
+from polyglossa.evaluate.standalone import summary_table
 from polyglossa.evaluate.tasks.from_files import build_local
 from polyglossa.evaluate.tasks.heldout import read_heldout
 from polyglossa.evaluate.tasks.prompts import prompts_for
@@ -124,3 +130,46 @@ def test_a_verdict_without_compressed_vectors_is_not_taken_for_one_with_them() -
         keys.append(task_key(task, config, {}, (8,)))
     assert keys[0] != keys[1]
     assert "compressed" not in EvaluateConfig().model_dump(mode="json")
+
+
+class _OneWorker:
+    """A pool of one worker in this process."""
+
+    workers = 1
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def first(self, method: str, *arguments: Any) -> Any:
+        return getattr(self._worker, method)(*arguments)
+
+    def each(self, calls: Sequence[Call]) -> Iterator[tuple[int, Any]]:
+        for index, (method, *arguments) in enumerate(calls):
+            yield index, self.first(method, *arguments)
+
+    def share(self, value: Any) -> Any:
+        return value
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_an_evaluation_says_what_compressed_vectors_keep_where_it_was_asked_to(
+    worker: Worker, model: Artifact, corpus: Artifact, tmp_path: Path, compressed: bool
+) -> None:
+    config = EvaluateConfig(heldout=("cldr",), local=(scored(tmp_path / "data"),), compressed=compressed, resamples=100)
+    draft = Draft(str(tmp_path / "evaluation"))
+    spec = ModelSpec("polyglossa/tiny", model.hash, model.at("model"))
+    evaluate(_OneWorker(worker), spec, config, corpus, draft, None)
+    summary = json.loads(Path(draft.at("summary.json")).read_text())
+    card = Path(draft.at("README.md")).read_text()
+    assert ("retention" in summary) == ("| width | float32 | int8 | binary |" in card) == compressed
+    if compressed:
+        kept = summary["retention"]
+        assert set(kept) == {"float32", *FORMS}
+        assert all(set(widths) == {"8", "16", "32"} for widths in kept.values())
+        assert kept["float32"]["32"] == 1.0
+        assert set(summary["tasks"]["sts"]["compressed"]) == {INT8, BINARY}
+        console = Console(width=200, file=StringIO())
+        console.print(summary_table(summary))
+        assert "score kept at width 32: float32 100.0%, int8" in console.file.getvalue()  # type: ignore[attr-defined]
+    else:
+        assert all("compressed" not in task for task in summary["tasks"].values())

@@ -15,6 +15,7 @@ from polyglossa.errors import UserError
 from polyglossa.evaluate import run as stage
 from polyglossa.evaluate.models.spec import ModelSpec
 from polyglossa.evaluate.scoring.result_card import UNCHECKED_MARK, UNCHECKED_MEANING
+from polyglossa.evaluate.scoring.retention import kept_by_form
 from polyglossa.provenance import Provenance
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.sections.evaluate import EvaluateConfig
@@ -106,7 +107,7 @@ def _notices(summary: Mapping[str, Any]) -> list[str]:
 def _kept(summary: Mapping[str, Any]) -> list[str]:
     """Say what compressed vectors keep at the full width, where they were scored."""
     full = str(summary["dim"])
-    shares = [f"{form} {widths[full]:.1%}" for form, widths in summary.get("retention", {}).items() if full in widths]
+    shares = [f"{form} {widths[full]:.1%}" for form, widths in kept_by_form(summary).items() if full in widths]
     return [f"score kept at width {full}: {', '.join(shares)}"] if shares else []
 
 

@@ -5,6 +5,7 @@ from statistics import fmean
 from typing import Any
 
 FLOAT = "float32"
+_ORDER = (FLOAT, "int8", "binary", "binary_rescored")
 
 
 def retention(figures: Mapping[str, Any], dim: int) -> dict[str, dict[str, float]]:
@@ -40,9 +41,15 @@ def mean_retention(tasks: Mapping[str, Mapping[str, Any]], dim: int) -> dict[str
     return {form: {width: fmean(found) for width, found in widths.items()} for form, widths in shares.items()}
 
 
+def kept_by_form(summary: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
+    """Read a summary's mean retention, the least compressed form first; JSON keeps no order."""
+    found: Mapping[str, Mapping[str, float]] = summary.get("retention", {})
+    return {form: found[form] for form in _ORDER if form in found}
+
+
 def retention_lines(summary: Mapping[str, Any]) -> list[str]:
     """Lay a summary's mean retention out as a Markdown table, a width a row; nothing where nothing was compressed."""
-    found: Mapping[str, Mapping[str, float]] = summary.get("retention", {})
+    found = kept_by_form(summary)
     if not found:
         return []
     widths = sorted(found[FLOAT], key=int, reverse=True)
