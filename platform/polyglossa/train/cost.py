@@ -12,6 +12,7 @@ from polyglossa.recipe import StagePlacement, TrainPlacement
 from polyglossa.recipe.sections.train import StageConfig, TrainConfig
 
 _MEMORY_SPEED = {True: 2e12, False: 1e10}  # bytes/s of an optimizer's pass over its states: GPU, CPU core
+_BLOCK_ROWS = 1024  # `objectives/contrastive.py`: rows whose logits exist at a time
 _STATE_BYTES = 28  # read and written by AdamW per parameter
 
 
@@ -37,8 +38,18 @@ def work(node: PlannedNode, family: Family) -> Work:
         parameters=parameters,
         shape=shape,
         teacher_width=(shape.hidden if node.config.distillation_weight else 0) + _guide_width(node, family),
+        loss_bytes=_candidate_bytes(stage),
         low_precision=stage.dtype == "bfloat16",
     )
+
+
+def _candidate_bytes(stage: StageConfig) -> float:
+    """Bytes of further in-batch candidates: three copies of a block's logits, and masks."""
+    rows = stage.global_batch
+    columns = {"negatives": rows * stage.negatives, "queries": rows, "documents": rows}
+    masks = {"negatives": 3, "queries": 1, "documents": 1}
+    further = [kind for kind in stage.objective.candidates if kind in columns]
+    return float(sum(columns[kind] * (3 * 4 * min(rows, _BLOCK_ROWS) + masks[kind] * rows) for kind in further))
 
 
 def _passes(stage: StageConfig) -> int:
@@ -73,6 +84,7 @@ def footprint(work: Work, placement: StagePlacement) -> Footprint | None:
         texts=work.step_texts,
         pass_tokens=pass_tokens(work, placement),
         teacher_width=work.teacher_width,
+        loss_bytes=work.loss_bytes,
     )
     return training_footprint(work.shape, work.parameters, placement, load, low_precision=bool(work.low_precision))
 
