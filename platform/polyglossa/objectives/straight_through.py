@@ -31,7 +31,7 @@ def to_binary(state_TW: Tensor) -> Tensor:
 
 def _replace(vector_TW: Tensor, value_TW: Tensor) -> Tensor:
     """Give the value forward and the vector's gradient backward; the value to the last bit, unlike v + (x − v)."""
-    return _StraightThrough.apply(vector_TW, value_TW.detach())  # type: ignore[no-any-return, no-untyped-call]
+    return _StraightThrough.apply(vector_TW, value_TW.detach())
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -40,5 +40,5 @@ class _StraightThrough(torch.autograd.Function):
         return value.clone()
 
     @staticmethod
-    def backward(ctx: object, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: object, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient, None

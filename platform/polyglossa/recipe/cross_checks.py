@@ -43,9 +43,9 @@ def check(recipe: Recipe) -> None:
     _check_prompts(recipe)
     _check_evaluations(recipe)
     _check_own(recipe)
-    for name, stage in recipe.training.items():
-        if stage.guide is not None and stage.guide.outside is None:
-            _model_at(str(stage.guide.model), seen, f"training.{name}.guide.model")
+    for name, settings in recipe.training.items():
+        if settings.guide is not None and settings.guide.outside is None:
+            _model_at(str(settings.guide.model), seen, f"training.{name}.guide.model")
     if recipe.mine is not None and is_own(recipe.mine.model):
         _model_at(str(recipe.mine.model), seen, "mine.model")
     served = recipe.serve.members or ()
