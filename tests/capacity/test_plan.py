@@ -21,10 +21,12 @@ from polyglossa.costing.devices import (
     read_calibration,
     write_calibration,
 )
+from polyglossa.costing.family import Family
+from polyglossa.costing.work import Work
 from polyglossa.errors import RecipeError
 from polyglossa.pipeline.build import build
 from polyglossa.recipe import Profile, TrainPlacement, load_profile, load_recipe
-from polyglossa.train.cost import step_of
+from polyglossa.train.cost import step_of, work
 
 ROOT = Path(__file__).parents[2]
 RECIPES, PROFILES = ROOT / "jobs/recipes", ROOT / "cluster/profiles"
@@ -179,3 +181,18 @@ def test_a_plan_knows_the_processor_it_runs_on_unless_the_profile_names_another(
     assert {node.device for node in old.nodes if node.stage == "train"} == {FLOAT32_CORE}
     assert {node.device for node in new.nodes if node.stage == "train"} == {NATIVE_CORE}
     assert 1.3 < old.hours / new.hours < 2.5
+
+
+def test_further_candidates_take_memory_and_masked_tokens_beside_others_a_second_forward_pass() -> None:
+    def work_of(*objective: str) -> Work:
+        recipe = load_recipe(RECIPES / "quickstart.yaml", [f"training.stage2.objective.{one}" for one in objective])
+        nodes = build(recipe).nodes
+        return work(nodes["train.base.stage2"], Family(recipe, nodes))
+
+    plain = work_of()
+    wide = work_of("candidates=[positives, negatives, queries, documents]")
+    assert plain.loss_bytes == 0
+    assert wide.loss_bytes == 256 * 256 * (3 * (12 + 3) + 2 * (12 + 1))  # three negatives a row, blocks of 256 rows
+    assert work_of("masked_tokens={token: _}").flops == 2 * plain.flops
+    alone = work_of("hard_weight=0", "in_batch_weight=0", "terms={}", "masked_tokens={token: _}")
+    assert alone.flops == plain.flops

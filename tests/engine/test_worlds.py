@@ -15,11 +15,26 @@ from engine.worlds import Case, run_case, run_cases
 PUBLISHED = json.dumps({"matryoshka": "published", "gather": "query_only", "mask": "none"})
 FULL = json.dumps({"matryoshka": "uniform", "bidirectional": True, "mask": "known"})
 LEARNED = json.dumps({"learned_temperature": True, "bidirectional": True})
+EVERY_TERM = json.dumps(
+    {
+        "matryoshka": "learned",
+        "learned_temperature": True,
+        "mask": "known+score",
+        "candidates": ["positives", "negatives", "queries", "documents"],
+        "terms": {
+            "scores": 0.3, "angle": 0.3, "spread_out": 2.0, "int8": 0.4, "binary": 0.4, "margin_mse": 0.5,
+            "candidate_kl": 0.5, "similarity_kl_by_width": 0.5,
+        },
+    }
+)  # fmt: skip
+MASKED = json.dumps({"masked_tokens": {"share": 0.3, "weight": 0.5}, "learned_temperature": True})
 VARIANTS = [
     Case("plain_objective"),
     Case("learned_temperature", objective=LEARNED, resident_tokens=80, pass_tokens=40),
     Case("joined", pass_tokens=50, objective=PUBLISHED),
     Case("cached_one_by_one_dropout", resident_tokens=1, dropout=0.2, objective=FULL, teacher=True),
+    Case("every_term", objective=EVERY_TERM, teacher=True, scored=True, resident_tokens=80, pass_tokens=40),
+    Case("masked", objective=MASKED, resident_tokens=80),
     Case("updates", objective=FULL, updates=3, pass_tokens=40, resident_tokens=80),
 ]
 BACKENDS = ["plain", "zero0", "zero1", "zero2", "zero3"]
@@ -71,8 +86,10 @@ def test_validation_is_the_loss_without_dropout_and_leaves_training_as_it_was() 
     assert abs(float(dropped["loss"]) - float(plain["loss"])) > 1e-3
 
 
-def test_cached_gradients_equal_one_backward_in_float64() -> None:
-    whole = Case("whole", dtype="float64", dropout=0.3, objective=FULL)
+@pytest.mark.parametrize("objective", [FULL, EVERY_TERM, MASKED])
+def test_cached_gradients_equal_one_backward_in_float64(objective: str) -> None:
+    every = objective == EVERY_TERM
+    whole = Case("whole", dtype="float64", dropout=0.3, objective=objective, teacher=every, scored=every)
     expected = run_case(whole, 0, 1)
     for resident in (1, 60, 150):
         found = run_case(dataclasses.replace(whole, resident_tokens=resident), 0, 1)

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,16 @@ from polyglossa.data.layout import DUMMY, chunk_texts, deal
 from polyglossa.engine.backends.plain import PlainBackend
 from polyglossa.engine.embedder import Embedder
 from polyglossa.engine.objective import build_objective
-from polyglossa.engine.stage_spec import ObjectiveSpec, OptimizerSettings
+from polyglossa.engine.stage_spec import GuideTerm, ObjectiveSpec, OptimizerSettings
 from polyglossa.engine.step import Budget, run_step, run_validation
 from polyglossa.model.forward import TextModel
+from polyglossa.model.variants.masked_tokens import MaskedTokens
+from polyglossa.objectives.matryoshka import weights, widths
 from polyglossa.recipe.sections.train import ObjectiveConfig
 
 WIDTH, VOCABULARY, EXAMPLES, NEGATIVES = 35, 97, 10, 3
 CHUNK_TOKENS = 40
+GUIDE = GuideTerm(width=12, margin=0.0, most=0.9)
 TESTS = Path(__file__).parents[1]
 
 
@@ -48,6 +51,8 @@ class Case:
     objective: str = "{}"
     """JSON of ObjectiveConfig."""
     teacher: bool = False
+    scored: bool = False
+    """Whether batches bring scores of pairs and of candidates, and a guide's states."""
     updates: int = 0
     """Optimizer steps taken after the gradient was read."""
 
@@ -56,11 +61,13 @@ def settings() -> OptimizerSettings:
     return OptimizerSettings(betas=(0.9, 0.98), epsilon=1e-8, weight_decay=0.01, clip=1.0)
 
 
-def make_model(dropout: float = 0.0, *, seed: int = 0) -> Qwen3Model:
+def make_model(dropout: float = 0.0, *, seed: int = 0, causal: bool = True) -> Qwen3Model:
     torch.manual_seed(seed)
     # Odd sizes: ZeRO has to pad its partitions.
     return Qwen3Model(
         Qwen3Config(
+            is_causal=causal,
+            tie_word_embeddings=True,
             vocab_size=VOCABULARY,
             hidden_size=WIDTH,
             intermediate_size=31,
@@ -75,7 +82,7 @@ def make_model(dropout: float = 0.0, *, seed: int = 0) -> Qwen3Model:
     ).float()
 
 
-def make_batch(seed: int, rank: int, world: int, *, teacher: bool = False) -> RankBatch:
+def make_batch(seed: int, rank: int, world: int, *, teacher: bool = False, scored: bool = False) -> RankBatch:
     """A batch of very unequal lengths with shared texts, groups and rows that have fewer negatives."""
     rng = np.random.default_rng(seed)
     texts = EXAMPLES * 4
@@ -88,7 +95,7 @@ def make_batch(seed: int, rank: int, world: int, *, teacher: bool = False) -> Ra
     own = [np.arange(chunks.bounds_C1[c], chunks.bounds_C1[c + 1]) for c in dealt.chunk_WS[rank] if c != DUMMY]
     negatives = rng.integers(0, texts, (EXAMPLES, NEGATIVES))
     negatives[0, 1:] = -1
-    return RankBatch(
+    batch = RankBatch(
         step=seed,
         rank=rank,
         world=world,
@@ -111,6 +118,22 @@ def make_batch(seed: int, rank: int, world: int, *, teacher: bool = False) -> Ra
         tokens=int(length_T.sum()),
         padded_tokens=chunks.padded_tokens,
     )
+    return _scored(batch, rng) if scored else batch
+
+
+def _scored(batch: RankBatch, rng: np.random.Generator) -> RankBatch:
+    """Add scores of pairs and of candidates, some missing, and a guide's states behind the teacher's."""
+    guide_TE = torch.from_numpy(rng.standard_normal((batch.texts, GUIDE.width)).astype(np.float16))
+    scores = [torch.from_numpy(rng.random(shape).astype(np.float32)) for shape in (EXAMPLES, (EXAMPLES, 1 + NEGATIVES))]
+    for one in scores:
+        one[1] = float("nan")
+    states = [one for one in (batch.teacher_TE, guide_TE) if one is not None]
+    return replace(
+        batch,
+        score_Q=scores[0],
+        candidate_score_QC=scores[1],
+        teacher_TE=torch.cat(states, dim=1),
+    )
 
 
 def _chunk(number: int, chunks: Any, tokens: Sequence[Any], seed: int) -> Chunk:
@@ -125,7 +148,11 @@ def _chunk(number: int, chunks: Any, tokens: Sequence[Any], seed: int) -> Chunk:
 def make_backend(case: Case) -> Any:
     options = ObjectiveConfig.model_validate_json(case.objective)
     start = options.temperature if options.learned_temperature else None
-    embedder = Embedder(TextModel.of(make_model(case.dropout)), dtype=case.dtype, temperature=start)
+    learned = weights(widths(WIDTH), "learned") if options.matryoshka == "learned" else ()
+    spec = ObjectiveSpec.of(options)
+    masked = spec.masked_tokens and MaskedTokens(VOCABULARY - 1, spec.masked_tokens.share, spec.is_masked_alone)
+    model = TextModel.of(make_model(case.dropout, causal=masked is None))
+    embedder = Embedder(model, dtype=case.dtype, temperature=start, width_weights=learned, masked=masked)
     if case.backend == "plain":
         return PlainBackend(embedder, settings=settings())
     from polyglossa.engine.backends.deepspeed import DeepSpeedBackend
@@ -137,12 +164,17 @@ def run_case(case: Case, rank: int, world: int) -> dict[str, Tensor]:
     """Return the loss, every gradient, and (after `updates`) every weight and the norms that were clipped."""
     backend = make_backend(case)
     spec = ObjectiveSpec.of(ObjectiveConfig.model_validate_json(case.objective))
-    objective = build_objective(spec, width=WIDTH, distillation_weight=1.0 if case.teacher else 0.0)
+    objective = build_objective(
+        spec,
+        width=WIDTH,
+        distillation_weight=1.0 if case.teacher else 0.0,
+        guide=GUIDE if case.scored else None,
+    )
     found: dict[str, Tensor] = {}
     budget = Budget(case.pass_tokens, case.resident_tokens)
     norms = []
     for step in range(max(1, case.updates)):
-        batch = make_batch(step, rank, world, teacher=case.teacher)
+        batch = make_batch(step, rank, world, teacher=case.teacher, scored=case.scored)
         if step == 0:
             found["validation"] = torch.tensor(
                 run_validation(backend, batch, objective, budget=budget).loss, dtype=torch.float64

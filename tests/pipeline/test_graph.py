@@ -106,3 +106,25 @@ def test_models_that_nobody_serves_are_judged_cheaply_unless_the_recipe_asks_for
     assert row["untrained"] is None
     assert row["unmerged"] is None
     assert "evaluate.base.untrained" not in graph("evaluate.heldout=[]", wide).nodes
+
+
+def test_a_guide_embeds_a_stages_texts_once_for_all_who_are_trained_on_it() -> None:
+    nodes = graph("training.stage2.guide={model: base@stage1}").nodes
+    (store,) = (node for node in nodes.values() if node.name.startswith("distill._guide"))
+    stages = [name for name, node in nodes.items() if node.stage == "train" and "guide" in node.inputs]
+    assert {nodes[name].inputs["guide"] for name in stages} == {store.name}
+    assert all(".stage2" in name for name in stages)
+    assert store.inputs["model"] == "train.base.stage1"
+    assert store.config.model_dump()["width"] is None
+
+
+def test_a_guide_from_outside_reads_the_texts_themselves() -> None:
+    nodes = graph("training.stage2.guide={model: {model: some/model, query_prompt: 'q: '}}").nodes
+    store = nodes["distill._guide.stage2"]
+    assert store.inputs == {"pack": "pack._texts.stage2"}
+    assert graph("training.stage2.guide={model: some/model}").nodes["distill._guide.stage2"].inputs == store.inputs
+
+
+def test_a_guide_that_is_trained_after_its_stage_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"training.stage1.guide.model: 'base@stage2' is trained after this stage"):
+        graph("training.stage1.guide={model: base@stage2}")

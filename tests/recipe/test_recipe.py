@@ -109,3 +109,43 @@ def test_a_mistyped_objective_names_the_near_miss() -> None:
         load_recipe(QUICKSTART, ["training.distil.objective.term={cosine: 3}"])
     with pytest.raises(RecipeError, match="set `scores: true` beside it"):
         load_recipe(QUICKSTART, ["training.distil.objective.terms={scores: 1}"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["objective.terms={angle: 1}"], "`angle` ranks pairs by their own scores; set `scores: true`"),
+        (["hard_negatives=false", "objective.terms={margin_mse: 1}"], "`margin_mse` reads a row's own negatives"),
+        (
+            ["hard_negatives=false", "objective.candidates=[positives, negatives]"],
+            "candidates: negatives: none are read",
+        ),
+        (["objective.candidates=[queries]"], "name `positives`, and each kind once"),
+        (
+            ["objective.candidates=[positives, documents]", "objective.gather=query_only"],
+            "documents: compares documents alone",
+        ),
+        (["objective={candidates: [positives, queries], in_batch_weight: 0}"], "belong to the in-batch term"),
+        (["objective={hard_weight: 0, in_batch_weight: 0, terms: {binary: 1}}"], "`binary` compresses the contrastive"),
+        (["objective={matryoshka: learned, layer_exits: true}"], "matryoshka: learned: not with layer_exits"),
+        (["guide={model: base@stage1}", "objective.in_batch_weight=0"], "guide: leaves in-batch candidates out"),
+        (["guide={model: nobody@stage1}"], "training.stage2.guide.model: 'nobody' is not an earlier member"),
+        (
+            ["instructions=false", "guide={model: {model: x, prompts: instruction}}"],
+            "guide.model.prompts: 'instruction' needs training.stage2.instructions: true",
+        ),
+    ],
+)
+def test_terms_that_cannot_work_are_refused_before_anything_runs(overrides: list[str], message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(QUICKSTART, [f"training.stage2.{one}" for one in overrides])
+    assert message in str(caught.value)
+
+
+def test_what_is_off_leaves_no_trace_in_an_address() -> None:
+    config = load_recipe(QUICKSTART).training["stage2"]
+    plain = config.model_dump(mode="json", by_alias=True)
+    assert "guide" not in plain
+    assert not {"candidates", "rescored_scale"} & set(plain["objective"])
+    changed = load_recipe(QUICKSTART, ["training.stage2.objective.candidates=[positives, queries]"])
+    assert changed.training["stage2"].objective.candidates == ("positives", "queries")

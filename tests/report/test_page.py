@@ -79,6 +79,7 @@ def test_a_browser_draws_every_section(page: Path, tmp_path: Path, theme: str) -
         "milliseconds for one text",
         "ms a text",
         "mean score meanwhile",
+        "61.3 %",
     ):
         assert part in document
     ends = [

@@ -34,6 +34,8 @@ def test_members_carry_their_own_figures(results: dict[str, Any]) -> None:
         base["cldr_accuracy_mean"] > small["cldr_accuracy_mean"] > small["without_distillation"]["cldr_accuracy_mean"]
     )
     assert "without_distillation" not in base
+    assert small["retention"]["binary"]["16"] == 0.7
+    assert "retention" not in base
     assert set(base["widths"]) == {"8", "16", "32"}
     assert len(base["cldr_accuracy_by_language"]) == 48
     assert results["untrained"]["pydoc_ndcg10"] == pytest.approx(0.1)

@@ -46,6 +46,8 @@ class StepLoad:
     """Of the global batch: every rank holds the table of all states."""
     pass_tokens: int
     teacher_width: int = 0
+    loss_bytes: float = 0.0
+    """Of the loss over the global batch, beyond the table."""
 
 
 def states(parameters: int, zero: int, world: int) -> dict[str, float]:
@@ -95,7 +97,7 @@ def training_footprint(
     else:
         activations = resident * whole
     copies = 2 * linear_parameters(shape) * passes if low_precision else 0.0
-    table = load.texts * (_LOSS_COPIES * 4 * shape.hidden + 2 * load.teacher_width)
+    table = load.texts * (_LOSS_COPIES * 4 * shape.hidden + 2 * load.teacher_width) + load.loss_bytes
     gpu = bool(placement.gpus)
     return Footprint(
         {

@@ -16,13 +16,16 @@ from torch import Tensor, nn
 
 from polyglossa.data.batch import Chunk
 from polyglossa.model.forward import TextModel, fill_up
+from polyglossa.model.variants.masked_tokens import COLUMNS, MaskedTokens, fill_in
 from polyglossa.model.variants.norms import use_own_norms
 
 PROJECTIONS = "projections."
 """What the names of learned maps into teachers' spaces begin with."""
 TEMPERATURE = "log_temperature"
 """Name of the learned temperature's logarithm."""
-TRAINING_AIDS = (PROJECTIONS, TEMPERATURE)
+WIDTH_WEIGHTS = "log_width_weights"
+"""Name of the logarithms of the Matryoshka widths' learned weights."""
+TRAINING_AIDS = (PROJECTIONS, WIDTH_WEIGHTS, TEMPERATURE)
 """What the names of parameters begin with that are trained and never exported."""
 
 
@@ -36,6 +39,8 @@ class Embedder(nn.Module):
         dtype: str,
         exits: Sequence[int] = (),
         projections: Sequence[int] = (),
+        width_weights: Sequence[float] = (),
+        masked: MaskedTokens | None = None,
         temperature: float | None = None,
         seed: int = 0,
     ) -> None:
@@ -46,6 +51,8 @@ class Embedder(nn.Module):
             dtype: its precision.
             exits: depths below the full one whose states are wanted too; of models without dense layers.
             projections: widths of linear maps of the state that are learned beside it, into teachers' spaces.
+            width_weights: where the learned weights of Matryoshka widths start; none learns none.
+            masked: how tokens are masked, to be filled in; None masks none.
             temperature: where a learned one starts; None learns none.
             seed: of the maps' initial weights.
 
@@ -63,6 +70,10 @@ class Embedder(nn.Module):
         self.exits = tuple(exits)
         self.projections = nn.ModuleList(_projection(model.description.width, width, seed) for width in projections)
         self.projections.to(master)
+        if width_weights:
+            self.log_width_weights = nn.Parameter(torch.tensor(width_weights, dtype=master).log())
+        self.learns_width_weights = bool(width_weights)
+        self.masked = masked
         if temperature is not None:
             self.log_temperature = nn.Parameter(torch.tensor([math.log(temperature)], dtype=master))
         self.learns_temperature = temperature is not None
@@ -82,9 +93,10 @@ class Embedder(nn.Module):
     def forward(self, tokens_N: Tensor, lengths: Sequence[int], seed: int) -> Tensor:
         """Return each text's state [B, D] in the weights' precision; with exits [B, X · D], the deepest last.
 
-        Projections of the state, where there are any, stand behind it; last of all a column with the logarithm of the
-        learned temperature. As a column it needs nothing of its own from ranks, passes and ZeRO: the loss reads its
-        mean over all texts, so the rows' gradients add up to the parameter's.
+        Projections of the state, where there are any, stand behind it; then a column for each learned weight of a
+        width (its logarithm), two of masked tokens (each text's loss and how many they are), and last of all one for
+        the learned temperature (its logarithm). As columns they need nothing of their own from ranks, passes and ZeRO:
+        the loss reads sums or means over all texts, so the rows' gradients add up to the parameters'.
 
         Args:
             tokens_N: the texts one after another.
@@ -93,6 +105,7 @@ class Embedder(nn.Module):
         """
         torch.manual_seed(seed)
         texts = len(lengths)
+        real = tokens_N, lengths
         if self.low_precision and self.model.description.packed:
             tokens_N, lengths = fill_up(tokens_N, lengths)
         # Every weight is used once a pass, so a cache of their bfloat16 copies saves nothing, and under ZeRO 3 it would
@@ -100,9 +113,16 @@ class Embedder(nn.Module):
         with torch.autocast(
             tokens_N.device.type, dtype=torch.bfloat16, enabled=self.low_precision, cache_enabled=False
         ):
-            parts = [state_BD[:texts] for state_BD in self.model.every_state(tokens_N, lengths, depths=self.exits)]
+            filled_BF = None if self.masked is None else fill_in(self.model, *real, self.masked, seed)
+            if filled_BF is not None and self.masked is not None and self.masked.alone:
+                parts = [filled_BF[:, :-COLUMNS]]
+            else:
+                every = self.model.every_state(tokens_N, lengths, depths=self.exits)
+                parts = [state_BD[:texts] for state_BD in every]
             parts += [projection(parts[-1]) for projection in self.projections]
-        columns = [self.log_temperature.expand(texts, 1)] if self.learns_temperature else []
+        columns = [self.log_width_weights.expand(texts, -1)] if self.learns_width_weights else []
+        columns += [] if filled_BF is None else [filled_BF[:, -COLUMNS:]]
+        columns += [self.log_temperature.expand(texts, 1)] if self.learns_temperature else []
         return torch.cat([part.to(self.master) for part in (*parts, *columns)], dim=1)
 
 

@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from polyglossa.data.batch import RankBatch
-from polyglossa.engine.stage_spec import ObjectiveSpec, TeacherTerm
+from polyglossa.engine.stage_spec import GuideTerm, ObjectiveSpec, TeacherTerm
 from polyglossa.engine.step import Objective
 from polyglossa.objectives.batch import Examples, embedding_loss, further_loss, teacher_loss
+from polyglossa.objectives.candidates import NEGATIVES, Guide
 from polyglossa.objectives.exits import mean_over_exits
-from polyglossa.objectives.matryoshka import weights, widths
+from polyglossa.objectives.matryoshka import learned_weights, weights, widths
 from polyglossa.objectives.terms import TermInputs, check_terms
 from polyglossa.runtime.transfer import send
 
@@ -19,7 +21,12 @@ _TEMPERATURES = (0.01, 1.0)
 
 
 def build_objective(
-    spec: ObjectiveSpec, *, width: int, distillation_weight: float = 0.0, teachers: Sequence[TeacherTerm] = ()
+    spec: ObjectiveSpec,
+    *,
+    width: int,
+    distillation_weight: float = 0.0,
+    teachers: Sequence[TeacherTerm] = (),
+    guide: GuideTerm | None = None,
 ) -> Objective:
     """Bind a stage's objective settings.
 
@@ -28,6 +35,7 @@ def build_objective(
         width: the model's width D.
         distillation_weight: weight of a teacher's MSE term, where a batch brings teacher states (validation has none).
         teachers: whose states lie side by side in a batch, in order; none means one teacher, all of its states.
+        guide: whose states lie behind theirs and leave in-batch candidates out; None has none.
 
     Raises:
         ValueError: a further term is not known.
@@ -41,12 +49,13 @@ def build_objective(
         weights=tuple(weights(widths_, "uniform" if spec.matryoshka == "none" else spec.matryoshka)),
         distillation_weight=distillation_weight,
         teachers=tuple(teachers),
+        guide=guide,
     )
     return MeanOverExits(objective) if spec.layer_exits else objective
 
 
 def build_validation(spec: ObjectiveSpec, *, width: int, full: bool) -> Objective:
-    """Bind what validation losses are made of: the stage's objective without its teachers.
+    """Bind what validation losses are made of: the stage's objective without its teachers and its guide.
 
     Args:
         spec: the stage's objective.
@@ -69,36 +78,37 @@ class StageObjective:
     """One for each width."""
     distillation_weight: float
     teachers: tuple[TeacherTerm, ...]
+    guide: GuideTerm | None = None
 
     def __call__(self, table_TF: Tensor, batch: RankBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of the global batch, and its terms by name."""
-        spec, state_TD, examples = self.spec, table_TF[:, : self.width], examples_of(batch)
-        temperature = _learned_temperature(table_TF, self.width) if spec.learned_temperature else spec.temperature
-        loss, terms = embedding_loss(
-            state_TD,
-            examples,
-            temperature=temperature,
-            widths=self.widths,
-            weights=self.weights,
-            hard_weight=spec.hard_weight,
-            in_batch_weight=spec.in_batch_weight,
-            gather=spec.gather,
-            mask=spec.mask,
-            score_margin=spec.score_margin,
-            bidirectional=spec.bidirectional,
-        )
-        if isinstance(temperature, Tensor):
-            terms["temperature"] = temperature.detach()
-        inputs = TermInputs(state_TD, examples, None, temperature, self.widths, self.weights)
+        spec, state_TD, examples = self.spec, table_TF[:, : self.width], self._examples(batch)
+        teacher_TE, guide = _guide_of(batch, self.guide)
+        columns = _Columns.of(table_TF, self)
+        temperature, weights = columns.temperature, columns.weights
+        contrastive: dict[str, Any] = {
+            "temperature": temperature, "widths": self.widths, "weights": weights, "hard_weight": spec.hard_weight,
+            "in_batch_weight": spec.in_batch_weight, "gather": spec.gather, "mask": spec.mask,
+            "score_margin": spec.score_margin, "bidirectional": spec.bidirectional, "candidates": spec.candidates,
+            "guide": guide,
+        }  # fmt: skip
+        loss, terms = embedding_loss(state_TD, examples, **contrastive)
+        loss, terms = loss + columns.penalty, terms | columns.learned
+        inputs = TermInputs(
+            state_TD, examples, None, temperature, self.widths, weights, rescored_scale=spec.rescored_scale,
+            contrast=lambda output: embedding_loss(state_TD, examples, output=output, **contrastive)[0],
+        )  # fmt: skip
         further, found = further_loss(inputs, spec.terms)
         loss, terms = loss + further, terms | found
-        projected_TF = table_TF[:, self.width : -1 if spec.learned_temperature else None]
-        for share, teacher_TE, projected_TE in _split(projected_TF, batch.teacher_TE, self.teachers):
-            given = replace(inputs, teacher_TE=teacher_TE, projected_TE=projected_TE)
+        for share, taught_TE, projected_TE in _split(columns.projected_TF, teacher_TE, self.teachers):
+            given = replace(inputs, teacher_TE=taught_TE, projected_TE=projected_TE)
             taught, found = teacher_loss(given, distillation_weight=self.distillation_weight, further=spec.terms)
             loss = loss + share * taught
             terms |= {name: terms.get(name, 0.0) + share * term for name, term in found.items()}
         return loss, terms
+
+    def _examples(self, batch: RankBatch) -> Examples:
+        return examples_of(batch, negatives=NEGATIVES in self.spec.candidates)
 
 
 @dataclass(frozen=True)
@@ -113,11 +123,62 @@ class MeanOverExits:
         return mean_over_exits(lambda state_TD: self.objective(state_TD, batch), state_XTD)
 
 
-def _learned_temperature(table_TF: Tensor, width: int) -> Tensor:
-    """Read the learned temperature from the table's last column; within bounds, as CLIP keeps it (arXiv 2103.00020)."""
-    if table_TF.shape[1] == width:
-        raise ValueError("learned_temperature: the embedder learns none, and the table ends with the states")
-    return table_TF[:, -1].mean().exp().clamp(*_TEMPERATURES)
+@dataclass(frozen=True)
+class _Columns:
+    """What stands behind the states in a table."""
+
+    projected_TF: Tensor
+    """Projections into teachers' spaces."""
+    weights: tuple[float, ...] | Tensor
+    """One for each width, learned or not."""
+    penalty: Tensor | float
+    """What learned weights cost, and the weighed loss over masked tokens."""
+    temperature: float | Tensor
+    learned: dict[str, Tensor]
+    """Figures of what is learned beside the contrastive loss."""
+
+    @classmethod
+    def of(cls, table_TF: Tensor, objective: StageObjective) -> "_Columns":
+        """Read the columns of an objective's table, the last ones first."""
+        spec, learned = objective.spec, dict[str, Tensor]()
+        weights: tuple[float, ...] | Tensor = objective.weights
+        temperature: float | Tensor = spec.temperature
+        penalty: Tensor | float = 0.0
+        end = table_TF.shape[1]
+        if spec.learned_temperature:
+            end = _before(end, 1, objective.width, "learned_temperature")
+            # Within bounds, as CLIP keeps it (arXiv 2103.00020).
+            temperature = table_TF[:, end].mean().exp().clamp(*_TEMPERATURES)
+            learned["temperature"] = temperature.detach()
+        if spec.masked_tokens is not None:
+            end = _before(end, 2, objective.width, "masked_tokens")
+            loss, count = table_TF[:, end].sum(), table_TF[:, end + 1].sum().detach()
+            learned["masked_tokens"] = (loss / count.clamp_min(1)).detach()
+            penalty = spec.masked_tokens.weight * loss / count.clamp_min(1)
+        if spec.matryoshka == "learned":
+            start = _before(end, len(objective.widths), objective.width, "matryoshka: learned")
+            weights, cost = learned_weights(table_TF[:, start:end].mean(0))
+            end, penalty = start, penalty + cost
+            learned |= {f"weight_{width}": one.detach() for width, one in zip(objective.widths, weights, strict=True)}
+        return cls(table_TF[:, objective.width : end], weights, penalty, temperature, learned)
+
+
+def _before(end: int, count: int, width: int, what: str) -> int:
+    if end - count < width:
+        raise ValueError(f"{what}: the embedder learns none, and the table ends with the states")
+    return end - count
+
+
+def _guide_of(batch: RankBatch, term: GuideTerm | None) -> tuple[Tensor | None, Guide | None]:
+    """Part a batch's stored states: those of the teachers, and the guide's; validation brings neither."""
+    if term is None or batch.teacher_TE is None:
+        return batch.teacher_TE, None
+    taught = batch.teacher_TE.shape[1] - term.width
+    guided_Q = None
+    if term.sources is not None:
+        guided_Q = torch.isin(batch.source_Q, torch.tensor(term.sources, device=batch.source_Q.device))
+    guide = Guide(batch.teacher_TE[:, taught:], term.margin, term.most, guided_Q)
+    return batch.teacher_TE[:, :taught] if taught else None, guide
 
 
 def _split(
@@ -136,15 +197,20 @@ def _split(
     ]
 
 
-def examples_of(batch: RankBatch) -> Examples:
-    """Return the batch's examples as the objectives take them; what depends on values is found on the host."""
+def examples_of(batch: RankBatch, *, negatives: bool = False) -> Examples:
+    """Return the batch's examples as the objectives take them; what depends on values is found on the host.
+
+    Args:
+        batch: of this rank.
+        negatives: whether negatives are in-batch candidates.
+    """
     found: dict[str, Any] = {}
-    if batch.host is not None and batch.teacher_TE is not None:
-        host = _examples(batch.host)
-        found = {
-            "chosen_P": send(host.chosen_negatives, batch.query_Q.device),
-            "document_P": send(host.documents, batch.query_Q.device),
-        }
+    if batch.host is not None:
+        host, device = _examples(batch.host), batch.query_Q.device
+        if batch.teacher_TE is not None:
+            found = {"chosen_P": send(host.chosen_negatives, device), "document_P": send(host.documents, device)}
+        if negatives:
+            found["negative_U"] = send(host.distinct_negatives, device)
     return replace(_examples(batch), **found)
 
 

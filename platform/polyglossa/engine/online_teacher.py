@@ -46,12 +46,13 @@ class OnlineTeachers:
 
     @torch.no_grad()
     def teach(self, batch: RankBatch) -> RankBatch:
-        """Return the batch with the teachers' states. A collective."""
+        """Return the batch with the teachers' states, before those of a guide if it brings them. A collective."""
         states = [
             gather_states(partial(_embed, model), batch, self._budget)[:, :width]
             for model, width in zip(self._models, self._widths, strict=True)
         ]
-        return replace(batch, teacher_TE=torch.cat(states, dim=1))
+        stored = [] if batch.teacher_TE is None else [batch.teacher_TE.to(states[0].dtype)]
+        return replace(batch, teacher_TE=torch.cat([*states, *stored], dim=1))
 
 
 def _embed(model: TextModel, chunks: Sequence[Chunk]) -> Tensor:

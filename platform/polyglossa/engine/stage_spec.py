@@ -26,12 +26,35 @@ class TeacherTerm:
 
 
 @dataclass(frozen=True)
+class GuideTerm:
+    """How a second encoder leaves in-batch candidates out; its states stand behind the teachers' in a batch."""
+
+    width: int
+    """Coordinates of its states in a batch."""
+    margin: float
+    most: float
+    """Largest share of a row's candidates that it may leave out."""
+    sources: tuple[int, ...] | None = None
+    """Numbers, in the plan, of the sources whose rows it guides; None means all."""
+
+
+@dataclass(frozen=True)
+class MaskedSpec:
+    """A term over tokens that are masked and filled in."""
+
+    weight: float
+    share: float
+    token: str | None
+    """What stands for a masked token; None takes the tokenizer's own."""
+
+
+@dataclass(frozen=True)
 class ObjectiveSpec:
     """The contrastive objective and its further terms; see `recipe/sections/train.py` for what each value means."""
 
     temperature: float
     learned_temperature: bool
-    matryoshka: Literal["none", "published", "uniform"]
+    matryoshka: Literal["none", "published", "uniform", "learned"]
     hard_weight: float
     in_batch_weight: float
     gather: Literal["with_grad", "query_only"]
@@ -41,10 +64,14 @@ class ObjectiveSpec:
     terms: Mapping[str, float]
     """Weights of further terms by their names in `objectives/terms.py`."""
     layer_exits: bool
+    candidates: tuple[str, ...] = ("positives",)
+    rescored_scale: float = 1.0
+    masked_tokens: MaskedSpec | None = None
 
     @classmethod
     def of(cls, config: "ObjectiveConfig") -> "ObjectiveSpec":
         """Take a recipe's objective."""
+        masked = config.masked_tokens
         return cls(
             temperature=config.temperature,
             learned_temperature=config.learned_temperature,
@@ -57,7 +84,15 @@ class ObjectiveSpec:
             bidirectional=config.bidirectional,
             terms=dict(config.terms),
             layer_exits=config.layer_exits,
+            candidates=config.candidates,
+            rescored_scale=config.rescored_scale,
+            masked_tokens=None if masked is None else MaskedSpec(masked.weight, masked.share, masked.token),
         )
+
+    @property
+    def is_masked_alone(self) -> bool:
+        """Whether nothing but masked tokens teaches."""
+        return self.masked_tokens is not None and not (self.hard_weight or self.in_batch_weight or self.terms)
 
     @property
     def start_temperature(self) -> float | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from polyglossa.artifact import exists, read_json
 from polyglossa.data.feed_spec import FeedSpec
-from polyglossa.engine.stage_spec import StageSpec, TeacherTerm
+from polyglossa.engine.stage_spec import GuideTerm, StageSpec, TeacherTerm
 from polyglossa.recipe.placement import TrackingConfig, TrainPlacement
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class TrainRun:
     checkpoint_uri: str
     stage: StageSpec
     feed: FeedSpec
-    """What it reads; with the stores of teachers that are not `live`."""
+    """What it reads; with the stores of teachers that are not `live`, and last that of the guide."""
     total_steps: int
     width: int
     """Width of the model."""
@@ -45,6 +45,8 @@ class TrainRun:
     live: bool = False
     """Teachers run beside the student."""
     distillation_weight: float = 0.0
+    guide: GuideTerm | None = None
+    """Who leaves in-batch candidates out."""
     evaluate_every: int | None = None
     """Steps between evaluations beside the training; None makes none."""
 

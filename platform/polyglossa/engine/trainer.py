@@ -27,15 +27,20 @@ from polyglossa.engine.online_evaluation import awaits_export
 from polyglossa.engine.online_teacher import OnlineTeachers
 from polyglossa.engine.precision import settle_precision
 from polyglossa.engine.schedule import SCHEDULES
+from polyglossa.engine.stage_spec import ObjectiveSpec
 from polyglossa.engine.step import Budget
 from polyglossa.engine.trackers import open_trackers
 from polyglossa.engine.train_run import Compute, TrainRun
+from polyglossa.errors import DataError
 from polyglossa.model.attention.kernels import chosen_kernels
 from polyglossa.model.attention.products import attention_slots
-from polyglossa.model.directory import load_model
+from polyglossa.model.directory import load_directory_tokenizer, load_model
+from polyglossa.model.forward import TextModel
 from polyglossa.model.variants.adapt import adapt, choose_table_rank
 from polyglossa.model.variants.compiled import compile_layers
 from polyglossa.model.variants.exits import exit_layers
+from polyglossa.model.variants.masked_tokens import MaskedTokens, check_masked
+from polyglossa.objectives.matryoshka import weights, widths
 from polyglossa.recipe.placement import TrackingConfig
 from polyglossa.runtime.collectives import barrier, rank, world_size
 from polyglossa.runtime.precision import apply_precision, device_facts
@@ -111,6 +116,7 @@ def train(
                 width=run.width,
                 distillation_weight=run.distillation_weight,
                 teachers=run.teacher_terms,
+                guide=run.guide,
             ),
             rate=_rate(run),
             budget=_budget(run, compute),
@@ -160,6 +166,8 @@ def _backend(path: str, run: TrainRun, compute: Compute, dtype: str) -> Any:
         dtype=dtype,
         exits=exits,
         projections=run.projections,
+        width_weights=weights(widths(run.width), "learned") if objective.matryoshka == "learned" else (),
+        masked=_masked(path, model, objective),
         temperature=objective.start_temperature,
         seed=stage.seed,
     ).to(compute.device)
@@ -171,6 +179,26 @@ def _backend(path: str, run: TrainRun, compute: Compute, dtype: str) -> Any:
     from polyglossa.engine.backends.deepspeed import DeepSpeedBackend
 
     return DeepSpeedBackend(embedder, settings=stage.optimizer, zero=compute.zero)
+
+
+def _masked(path: str, model: TextModel, objective: ObjectiveSpec) -> MaskedTokens | None:
+    """Look up the token that stands for masked ones.
+
+    Raises:
+        DataError: there is none, or the model cannot be warmed up so.
+    """
+    spec = objective.masked_tokens
+    if spec is None:
+        return None
+    check_masked(model)
+    tokenizer = load_directory_tokenizer(path)
+    token = tokenizer.mask_token if spec.token is None else spec.token
+    if token is None or token not in tokenizer.get_vocab():
+        raise DataError(
+            f"masked_tokens.token: {token!r} is no token of the model; name one of its vocabulary that texts hardly "
+            "hold, as '_'."
+        )
+    return MaskedTokens(tokenizer.get_vocab()[token], spec.share, objective.is_masked_alone)
 
 
 def _rate(run: TrainRun) -> Callable[[int], float]:
@@ -201,8 +229,9 @@ def _live_teachers(run: TrainRun, compute: Compute, dtype: str) -> OnlineTeacher
 
 
 def _budget(run: TrainRun, compute: Compute) -> Budget:
-    # Dropout is drawn pass by pass, so passes must not depend on the number of ranks where there is any.
-    pass_tokens = 1 if run.stage.adaptation.drops else compute.pass_tokens or run.feed.chunk_tokens
+    # Dropout and masked tokens are drawn pass by pass, so passes must not depend on the number of ranks with either.
+    draws = run.stage.adaptation.drops or run.stage.objective.masked_tokens is not None
+    pass_tokens = 1 if draws else compute.pass_tokens or run.feed.chunk_tokens
     return Budget(pass_tokens=pass_tokens, resident_tokens=compute.resident_tokens)
 
 

@@ -73,7 +73,9 @@ def evaluate(
     keys = {task.name: task_key(task, config, prompts[task.name], widths) for task in planned}
     task_results = {task.name: known_result(task, cache, keys[task.name]) for task in planned}
     missing = [task for task in planned if task_results[task.name] is None]
-    embedded, fresh = _evaluate_tasks(pool, missing, prompts, widths, instructed=instructed, foreign=spec.foreign)
+    embedded, fresh = _evaluate_tasks(
+        pool, missing, prompts, widths, compressed=config.compressed, instructed=instructed, foreign=spec.foreign
+    )
     for name, found in fresh.items():
         cache.put(keys[name], found)
     task_results |= fresh
@@ -107,6 +109,7 @@ def _evaluate_tasks(
     prompts: Mapping[str, dict[str, str]],
     widths: Sequence[int],
     *,
+    compressed: bool,
     instructed: bool,
     foreign: bool,
 ) -> tuple[int, dict[str, TaskResult]]:
@@ -123,8 +126,8 @@ def _evaluate_tasks(
 
         calls: list[Call] = [("check",)] if foreign else []
         for share in shares:
-            states = known if share.heldout is not None else ()
-            calls.append(("evaluate_share", share, prompts[share.task], widths, *states))
+            states = known if share.heldout is not None else (None, None)
+            calls.append(("evaluate_share", share, prompts[share.task], widths, *states, compressed))
         for index, answer in pool.each(calls):
             if foreign and index == 0:
                 _raise_if_error(answer)

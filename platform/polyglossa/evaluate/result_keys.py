@@ -1,6 +1,7 @@
 """Derive the cache keys of task results from model, task and prompts, and look up results that are there."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from polyglossa.evaluate.plan import PlannedTask
 from polyglossa.evaluate.result_cache import ResultCache, result_key
@@ -19,7 +20,10 @@ def task_prompts(task: PlannedTask, pinned: Mapping[str, str], instructed: bool)
 def task_key(task: PlannedTask, config: EvaluateConfig, prompts: Mapping[str, str], widths: Sequence[int]) -> str:
     """Name a task's verdict by all that shapes it."""
     local = next((one.model_dump(exclude={"path", "train"}) for one in config.local if one.name == task.name), None)
-    settings = {"local": local, "subsets": sorted(name for share in task.shares for name in share.subsets)}
+    settings: dict[str, Any] = {"local": local}
+    settings["subsets"] = sorted(name for share in task.shares for name in share.subsets)
+    if config.compressed:
+        settings["compressed"] = True
     return result_key(task.name, task.revision, prompts, tuple(widths), settings)
 
 

@@ -15,6 +15,7 @@ from polyglossa.errors import UserError
 from polyglossa.evaluate import run as stage
 from polyglossa.evaluate.models.spec import ModelSpec
 from polyglossa.evaluate.scoring.result_card import UNCHECKED_MARK, UNCHECKED_MEANING
+from polyglossa.evaluate.scoring.retention import kept_by_form
 from polyglossa.provenance import Provenance
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.sections.evaluate import EvaluateConfig
@@ -103,10 +104,18 @@ def _notices(summary: Mapping[str, Any]) -> list[str]:
     return [f"{task}: {notice}" for task, figures in summary["tasks"].items() for notice in figures.get("notices", ())]
 
 
+def _kept(summary: Mapping[str, Any]) -> list[str]:
+    """Say what compressed vectors keep at the full width, where they were scored."""
+    full = str(summary["dim"])
+    shares = [f"{form} {widths[full]:.1%}" for form, widths in kept_by_form(summary).items() if full in widths]
+    return [f"score kept at width {full}: {', '.join(shares)}"] if shares else []
+
+
 def summary_table(summary: Mapping[str, Any]) -> Table:
     """Lay an evaluation out for the terminal: a row per task, then what marks mean and what was not judged."""
     mean = "" if summary["mean"] is None else f", mean {summary['mean']:.4f}"
     notes = [f"not judged: {task} ({reason})" for task, reason in summary["failed"].items()]
+    notes += _kept(summary)
     notes = [*summary.get("judged_as", {}).get("notices", ()), *_notices(summary), *notes]
     if any(figures.get("contaminated") for figures in summary["tasks"].values()):
         notes.insert(0, f"{UNCHECKED_MARK} {UNCHECKED_MEANING}")

@@ -12,12 +12,14 @@ from typing import Any
 
 import mteb
 import torch
+from mteb.abstasks import AbsTaskRetrieval
 from mteb.languages import ISO_TO_LANGUAGE
 from mteb.models.model_meta import ModelMeta, ScoringFunction
 
 from polyglossa.embedding.parity import check_parity
 from polyglossa.embedding.state_sources import StateSource
 from polyglossa.errors import DataError, PolyglossaError
+from polyglossa.evaluate.models.compressed import BINARY_RESCORED, FORMS, CompressedEncoder, CompressedSearcher
 from polyglossa.evaluate.models.protocol import MtebEncoder, MtebSearcher
 from polyglossa.evaluate.models.sources import open_source
 from polyglossa.evaluate.models.spec import ModelSpec
@@ -129,6 +131,7 @@ class Worker:
         widths: Sequence[int],
         texts: list[str] | None = None,
         state_ND: Floats | None = None,
+        compressed: bool = False,
     ) -> TaskResult:
         """Judge a share of a task; whatever goes wrong in it is its verdict's reason.
 
@@ -138,16 +141,18 @@ class Worker:
             widths: widths to score besides the full one.
             texts: rendered texts whose states are known (held-out sets).
             state_ND: their raw states.
+            compressed: whether compressed vectors are scored too, at all of these widths.
         """
         try:
             if share.heldout is None:
-                return self._evaluate_any(share, prompts, widths)
-            return self._evaluate_heldout(share, StateTable(self.embed, texts or (), state_ND), prompts, widths)
+                return self._evaluate_any(share, prompts, widths, compressed)
+            states = StateTable(self.embed, texts or (), state_ND)
+            return self._evaluate_heldout(share, states, prompts, widths, compressed)
         except Exception as error:  # mteb and its data sets raise anything; one task must not cost the others
             return TaskResult(share.task, share.rows, reason=_reason(error))
 
     def _evaluate_heldout(
-        self, share: Share, states: StateTable, prompts: dict[str, str], widths: Sequence[int]
+        self, share: Share, states: StateTable, prompts: dict[str, str], widths: Sequence[int], compressed: bool
     ) -> TaskResult:
         assert share.heldout is not None
         task = SearchTask(share.heldout)
@@ -157,9 +162,20 @@ class Worker:
             width: score_by_language(task, MtebSearcher(states, prompts, self.meta, width, **self._kind()))
             for width in widths
         }
-        return replace(task_result, widths=swept)
+        forms = {
+            form: {
+                width: score_by_language(
+                    task, CompressedSearcher(form, states, prompts, self.meta, width, **self._kind())
+                )
+                for width in (*widths, self.source.width)
+            }
+            for form in (FORMS if compressed else ())
+        }
+        return replace(task_result, widths=swept, compressed=forms)
 
-    def _evaluate_any(self, share: Share, prompts: dict[str, str], widths: Sequence[int]) -> TaskResult:
+    def _evaluate_any(
+        self, share: Share, prompts: dict[str, str], widths: Sequence[int], compressed: bool
+    ) -> TaskResult:
         counted = CountedEmbed(self._shared)
         kept = counted if self._store is None else StoredEmbed(counted, self._store, self.source.confirm)
         states = StateTable(kept)
@@ -170,7 +186,17 @@ class Worker:
             width: self._main_scores(task, MtebEncoder(states, prompts, self.meta, width, **self._kind()))
             for width in widths
         }
-        return replace(task_result, widths=swept, embedded=counted.texts)
+        forms = {
+            form: {
+                width: self._main_scores(
+                    task, CompressedEncoder(form, states, prompts, self.meta, width, **self._kind())
+                )
+                for width in (*widths, self.source.width)
+            }
+            for form in (FORMS if compressed else ())
+            if form != BINARY_RESCORED or isinstance(task, AbsTaskRetrieval)
+        }
+        return replace(task_result, widths=swept, compressed=forms, embedded=counted.texts)
 
     def plan_named(self, config: EvaluateConfig) -> list[PlannedTask]:
         """Look up the tasks that a recipe names; one that mteb does not know is planned with its reason."""

@@ -11,13 +11,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from polyglossa.objectives.candidates import POSITIVES, Guide, candidate_masks, further_candidates
 from polyglossa.objectives.contrastive import hard_negative_loss, in_batch_loss
 from polyglossa.objectives.distillation import mse_to_teacher
 from polyglossa.objectives.examples import Examples
-from polyglossa.objectives.masks import above_positive
 from polyglossa.objectives.terms import TEACHER_TERMS, TERMS, TermInputs, weigh_terms
 
 __all__ = ["Examples", "embedding_loss", "further_loss", "teacher_loss"]
+
+Output = Callable[[Tensor], Tensor]
+"""Raw states at one width → what stands for them in the loss, as `straight_through.to_int8`."""
 
 
 def embedding_loss(
@@ -26,13 +29,16 @@ def embedding_loss(
     *,
     temperature: float | Tensor,
     widths: Sequence[int],
-    weights: Sequence[float],
+    weights: Sequence[float] | Tensor,
     hard_weight: float = 1.0,
     in_batch_weight: float = 1.0,
     gather: Literal["with_grad", "query_only"] = "with_grad",
     mask: Literal["none", "known", "known+score"] = "known",
     score_margin: float = 0.0,
     bidirectional: bool = False,
+    candidates: Sequence[str] = (POSITIVES,),
+    guide: Guide | None = None,
+    output: Output | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Sum the contrastive terms of F2LLM-v2 over one global batch.
 
@@ -49,27 +55,34 @@ def embedding_loss(
         gather: `with_grad` trains both sides of the in-batch term, `query_only` detaches its candidates (published).
         mask: in-batch candidates left out: none (published), known positives, or also those above the positive's score.
         score_margin: cosine margin of `known+score`.
-        bidirectional: add the positive → query direction to the in-batch term.
+        bidirectional: add the positive → query direction to the in-batch term; its candidates are the queries alone.
+        candidates: kinds of in-batch candidates, `positives` among them (`candidates.KINDS`).
+        guide: a second encoder that leaves out candidates which it scores above the positive.
+        output: what stands for the states at each width; None takes them as they are.
 
     Returns:
         The loss (scalar), and its terms by name: detached, each summed over widths with their weights and without its
-        own.
+        own. With a guide, `unguided` too: the share of rows for which it was not asked.
     """
     state_TD = state_TD if state_TD.dtype == torch.float64 else state_TD.float()
     terms: dict[str, Tensor] = {}
     loss = state_TD.new_zeros(()) * state_TD.sum()
     if hard_weight and examples.negatives_QN.shape[1]:
-        terms["hard"] = _over_widths(_hard, state_TD, examples, widths, weights, temperature=temperature)
+        terms["hard"] = _over_widths(_hard, state_TD, examples, widths, weights, output, temperature=temperature)
         loss = loss + hard_weight * terms["hard"]
     if in_batch_weight and examples.in_batch:
+        masks, unread_Q = candidate_masks(state_TD, examples, candidates, mask=mask, margin=score_margin, guide=guide)
+        if unread_Q is not None:
+            terms["unguided"] = unread_Q.to(state_TD.dtype).mean()
         terms["in_batch"] = _over_widths(
             _in_batch,
             state_TD,
             examples,
             widths,
             weights,
+            output,
             temperature=temperature,
-            excluded_QQ=_exclusion_mask(state_TD, examples, mask, score_margin),
+            masks=masks,
             detach=gather == "query_only",
             bidirectional=bidirectional,
         )
@@ -125,11 +138,13 @@ def _over_widths(
     state_TD: Tensor,
     examples: Examples,
     widths: Sequence[int],
-    weights: Sequence[float],
+    weights: Sequence[float] | Tensor,
+    output: Output | None,
     **options: Any,
 ) -> Tensor:
-    pairs = zip(widths, weights, strict=True)
-    return torch.stack([weight * term(state_TD[:, :width], examples, **options) for width, weight in pairs]).sum()
+    cut = [state_TD[:, :width] if output is None else output(state_TD[:, :width]) for width in widths]
+    pairs = zip(cut, weights, strict=True)
+    return torch.stack([weight * term(state_TW, examples, **options) for state_TW, weight in pairs]).sum()
 
 
 def _hard(state_TD: Tensor, examples: Examples, *, temperature: float | Tensor) -> Tensor:
@@ -147,27 +162,21 @@ def _in_batch(
     examples: Examples,
     *,
     temperature: float | Tensor,
-    excluded_QQ: Tensor | None,
+    masks: Mapping[str, Tensor | None],
     detach: bool,
     bidirectional: bool,
 ) -> Tensor:
+    excluded_QQ = masks[POSITIVES]
     query_QD, positive_QD = state_TD[examples.query_Q], state_TD[examples.positive_Q]
     own_Q = torch.arange(len(query_QD), device=state_TD.device)
 
-    def one_way(row_QD: Tensor, candidate_QD: Tensor, excluded_QQ: Tensor | None) -> Tensor:
+    def one_way(row_QD: Tensor, candidate_QD: Tensor, excluded_QQ: Tensor | None, further: Any = ()) -> Tensor:
         candidate_QD = candidate_QD.detach() if detach else candidate_QD
-        return in_batch_loss(row_QD, candidate_QD, own_Q, temperature=temperature, excluded_QP=excluded_QQ)
+        return in_batch_loss(
+            row_QD, candidate_QD, own_Q, temperature=temperature, excluded_QP=excluded_QQ, further=further
+        )
 
-    loss = one_way(query_QD, positive_QD, excluded_QQ)
+    loss = one_way(query_QD, positive_QD, excluded_QQ, further_candidates(state_TD, examples, masks, detach=detach))
     if bidirectional:
         loss = loss + one_way(positive_QD, query_QD, None if excluded_QQ is None else excluded_QQ.T)
     return loss
-
-
-def _exclusion_mask(state_TD: Tensor, examples: Examples, mask: str, margin: float) -> Tensor | None:
-    if mask == "none":
-        return None
-    excluded_QQ = examples.known_positives()
-    if mask == "known+score":
-        excluded_QQ |= above_positive(state_TD[examples.query_Q], state_TD[examples.positive_Q], margin)
-    return excluded_QQ

@@ -37,10 +37,18 @@ class Examples:
     document_P: Tensor | None = None
     """int64, positives and negatives, each text once, ascending; None finds them likewise."""
 
+    negative_U: Tensor | None = None
+    """int64, the negatives that are there, each text once, ascending; None finds them likewise."""
+
     @property
     def chosen_negatives(self) -> Tensor:
         """The negatives that are there, row by row."""
         return self.negatives_QN[self.negatives_QN >= 0] if self.chosen_P is None else self.chosen_P
+
+    @property
+    def distinct_negatives(self) -> Tensor:
+        """The negatives that are there, each text once, ascending."""
+        return self.chosen_negatives.unique() if self.negative_U is None else self.negative_U
 
     @property
     def documents(self) -> Tensor:

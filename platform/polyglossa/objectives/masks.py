@@ -1,7 +1,7 @@
 """False-negative masks for the in-batch loss: candidates left out of a query's denominator.
 
-Q = examples of the global batch; candidate j is the positive of example j. All masks are False on the diagonal: a
-query's own positive always stays.
+Q = examples of the global batch; candidate j is the positive of example j. Masks of positives are False on the
+diagonal: a query's own positive always stays. C = candidates of another kind (`candidates.py`).
 """
 
 import torch
@@ -46,6 +46,24 @@ def above_positive(query_QD: Tensor, positive_QD: Tensor, margin: float) -> Tens
     """
     score_QQ = normalize(query_QD, dim=-1) @ normalize(positive_QD, dim=-1).T
     return (score_QQ > score_QQ.diagonal()[:, None] + margin).fill_diagonal_(False)
+
+
+@torch.no_grad()
+def above_own(row_QD: Tensor, candidate_CD: Tensor, query_QD: Tensor, positive_QD: Tensor, margin: float) -> Tensor:
+    """Leave out candidates of any kind that are scored above query and positive plus a margin.
+
+    Args:
+        row_QD: raw states that the candidates are compared with: of the queries, or of their positives.
+        candidate_CD: raw states of the candidates.
+        query_QD: raw states of the queries.
+        positive_QD: raw states of their positives.
+        margin: added to the cosine of query and positive.
+
+    Returns:
+        excluded_QC: bool.
+    """
+    own_Q = (normalize(query_QD, dim=-1) * normalize(positive_QD, dim=-1)).sum(-1)
+    return normalize(row_QD, dim=-1) @ normalize(candidate_CD, dim=-1).T > own_Q[:, None] + margin
 
 
 def _equal(left_Q: Tensor, right_Q: Tensor) -> Tensor:

@@ -10,9 +10,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from polyglossa.objectives import rescored, scored_pairs, spread, straight_through
 from polyglossa.objectives.contrastive import in_batch_loss
 from polyglossa.objectives.distillation import cosine_to_teacher, similarity_kl
 from polyglossa.objectives.examples import Examples
+
+Contrast = Callable[[Callable[[Tensor], Tensor]], Tensor]
+"""What stands for the states at each width → the stage's contrastive loss of the batch over it."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +31,14 @@ class TermInputs:
     temperature: float | Tensor
     widths: tuple[int, ...]
     """Matryoshka widths (only D: no Matryoshka)."""
-    weights: tuple[float, ...]
+    weights: tuple[float, ...] | Tensor
     """Weight of each width."""
     projected_TE: Tensor | None = None
     """The student's states in the teacher's space, by a learned map, where the teacher is narrower."""
+    contrast: Contrast | None = None
+    """The contrastive loss of the stage, to be taken over compressed states."""
+    rescored_scale: float = 1.0
+    """What a re-scorer's scores are multiplied by."""
 
     @property
     def matched(self) -> Tensor:
@@ -59,24 +67,70 @@ class TermInputs:
             raise ValueError("a term reads scores of pairs, and batches carry none: set `scores: true` for the stage")
         return self.examples.score_Q.to(self.state_TD.dtype)
 
+    @property
+    def rescored(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Queries, positives, negatives, and what a re-scorer gave positives and negatives.
+
+        Raises:
+            ValueError: the batch brings no such scores.
+        """
+        examples, state_TD = self.examples, self.state_TD
+        if examples.candidate_score_QC is None:
+            raise ValueError(
+                "a term reads a re-scorer's scores, and batches carry none: set `mine.rescore`, mine again"
+            )
+        return (
+            state_TD[examples.query_Q],
+            state_TD[examples.positive_Q],
+            state_TD[examples.negatives_QN.clamp_min(0)],
+            examples.candidate_score_QC.to(state_TD.dtype) * self.rescored_scale,
+        )
+
+    def over_widths(self, term: "Callable[[Tensor], Tensor]") -> Tensor:
+        """Sum a function of the states over the Matryoshka widths, with their weights."""
+        pairs = zip(self.widths, self.weights, strict=True)
+        return torch.stack([weight * term(self.state_TD[:, :width]) for width, weight in pairs]).sum()
+
 
 Term = Callable[[TermInputs], Tensor]
 
 
 def scores(inputs: TermInputs) -> Tensor:
-    """Rank pairs as their scores do: CoSENT, log(1 + Σ exp((cos_j − cos_i) / τ)) over all i that score above j.
+    """Rank pairs as their scores do, by cosine: CoSENT. Pairs without a score take no part."""
+    return _scored(inputs, scored_pairs.cosent)
 
-    Jianlin Su, https://kexue.fm/archives/8847. Pairs without a score take no part; without two of them it is 0.
-    """
-    examples, score_Q = inputs.examples, inputs.scores_Q
-    cosine_Q = torch.nn.functional.cosine_similarity(
-        inputs.state_TD[examples.query_Q], inputs.state_TD[examples.positive_Q], dim=1
+
+def angle(inputs: TermInputs) -> Tensor:
+    """Rank pairs as their scores do, by the angle in complex space: AnglE. Pairs without a score take no part."""
+    return _scored(inputs, scored_pairs.angle)
+
+
+def spread_out(inputs: TermInputs) -> Tensor:
+    """Mean squared cosine of two queries, and of two positives; over the Matryoshka widths, with their weights."""
+    roles = (inputs.examples.query_Q, inputs.examples.positive_Q)
+    return inputs.over_widths(
+        lambda state_TW: torch.stack([spread.spread_out(state_TW[role_Q], role_Q) for role_Q in roles]).sum()
     )
-    scored = score_Q.isfinite()
-    cosine_S, score_S = cosine_Q[scored], score_Q[scored]
-    higher_SS = score_S[:, None] > score_S[None, :]
-    gap_P = ((cosine_S[None, :] - cosine_S[:, None]) / inputs.temperature)[higher_SS]
-    return torch.cat([gap_P.new_zeros(1), gap_P]).logsumexp(0) + 0.0 * cosine_Q.sum()
+
+
+def int8(inputs: TermInputs) -> Tensor:
+    """The stage's contrastive loss over int8 vectors of each width; the gradient passes the rounding."""
+    return _compressed(inputs, straight_through.to_int8)
+
+
+def binary(inputs: TermInputs) -> Tensor:
+    """The stage's contrastive loss over sign bits of each width; the gradient passes the rounding."""
+    return _compressed(inputs, straight_through.to_binary)
+
+
+def margin_mse(inputs: TermInputs) -> Tensor:
+    """Squared error of the margins between positive and negatives against a re-scorer's; at the full width."""
+    return rescored.margin_mse(*inputs.rescored) + 0.0 * inputs.state_TD.sum()
+
+
+def candidate_kl(inputs: TermInputs) -> Tensor:
+    """KL of a row's own candidates as a re-scorer ranks them; at the full width."""
+    return rescored.candidate_kl(*inputs.rescored, temperature=inputs.temperature) + 0.0 * inputs.state_TD.sum()
 
 
 def cosine(inputs: TermInputs) -> Tensor:
@@ -91,8 +145,7 @@ def similarity(inputs: TermInputs) -> Tensor:
 
 def similarity_by_width(inputs: TermInputs) -> Tensor:
     """The same for every Matryoshka width, with the widths' weights; the teacher keeps its full width."""
-    pairs = zip(inputs.widths, inputs.weights, strict=True)
-    return torch.stack([weight * _similarity(inputs, inputs.state_TD[:, :width]) for width, weight in pairs]).sum()
+    return inputs.over_widths(lambda state_TW: _similarity(inputs, state_TW))
 
 
 def cross_space(inputs: TermInputs) -> Tensor:
@@ -117,8 +170,19 @@ def cross_space(inputs: TermInputs) -> Tensor:
     return torch.stack(losses).mean()
 
 
-TERMS: dict[str, Term] = {"scores": scores}
+TERMS: dict[str, Term] = {
+    "scores": scores,
+    "angle": angle,
+    "spread_out": spread_out,
+    "int8": int8,
+    "binary": binary,
+    "margin_mse": margin_mse,
+    "candidate_kl": candidate_kl,
+}
 """Terms of every batch."""
+
+SCORED_TERMS, RESCORED_TERMS = ("scores", "angle"), ("margin_mse", "candidate_kl")
+"""Terms that read scores of pairs, and scores of a re-scorer."""
 
 TEACHER_TERMS: dict[str, Term] = {
     "cosine": cosine,
@@ -155,3 +219,16 @@ def _similarity(inputs: TermInputs, state_TD: Tensor) -> Tensor:
         teacher_TE[document_P],
         temperature=inputs.temperature,
     )
+
+
+def _scored(inputs: TermInputs, loss: Callable[..., Tensor]) -> Tensor:
+    examples, score_Q, state_TD = inputs.examples, inputs.scores_Q, inputs.state_TD
+    scored = score_Q.isfinite()
+    first_SD, second_SD = state_TD[examples.query_Q[scored]], state_TD[examples.positive_Q[scored]]
+    return loss(first_SD, second_SD, score_Q[scored], temperature=inputs.temperature) + 0.0 * state_TD.sum()
+
+
+def _compressed(inputs: TermInputs, output: Callable[[Tensor], Tensor]) -> Tensor:
+    if inputs.contrast is None:
+        raise ValueError("a term compresses the states of the contrastive loss, and there is none")
+    return inputs.contrast(output)

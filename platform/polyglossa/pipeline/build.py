@@ -156,6 +156,8 @@ class _Builder:
             inputs[role] = self._final(teacher) if live else self._teacher_store(teacher, stage)
         if taught and member.outside is not None:
             inputs["teacher"] = self._outside_store(member, member.outside, stage)
+        if self.recipe.training[stage].guide is not None:
+            inputs["guide"] = self._guide_store(stage)
         evaluation = EvaluationBeside.of(self.recipe.training[stage], self.recipe.evaluate)
         if evaluation is not None:
             inputs["corpus"] = "corpus"
@@ -188,6 +190,22 @@ class _Builder:
         config = self._teacher_config(stage, None if whole else self._widest(students), teacher)
         inputs = {"pack": self._text_pack(stage)}
         return self.graph.add(Node(f"distill._outside.{student.name}.{stage}", "distill", config, inputs))
+
+    def _guide_store(self, stage: str) -> str:
+        """Made as a teacher's; whole, for only its similarities count."""
+        guide = self.recipe.training[stage].guide
+        assert guide is not None
+        config, name = self._teacher_config(stage, None, guide.outside), f"distill._guide.{stage}"
+        if guide.outside is not None:
+            return self.graph.add(Node(name, "distill", config, {"pack": self._text_pack(stage)}))
+        reference = str(guide.model)
+        if reference not in self.models:
+            raise RecipeError(
+                f"training.{stage}.guide.model: {reference!r} is trained after this stage, or by it; name an earlier "
+                f"model: {', '.join(self.models) or 'none yet'}."
+            )
+        pack = self._pack(self.recipe.member(reference.partition("@")[0]), stage)
+        return self.graph.add(Node(name, "distill", config, {"model": self.models[reference], "pack": pack}))
 
     def _text_pack(self, stage: str) -> str:
         config = PackConfig.of_texts(self.recipe.training[stage])

@@ -43,6 +43,9 @@ def check(recipe: Recipe) -> None:
     _check_prompts(recipe)
     _check_evaluations(recipe)
     _check_own(recipe)
+    for name, settings in recipe.training.items():
+        if settings.guide is not None and settings.guide.outside is None:
+            _model_at(str(settings.guide.model), seen, f"training.{name}.guide.model")
     if recipe.mine is not None and is_own(recipe.mine.model):
         _model_at(str(recipe.mine.model), seen, "mine.model")
     served = recipe.serve.members or ()
@@ -151,6 +154,16 @@ def _check_prompts(recipe: Recipe) -> None:
     for name, stage in recipe.training.items():
         if stage.prompts is not None and stage.instructions:
             raise ValueError(f"training.{name}.prompts: stand where `instructions` would; leave one of them out")
+        outside = stage.guide.outside if stage.guide is not None else None
+        if outside is None:
+            continue
+        if stage.prompts is not None:
+            raise ValueError(f"training.{name}.prompts: a guide from outside gets the texts without them; leave it out")
+        if outside.prompts == "instruction" and not stage.instructions:
+            raise ValueError(
+                f"training.{name}.guide.model.prompts: 'instruction' needs training.{name}.instructions: true, and it "
+                "is false; take 'model' or 'none', or give `query_prompt`"
+            )
 
 
 def _check_own(recipe: Recipe) -> None:

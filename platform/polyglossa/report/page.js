@@ -186,6 +186,18 @@ function showQuality() {
   $("sizecaption").textContent = `Score by ${COSTS[$("cost").value].title}; dashes join what no other member beats`;
   $("size").replaceChildren(sizeChart(task, $("cost").value));
   $("widths").replaceChildren(widthChart(task));
+  showRetention();
+}
+function showRetention() {
+  const shown = models.filter((model) => model.retention);
+  $("compressed").hidden = !shown.length;
+  if (!shown.length) return;
+  const widths = [...new Set(shown.flatMap((model) => Object.keys(model.retention.float32).map(Number)))].sort((a, b) => b - a);
+  const share = (value) => cell(value === undefined ? "–" : `${(100 * value).toFixed(1)} %`, value);
+  const rows = shown.flatMap((model) => ["float32", "int8", "binary", "binary_rescored"].filter((form) => model.retention[form]).map((form) => ({
+    class: model.kind === "member" ? "" : "base",
+    cells: [cell(model.name), cell(form.replace("_", ", ")), ...widths.map((width) => share(model.retention[form][width]))] })));
+  $("retention").replaceChildren(table(["model", "vectors", ...widths.map(String)], rows, { texts: [0, 1] }));
 }
 function showTasks() {
   const wheel = radar();

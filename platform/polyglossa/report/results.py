@@ -55,6 +55,8 @@ def _member(member: ReportedMember, summaries: Mapping[str, Summary]) -> dict[st
         unmerged, main = summaries[member.unmerged]["tasks"], main_task_name(summary)
         if main in unmerged:  # it may be judged by fewer tasks than the member
             figures["unmerged"] = unmerged[main]["mean"]
+    if "retention" in summary:
+        figures["retention"] = summary["retention"]
     if "teacher_documents" in summary:
         figures["teacher_documents"] = summary["teacher_documents"]
     return figures

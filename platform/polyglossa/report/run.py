@@ -107,6 +107,8 @@ def _member(
         summary = summaries[label]
         figures = {key: summary[key] for key in ("parameters", "dim", "tasks", "failed")}
         figures["milliseconds"] = speeds.get(label)
+        if "retention" in summary:
+            figures["retention"] = summary["retention"]
         # Which names equal the English one is a second mean; a second map of languages would only crowd the page.
         figures["tasks"] = {
             name: {key: value for key, value in task.items() if key != "by_language_distinct"}

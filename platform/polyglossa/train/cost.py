@@ -9,9 +9,10 @@ from polyglossa.costing.flops import training_flops
 from polyglossa.costing.memory import Footprint, StepLoad, training_footprint
 from polyglossa.costing.work import MODEL_BYTES, PlannedNode, StageCost, Work, precision_share
 from polyglossa.recipe import StagePlacement, TrainPlacement
-from polyglossa.recipe.sections.train import TrainConfig
+from polyglossa.recipe.sections.train import StageConfig, TrainConfig
 
 _MEMORY_SPEED = {True: 2e12, False: 1e10}  # bytes/s of an optimizer's pass over its states: GPU, CPU core
+_BLOCK_ROWS = 1024  # `objectives/contrastive.py`: rows whose logits exist at a time
 _STATE_BYTES = 28  # read and written by AdamW per parameter
 
 
@@ -28,7 +29,7 @@ def work(node: PlannedNode, family: Family) -> Work:
     return Work(
         rows=steps * stage.global_batch,
         tokens=tokens,
-        flops=tokens * training_flops(shape, counts.weighted_length),
+        flops=tokens * training_flops(shape, counts.weighted_length) * _passes(stage),
         steps=steps,
         step_tokens=step_tokens,
         step_texts=stage.global_batch * counts.row_texts,
@@ -36,9 +37,36 @@ def work(node: PlannedNode, family: Family) -> Work:
         stored_bytes=models * MODEL_BYTES * parameters,
         parameters=parameters,
         shape=shape,
-        teacher_width=shape.hidden if node.config.distillation_weight else 0,
+        teacher_width=(shape.hidden if node.config.distillation_weight else 0) + _guide_width(node, family),
+        loss_bytes=_candidate_bytes(stage),
         low_precision=stage.dtype == "bfloat16",
     )
+
+
+def _candidate_bytes(stage: StageConfig) -> float:
+    """Bytes of further in-batch candidates: three copies of a block's logits, and masks."""
+    rows = stage.global_batch
+    columns = {"negatives": rows * stage.negatives, "queries": rows, "documents": rows}
+    masks = {"negatives": 3, "queries": 1, "documents": 1}
+    further = [kind for kind in stage.objective.candidates if kind in columns]
+    return float(sum(columns[kind] * (3 * 4 * min(rows, _BLOCK_ROWS) + masks[kind] * rows) for kind in further))
+
+
+def _passes(stage: StageConfig) -> int:
+    """Forward passes of each text: one more where tokens are masked beside other terms."""
+    objective = stage.objective
+    beside = objective.hard_weight or objective.in_batch_weight or objective.terms
+    return 2 if objective.masked_tokens is not None and beside else 1
+
+
+def _guide_width(node: PlannedNode, family: Family) -> int:
+    """Coordinates of a guide of the recipe; the width of one from outside is not known, and the member's is taken."""
+    assert isinstance(node.config, TrainConfig)
+    guide = node.config.stage.guide
+    if guide is None:
+        return 0
+    member = family.owner(node.name) if guide.outside is not None else str(guide.model).partition("@")[0]
+    return family.shape_of(member).hidden
 
 
 def seconds(work: Work, placement: StagePlacement, device: Device) -> float:
@@ -56,6 +84,7 @@ def footprint(work: Work, placement: StagePlacement) -> Footprint | None:
         texts=work.step_texts,
         pass_tokens=pass_tokens(work, placement),
         teacher_width=work.teacher_width,
+        loss_bytes=work.loss_bytes,
     )
     return training_footprint(work.shape, work.parameters, placement, load, low_precision=bool(work.low_precision))
 

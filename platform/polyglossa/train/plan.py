@@ -8,12 +8,13 @@ from pathlib import PurePosixPath
 from polyglossa.artifact import Artifact, Draft
 from polyglossa.data.bundles import TeacherStore
 from polyglossa.data.feed_spec import FeedSpec, open_plan
-from polyglossa.engine.stage_spec import StageSpec, TeacherTerm
+from polyglossa.engine.stage_spec import GuideTerm, StageSpec, TeacherTerm
 from polyglossa.engine.train_run import RunTeacher, TrainRun, width_of
 from polyglossa.errors import DataError
 from polyglossa.recipe.sections.train import TrainConfig
 from polyglossa.storage import absolute
-from polyglossa.train.teachers import check_live, check_store
+from polyglossa.train.guide import check_guide, guided_sources
+from polyglossa.train.teachers import check_live, check_rescored, check_store
 
 Job = tuple[TrainConfig, Mapping[str, Artifact], Draft]
 
@@ -37,16 +38,22 @@ def plan_run(
     Args:
         name: of the run.
         config: how it learns.
-        inputs: `model`, `pack` and, for a distilled member, `teacher`.
+        inputs: `model`, `pack`, for a distilled member `teacher`, and `guide` where one is asked for.
         output_uri: where results go.
         checkpoint_uri: where checkpoints lie meanwhile.
 
     Raises:
-        DataError: a source of the recipe is not in the pack, or nothing can be trained on.
+        DataError: a source of the recipe is not in the pack, nothing can be trained on, the guide does not read the
+            language of a source, or scores that a term reads are missing.
     """
     model, pack = absolute(inputs["model"].at("model")), absolute(inputs["pack"].uri)
+    if config.stage.rescored:
+        check_rescored(inputs["pack"])
     teachers = _teachers(config, inputs, width_of(model))
     stores = () if config.live else tuple(TeacherStore(one.uri, one.term.width) for one in teachers)
+    guide = _guide(config, inputs, pack)
+    if guide is not None:
+        stores = (*stores, TeacherStore(absolute(inputs["guide"].uri), guide.width))
     feed = FeedSpec.of_stage(config.stage, pack, stores)
     return TrainRun(
         name=name,
@@ -60,7 +67,21 @@ def plan_run(
         teachers=teachers,
         live=config.live,
         distillation_weight=config.distillation_weight,
+        guide=guide,
     )
+
+
+def _guide(config: TrainConfig, inputs: Mapping[str, Artifact], pack: str) -> GuideTerm | None:
+    """Settle who guides, and check that it fits the data and reads its languages."""
+    settings = config.stage.guide
+    if settings is None:
+        return None
+    width = check_store(inputs["guide"], inputs["pack"])
+    sources = open_plan(FeedSpec.of_stage(config.stage, pack)).sources
+    guided = guided_sources(settings, sources)
+    check_guide(settings, [sources[number] for number in guided], pack, TeacherStore(absolute(inputs["guide"].uri)))
+    chosen = guided if settings.sources is not None else None
+    return GuideTerm(width, settings.margin, settings.most, chosen)
 
 
 def _teachers(config: TrainConfig, inputs: Mapping[str, Artifact], width: int) -> tuple[RunTeacher, ...]:

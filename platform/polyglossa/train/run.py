@@ -1,5 +1,6 @@
-"""Stage `train`: hand runs to the engine. Inputs `model`, `pack`; `teacher` to distil, `corpus` to evaluate meanwhile.
+"""Stage `train`: hand runs to the engine.
 
+Inputs `model`, `pack`; `teacher` to distil, `guide` to mask in-batch negatives, `corpus` to evaluate meanwhile.
 Checkpoints lie at `<root>/checkpoints/<stage>-<hash>/`, outside the draft, so an interrupted run goes on where it
 stopped when the same artifact is asked for again. Evaluations beside a training become `evaluations.jsonl`, one JSON
 object each: `step` (updates made), `mean`, `tasks`, `failed`, or the `reason` why there is nothing; `trained`, the

@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from polyglossa.artifact import Artifact, read_json
+import pyarrow.parquet as pq
+
+from polyglossa.artifact import Artifact, open_storage, read_json
+from polyglossa.data.pack_index import read_pack_index
 from polyglossa.engine.tokenizers import load_stored_tokenizer
 from polyglossa.errors import DataError
 from polyglossa.model.encoder import tokenizer_fingerprint
@@ -52,6 +55,21 @@ def check_live(teachers: Sequence[Artifact], inputs: Mapping[str, Artifact]) -> 
                 f"{teacher.uri}: has another tokenizer than the student, so it cannot read the student's batches. "
                 "Set `teacher_states: stored` for the member: stores go by text."
             )
+
+
+def check_rescored(pack: Artifact) -> None:
+    """Check that a pack brings what a re-scorer gave its candidates.
+
+    Raises:
+        DataError: it does not.
+    """
+    path = next(file.path for source in read_pack_index(pack.uri).sources for file in source.files if file.bundles)
+    filesystem, place = open_storage(pack.at(path))
+    if "candidate_scores" not in pq.read_schema(place, filesystem=filesystem).names:
+        raise DataError(
+            f"{pack.uri}: holds no scores of candidates, which the stage's `margin_mse` or `candidate_kl` learns from. "
+            "Set mine.rescore, or leave these terms out."
+        )
 
 
 def _parent(manifest: Mapping[str, Mapping[str, Mapping[str, str]]], role: str) -> str | None:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from polyglossa.artifact import Artifact, Draft, open_storage
 from polyglossa.evaluate.models.spec import ModelSpec
 from polyglossa.evaluate.scoring.result_card import model_card
+from polyglossa.evaluate.scoring.retention import mean_retention
 from polyglossa.evaluate.scoring.statistics import Samples, interval, mean_interval
 from polyglossa.evaluate.scoring.summary import scripts_of, summarise
 from polyglossa.evaluate.scoring.task_result import TaskResult
@@ -82,6 +83,9 @@ def write_outcome(
             for subset, (code, script) in languages.items()
         },
     }
+    kept = mean_retention(tasks, facts.dim)
+    if kept:
+        summary["retention"] = kept
     if judged_as is not None:
         summary["judged_as"] = dict(judged_as)
     draft.write_json(summary, "summary.json")
@@ -131,7 +135,9 @@ def read_samples(evaluation: Artifact, task: str) -> dict[str, Samples]:
 def _task(
     task_result: TaskResult, dim: int, config: EvaluateConfig, metric: str | None, unclean: bool
 ) -> dict[str, Any]:
-    figures = summarise(metric or task_result.metric, task_result.result, task_result.widths, dim)
+    figures = summarise(
+        metric or task_result.metric, task_result.result, task_result.widths, dim, task_result.compressed
+    )
     figures["type"] = task_result.type
     figures["contaminated"] = unclean
     if task_result.samples:

@@ -5,6 +5,8 @@ from typing import Any
 
 import yaml
 
+from polyglossa.evaluate.scoring.retention import retention_lines
+
 UNCHECKED_MARK = "†"
 UNCHECKED_MEANING = "The training corpus was not checked against this task's texts."
 
@@ -30,6 +32,7 @@ def model_card(summary: Mapping[str, Any]) -> str:
         "|---|---|---|---|",
         *(_row(task, figures) for task, figures in summary["tasks"].items()),
     ]
+    lines += retention_lines(summary)
     if any(figures.get("contaminated") for figures in summary["tasks"].values()):
         lines += ["", f"{UNCHECKED_MARK} {UNCHECKED_MEANING}"]
     lines += [

@@ -33,6 +33,7 @@ def summarise(
     result: Mapping[str, Any],
     widths: Mapping[int, Mapping[str, float]],
     dim: int,
+    compressed: Mapping[str, Mapping[int, Mapping[str, float]]] | None = None,
 ) -> dict[str, Any]:
     """Sum one task up.
 
@@ -41,10 +42,11 @@ def summarise(
         result: mteb's result of the whole task.
         widths: main score by width and language, below the full width.
         dim: the full width.
+        compressed: main score of compressed vectors by form, width and language.
 
     Returns:
-        {"metric", "mean", "mean_distinct" where there is one, "by_language", "widths"}. A language that was judged on
-        several splits has their mean, as in mteb.
+        {"metric", "mean", "mean_distinct" where there is one, "by_language", "widths", "compressed" where it was asked
+        for}. A language that was judged on several splits has their mean, as in mteb.
     """
     rows = [row for rows in result["scores"].values() for row in rows]
     names = dict.fromkeys(row["hf_subset"] for row in rows)
@@ -56,6 +58,11 @@ def summarise(
         "widths": {str(width): fmean(scores.values()) for width, scores in sorted(widths.items())},
     }
     summary["widths"][str(dim)] = summary["mean"]
+    if compressed:
+        summary["compressed"] = {
+            form: {str(width): fmean(scores.values()) for width, scores in sorted(found.items())}
+            for form, found in compressed.items()
+        }
     apart = {row["hf_subset"]: row[DISTINCT] for row in rows if DISTINCT in row}
     if apart:
         summary["mean_distinct"] = fmean(apart.values())

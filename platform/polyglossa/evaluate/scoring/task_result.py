@@ -23,6 +23,8 @@ class TaskResult:
     """mteb's own result as plain data."""
     widths: dict[int, dict[str, float]] = field(default_factory=dict)
     """Main score by width below the full one and by subset."""
+    compressed: dict[str, dict[int, dict[str, float]]] = field(default_factory=dict)
+    """Main score of compressed vectors by form, width (the full one too) and subset, where it was asked for."""
     samples: dict[str, Samples] = field(default_factory=dict)
     reason: str | None = None
     """Why there is no result."""
@@ -37,8 +39,12 @@ class TaskResult:
     def of(cls, plain: Mapping[str, Any]) -> "TaskResult":
         """Read what `plain` gave; nothing was embedded for it this time."""
         widths = {int(width): dict(scores) for width, scores in plain["widths"].items()}
+        compressed = {
+            form: {int(width): dict(scores) for width, scores in found.items()}
+            for form, found in plain.get("compressed", {}).items()
+        }
         samples = {name: Samples(**one) for name, one in plain["samples"].items()}
-        return cls(**{**plain, "widths": widths, "samples": samples, "embedded": 0})
+        return cls(**{**plain, "widths": widths, "compressed": compressed, "samples": samples, "embedded": 0})
 
 
 def join(shares: Sequence[TaskResult]) -> TaskResult:
@@ -49,11 +55,17 @@ def join(shares: Sequence[TaskResult]) -> TaskResult:
     if failed is not None:
         return TaskResult(first.task, rows, failed.type or first.type, reason=failed.reason)
     widths: dict[int, dict[str, float]] = {}
+    compressed: dict[str, dict[int, dict[str, float]]] = {}
     samples: dict[str, Samples] = {}
     for share in shares:
         samples |= share.samples
         for width, scores in share.widths.items():
             widths.setdefault(width, {}).update(scores)
+        for form, found in share.compressed.items():
+            for width, scores in found.items():
+                compressed.setdefault(form, {}).setdefault(width, {}).update(scores)
     result = join_results([share.result for share in shares])
     embedded = sum(share.embedded for share in shares)
-    return TaskResult(first.task, rows, first.type, first.metric, result, widths, samples, embedded=embedded)
+    return TaskResult(
+        first.task, rows, first.type, first.metric, result, widths, compressed, samples, embedded=embedded
+    )

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from polyglossa.recipe.strict import Strict, is_absent
+from polyglossa.recipe.strict import Strict, is_absent, is_off
 
 TASK_NAME = r"^[A-Za-z0-9][A-Za-z0-9._ ()-]*$"
 
@@ -127,6 +127,10 @@ class EvaluateConfig(Strict):
     """How models are judged that nobody serves: what a member started from, and what it was before its average. `cheap`
     takes the held-out sets and the tasks from files, and judges nothing where there is neither; `all` takes everything
     that members are judged by; `none` judges none of them."""
+    compressed: bool = Field(False, exclude_if=is_off)
+    """Also score compressed vectors at the full width and at every one of `widths`: int8, sign bits, and sign bits
+    whose best documents are scored again by float queries (searches alone); and say what share of the score they
+    keep."""
     max_tokens: int | None = Field(None, ge=8)
     """Longest text in evaluation; None means the model's own limit."""
     dtype: Literal["float32", "bfloat16"] | None = Field(None, exclude_if=is_absent)

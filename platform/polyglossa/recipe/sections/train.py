@@ -1,10 +1,11 @@
 """Recipe section `training`: what a training stage reads and how it learns. Science only: placement is elsewhere."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, Field, field_validator, model_validator
+from pydantic import AliasChoices, Discriminator, Field, Tag, field_validator, model_validator
 
+from polyglossa.recipe.outside import OutsideTeacher, is_own
 from polyglossa.recipe.sections.evaluate import EvaluateConfig
 from polyglossa.recipe.strict import Strict, is_absent, is_off, is_still
 
@@ -13,6 +14,25 @@ TEACHER_PRESETS: Mapping[str, Mapping[str, float]] = {
     "compatible": {"similarity_kl": 5.0, "cosine": 2.0, "cross_space": 2.0},
 }
 """Weights of further terms under one name."""
+
+_SCORED_TERMS, _RESCORED_TERMS = ("scores", "angle"), ("margin_mse", "candidate_kl")
+_COMPRESSED_TERMS = ("int8", "binary")
+
+
+class MaskedTokensConfig(Strict):
+    """Masked tokens that are filled in: the warm-up of a causal backbone that is made to read both ways (LLM2Vec).
+
+    A stage of its own, with `hard_weight` and `in_batch_weight` 0, or beside the contrastive terms, where it costs a
+    second forward pass. For members whose backbone has `attention: bidirectional`.
+    """
+
+    weight: float = Field(1.0, gt=0)
+    """Weight of the cross-entropy, averaged over all masked tokens of the global batch."""
+    share: float = Field(0.2, gt=0, lt=1)
+    """Share of the tokens that are masked."""
+    token: str | None = None
+    """What stands for a masked token, one of the vocabulary that texts hardly hold (`_` in LLM2Vec); None takes the
+    tokenizer's mask token, which causal models have none of."""
 
 
 class ObjectiveConfig(Strict):
@@ -26,8 +46,15 @@ class ObjectiveConfig(Strict):
     """Weight of the term over a query's own negatives."""
     in_batch_weight: float = Field(1.0, ge=0)
     """Weight of the term over the positives of the global batch (retrieval and bitext only)."""
-    matryoshka: Literal["none", "published", "uniform"] = "none"
-    """Full width only; powers of two, the n-th largest weighing 1/(n·√(D/d)); the same widths, equal weights."""
+    candidates: tuple[Literal["positives", "negatives", "queries", "documents"], ...] = Field(
+        ("positives",), exclude_if=is_still(("positives",))
+    )
+    """What a query's positive stands against in the in-batch term: the other rows' positives (published, always among
+    them), and beside them the other rows' hard negatives, the other queries, and the positive against the other
+    positives. `objectives/candidates.py` says what each costs."""
+    matryoshka: Literal["none", "published", "uniform", "learned"] = "none"
+    """Full width only; powers of two, the n-th largest weighing 1/(n·√(D/d)); the same widths, equal weights; or
+    weights that are learned beside the model, from the published ones on, and not exported."""
     gather: Literal["with_grad", "query_only"] = "with_grad"
     """Which side the in-batch term trains: both, or only the queries as the published script does."""
     bidirectional: bool = False
@@ -43,10 +70,15 @@ class ObjectiveConfig(Strict):
     terms: dict[str, float] = Field(
         {}, validation_alias=AliasChoices("terms", "teacher_terms"), serialization_alias="teacher_terms"
     )
-    """Weights of further terms by name: scores (rank pairs as their scores do; needs `scores`), or one that you add to
-    `objectives/terms.py`; and where the member has a teacher: cosine, similarity_kl, similarity_kl_by_width,
-    cross_space. Or a preset: `similarity` (rank as the teacher does) or `compatible` (one index for both: documents
-    from the teacher, queries from the student)."""
+    """Weights of further terms by name (`objectives/terms.py`): scores, angle (need `scores`), spread_out, int8,
+    binary, margin_mse, candidate_kl (need `mine.rescore`), or your own; where the member has a teacher also cosine,
+    similarity_kl, similarity_kl_by_width, cross_space. Or a preset: `similarity` (rank as the teacher does) or
+    `compatible` (one index: the teacher's documents, the student's queries)."""
+    rescored_scale: float = Field(1.0, gt=0, exclude_if=is_still(1.0))
+    """What scores of `mine.rescore` are multiplied by in `margin_mse` and `candidate_kl`, whose other side are cosines:
+    1 for scores of 0 … 1; for raw logits the temperature makes `candidate_kl` read their own softmax."""
+    masked_tokens: MaskedTokensConfig | None = Field(None, exclude_if=is_absent)
+    """Also mask tokens and fill them in; None masks none."""
     layer_exits: bool = False
     """Train the states after 1, 2, 4, 8, 16 … layers too, with equal weights: any of these depths is then a model."""
 
@@ -54,6 +86,26 @@ class ObjectiveConfig(Strict):
     def _one_temperature(self) -> Self:
         if self.learned_temperature and self.layer_exits:
             raise ValueError("learned_temperature: not with layer_exits; switch one of them off")
+        if self.masked_tokens is not None and self.layer_exits:
+            raise ValueError("masked_tokens: not with layer_exits; warm the model up in a stage of its own")
+        if self.matryoshka == "learned" and self.layer_exits:
+            raise ValueError("matryoshka: learned: not with layer_exits; take `published` or `uniform` weights")
+        return self
+
+    @model_validator(mode="after")
+    def _candidates_hold(self) -> Self:
+        if "positives" not in self.candidates or len(set(self.candidates)) < len(self.candidates):
+            raise ValueError(f"candidates: got {', '.join(self.candidates)}; name `positives`, and each kind once")
+        if "documents" in self.candidates and self.gather == "query_only":
+            raise ValueError(
+                "candidates: documents: compares documents alone, which `gather: query_only` does not train"
+            )
+        if len(self.candidates) > 1 and not self.in_batch_weight:
+            raise ValueError("candidates: belong to the in-batch term, and in_batch_weight is 0")
+        if not (self.hard_weight or self.in_batch_weight):
+            for name in _COMPRESSED_TERMS:
+                if name in self.terms:
+                    raise ValueError(f"objective.terms: `{name}` compresses the contrastive loss, whose weights are 0")
         return self
 
     @field_validator("terms", mode="before")
@@ -64,6 +116,41 @@ class ObjectiveConfig(Strict):
         if given not in TEACHER_PRESETS:
             raise ValueError(f"{given!r} is not a preset; presets are {', '.join(TEACHER_PRESETS)}")
         return TEACHER_PRESETS[given]
+
+
+def _kind_of_guide(value: Any) -> str:
+    return "name" if isinstance(value, str) else "model"
+
+
+class GuideConfig(Strict):
+    """A second encoder that tells which in-batch candidates may be positives (GISTEmbed, arXiv 2402.16829).
+
+    What it scores above a row's positive is left out. It embeds the stage's texts once, as a teacher does; validation
+    losses do without it.
+    """
+
+    model: Annotated[
+        Annotated[str, Tag("name")] | Annotated[OutsideTeacher, Tag("model")], Discriminator(_kind_of_guide)
+    ]
+    """`<member>@<stage>` of this recipe, or a Hugging Face or sentence-transformers name or directory, or a section as
+    for a teacher: `{model: NAME, query_prompt: …}`, `{endpoint: URL, model: NAME}`."""
+    margin: float = Field(0.0, ge=-1, le=1)
+    """Added to its cosine of query and positive before candidates are compared with it; below 0 leaves out more."""
+    most: float = Field(0.5, gt=0, le=1)
+    """Largest share of the other rows' positives that it may leave out for a row; a row where it wants more is one that
+    it cannot read, and is not guided. `unguided` among the loss's terms is the share of such rows."""
+    sources: tuple[str, ...] | None = None
+    """Sources whose rows it guides, by name or glob: those in languages that it reads. None means all."""
+    least: float = Field(0.8, ge=0.5, le=1)
+    """Share of the other documents of a bundle that it must score below a row's positive, on average over each source's
+    first bundle; chance is 0.5. Where a source falls short, it does not know the language, and training is refused."""
+
+    @property
+    def outside(self) -> OutsideTeacher | None:
+        """The guide, where it is from outside the recipe."""
+        if isinstance(self.model, OutsideTeacher):
+            return self.model
+        return None if is_own(self.model) else OutsideTeacher(model=self.model)
 
 
 class LoraConfig(Strict):
@@ -130,6 +217,8 @@ class StageConfig(Strict):
     chunk_tokens: int = Field(2048, ge=16)
     """Token budget of a chunk: texts of like length that are dealt to one worker together. Part of the layout."""
     objective: ObjectiveConfig = ObjectiveConfig()
+    guide: GuideConfig | None = Field(None, exclude_if=is_absent)
+    """Second encoder whose similarities leave in-batch candidates out; None has none."""
     embedding_rank: int | None = Field(None, ge=1)
     """Train the embedding table as a product of two factors of this rank, at a random sub-rank each step; folded into
     a plain table at export. None trains the table itself."""
@@ -165,9 +254,32 @@ class StageConfig(Strict):
 
     @model_validator(mode="after")
     def _scores_are_read(self) -> Self:
-        if "scores" in self.objective.terms and not self.scores:
-            raise ValueError("objective.terms: `scores` ranks pairs by their own scores; set `scores: true` beside it")
+        for name in _SCORED_TERMS:
+            if name in self.objective.terms and not self.scores:
+                raise ValueError(
+                    f"objective.terms: `{name}` ranks pairs by their own scores; set `scores: true` beside it"
+                )
         return self
+
+    @model_validator(mode="after")
+    def _negatives_are_read(self) -> Self:
+        for name in _RESCORED_TERMS:
+            if name in self.objective.terms and not self.hard_negatives:
+                raise ValueError(
+                    f"objective.terms: `{name}` reads a row's own negatives; set `hard_negatives: true` beside it"
+                )
+        if "negatives" in self.objective.candidates and not self.hard_negatives:
+            raise ValueError("objective.candidates: negatives: none are read; set `hard_negatives: true` beside it")
+        if self.objective.masked_tokens is not None and self.embedding_rank is not None:
+            raise ValueError("objective.masked_tokens: reads the embedding table, which `embedding_rank` splits in two")
+        if self.guide is not None and not self.objective.in_batch_weight:
+            raise ValueError("guide: leaves in-batch candidates out, and objective.in_batch_weight is 0")
+        return self
+
+    @property
+    def rescored(self) -> bool:
+        """Whether a term reads the scores of `mine.rescore`."""
+        return any(name in self.objective.terms for name in _RESCORED_TERMS)
 
 
 class EvaluationBeside(Strict):
