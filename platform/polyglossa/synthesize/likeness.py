@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from polyglossa.embedding.actors import SourceSpec, embed_missing
-from polyglossa.embedding.parity import check_parity
+from polyglossa.embedding.actors import SourceSpec, embed_missing, source_facts
 from polyglossa.embedding.text_chunks import distinct, ids_of
 from polyglossa.endpoint.chat import read_grade
 from polyglossa.recipe.outside import OutsideModel
@@ -46,9 +45,7 @@ def _graded(written: Sequence[Written]) -> list[float]:
 def _cosines(written: Sequence[Written], model: str | OutsideModel, root: str, placement: StagePlacement) -> np.ndarray:
     precision = stage_precision(None, placement)
     spec = SourceSpec(model, precision.dtype, placement.torch_device, None, placement.threads, root)
-    if not spec.asked:
-        check_parity(model if isinstance(model, str) else model.model, root=root)
-    source = spec.open("cpu")
+    source = source_facts(spec, placement, parity=model if isinstance(model, str) else model.model)
     sides = [pa.array([one.assignment.text for one in written]), pa.array([one.answers[1] for one in written])]
     embed_missing(distinct(pa.concat_arrays(sides)), spec, source, placement, what="synthesize: compare")
     store = VectorStore(root, source.fingerprint)
