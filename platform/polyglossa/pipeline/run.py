@@ -138,7 +138,7 @@ def make(
 def _record(root: str, seconds: float, peak: Peak, made: Sequence[str], stays: Sequence[Stay]) -> None:
     """Add this invocation to the run's ledger: an interrupted run's cost is the sum of its parts."""
     name = f"{datetime.now():%Y%m%d-%H%M%S-%f}.json"
-    _write(f"{root}/timelines/{name}", plain(stays))
+    artifact.place_json(f"{root}/timelines/{name}", plain(stays))
     entry = {
         "wall_seconds": round(seconds, 1),
         "peak_memory_gib": round(peak.gib, 2),
@@ -150,15 +150,7 @@ def _record(root: str, seconds: float, peak: Peak, made: Sequence[str], stays: S
     with held(root, _LEDGER):
         ledger = f"{root}/{_LEDGER}.json"
         entries = artifact.read_json(ledger) if artifact.exists(ledger) else []
-        _write(ledger, [*entries, entry])
-
-
-def _write(uri: str, value: object) -> None:
-    """Write a JSON file that is there as a whole or not at all."""
-    filesystem, path = open_storage(uri)
-    filesystem.create_dir(posixpath.dirname(path), recursive=True)
-    artifact.write_json(f"{uri}.part", value)
-    filesystem.move(f"{path}.part", path)
+        artifact.place_json(ledger, [*entries, entry])
 
 
 def _show_results(root: str, report: Artifact, serve: Artifact | None, stays: Sequence[Stay]) -> None:
@@ -172,7 +164,7 @@ def _show_results(root: str, report: Artifact, serve: Artifact | None, stays: Se
         **report.read_json("results.json"),
     }
     with held(root, "results"):
-        _write(f"{root}/results.json", results)
+        artifact.place_json(f"{root}/results.json", results)
         page = _page(root, report, stays)
     console.say()
     if serve is not None:
@@ -193,7 +185,6 @@ def _page(root: str, report: Artifact, stays: Sequence[Stay]) -> str:
     base = posixpath.relpath(report.uri, root)
     page = page.replace("<head>", f'<head><base href="{base}/">', 1)
     before, closing, after = page.rpartition("</main>")
-    filesystem, path = open_storage(target)
-    with filesystem.open_output_stream(path) as stream:
+    with artifact.placed_file(target) as stream:
         stream.write(f"{before}{drawing(stays)}{closing}{after}".encode())
     return target
