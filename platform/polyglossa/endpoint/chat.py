@@ -194,9 +194,9 @@ def read_completion(response: httpx.Response) -> Completion:
         shown = " ".join(response.text.split())[:120]
         raise EndpointError(f"its answer is no chat completion: {shown!r}") from None
     usage = answer.get("usage") or {}
-    counts = [value if isinstance(value := usage.get(name), int) else 0 for name in _USAGE]
+    prompt, completion = (value if isinstance(value := usage.get(name), int) else 0 for name in _USAGE)
     said = said.encode("utf-8", "replace").decode()  # half a surrogate pair is no character
-    return Completion(_THOUGHTS.sub("", said).strip(), *counts, cut=cut)
+    return Completion(_THOUGHTS.sub("", said).strip(), prompt, completion, cut)
 
 
 def _json(content: bytes) -> Any:

@@ -109,11 +109,11 @@ def _score(pending: Pending, scorer: PairScorer, config: MineConfig, place: Plac
     placement = place.placement
     little = pending.files == 1 and pending.largest_bytes <= _LITTLE_BYTES and not placement.gpus
     with console.track("mine: re-score", total=pending.pairs, unit="pairs") as bar:
-        if config.rescore.judge is not None or little:
-            done = (score_file(uri, scorer, pending.store) for uri in uris)
-        else:
-            done = _on_actors(uris, config, scorer.fingerprint, place)
-        for pairs in done:
+        for pairs in (
+            (score_file(uri, scorer, pending.store) for uri in uris)
+            if config.rescore.judge is not None or little
+            else _on_actors(uris, config, scorer.fingerprint, place)
+        ):
             bar.advance(pairs)
     pending.store.refresh()
 

@@ -1,6 +1,7 @@
 """A judge: a chat model that is asked, pair by pair, how well a document answers a query."""
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 
 from polyglossa.endpoint.chat import HIGHEST_GRADE, ChatClient, fill_in, read_grade
@@ -39,10 +40,12 @@ class Judge:
         prompts = [fill_in(self._prompt, query=query, document=document) for query, document in pairs]
         graded, shown = 0, ""
         for position, answer in self._client.ask_all(prompts, most_tokens=self._answer_tokens):
-            refused = isinstance(answer, TextRefused)
-            grade = float("nan") if refused else read_grade(answer.text)
-            shown = shown or (str(answer) if refused else f"it says {answer.text[:80]!r}")
-            graded += grade == grade
+            if isinstance(answer, TextRefused):
+                grade, said = float("nan"), str(answer)
+            else:
+                grade, said = read_grade(answer.text), f"it says {answer.text[:80]!r}"
+            shown = shown or said
+            graded += not math.isnan(grade)
             yield position, grade
         if not graded and len(prompts) >= _FEW:
             raise EndpointError(
