@@ -106,8 +106,11 @@ def _notices(summary: Mapping[str, Any]) -> list[str]:
 
 def _kept(summary: Mapping[str, Any]) -> list[str]:
     """Say what compressed vectors keep at the full width, where they were scored."""
+    found = kept_by_form(summary)
+    if not found:
+        return []
     full = str(summary["dim"])
-    shares = [f"{form} {widths[full]:.1%}" for form, widths in kept_by_form(summary).items() if full in widths]
+    shares = [f"{form} {widths[full]:.1%}" for form, widths in found.items() if full in widths]
     return [f"score kept at width {full}: {', '.join(shares)}"] if shares else []
 
 
