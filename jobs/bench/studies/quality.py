@@ -5,11 +5,11 @@
     python jobs/bench/studies/quality.py --steps 4 --first-steps 6 --queries 8   # does it run at all?
 
 The base is the small Qwen3 of `quality.yaml` (real-small within a budget) after its first stage; an arm is its second
-stage with one change, for a fixed number of steps. Where all-MiniLM-L6-v2 lies under POLYGLOSSA_MODELS, the same arms fine-tune it by
-`jobs/recipes/minilm.yaml` on the English sets (`minilm: ` before the arm's name). Where POLYGLOSSA_CROSS_ENCODER names
-a cross-encoder, the arms that learn from one are run too; those that learn from scored pairs are left out, for the data
-has none. Every arm is trained with one seed, those whose mean is above the base's with `--seeds`; each trained model
-and each evaluation is an artifact, so a run that was stopped goes on where it was.
+stage with one change, for a fixed number of steps. Where all-MiniLM-L6-v2 lies under POLYGLOSSA_MODELS, the same arms
+fine-tune it by `jobs/recipes/minilm.yaml` on the English sets (`minilm: ` before the arm's name). Where
+POLYGLOSSA_CROSS_ENCODER names a cross-encoder, the arms that learn from one are run too; those that learn from scored
+pairs are left out, for the data has none. Every arm is trained with one seed, those whose mean is above the base's with
+`--seeds`; each trained model and each evaluation is an artifact, so a run that was stopped goes on where it was.
 
 Judged by samples of XQuAD, native, tldr, banking77, clinc150 and Flores. `delta` is arm − base, averaged over sets and
 seeds; `low` and `high` are its 95 % interval by paired resampling of queries, which leaves the luck of seeds out.
