@@ -4,12 +4,12 @@
     python jobs/bench/studies/quality.py --arms int8+binary   # some arms alone; what is finished is not made again
     python jobs/bench/studies/quality.py --steps 4 --first-steps 6 --queries 8   # does it run at all?
 
-The base is the small Qwen3 of `jobs/recipes/real-small.yaml` after its first stage; an arm is its second stage with one
-change, for a fixed number of steps. Where all-MiniLM-L6-v2 lies under POLYGLOSSA_MODELS, the same arms fine-tune it by
-`jobs/recipes/minilm.yaml` on the English sets (`minilm: ` before the arm's name). Where POLYGLOSSA_CROSS_ENCODER names
-a cross-encoder, the arms that learn from one are run too; those that learn from scored pairs are left out, for the data
-has none. Every arm is trained with one seed, those whose mean is above the base's with `--seeds`; each trained model
-and each evaluation is an artifact, so a run that was stopped goes on where it was.
+The base is the small Qwen3 of `quality.yaml` (real-small within a budget) after its first stage; an arm is its second
+stage with one change, for a fixed number of steps. Where all-MiniLM-L6-v2 lies under POLYGLOSSA_MODELS, the same arms
+fine-tune it by `jobs/recipes/minilm.yaml` on the English sets (`minilm: ` before the arm's name). Where
+POLYGLOSSA_CROSS_ENCODER names a cross-encoder, the arms that learn from one are run too; those that learn from scored
+pairs are left out, for the data has none. Every arm is trained with one seed, those whose mean is above the base's with
+`--seeds`; each trained model and each evaluation is an artifact, so a run that was stopped goes on where it was.
 
 Judged by samples of XQuAD, native, tldr, banking77, clinc150 and Flores. `delta` is arm − base, averaged over sets and
 seeds; `low` and `high` are its 95 % interval by paired resampling of queries, which leaves the luck of seeds out.
@@ -31,10 +31,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from jobs.bench.shared.commands import ROOT, say
 
-RECIPES = ROOT / "jobs" / "recipes"
+STUDY, FINE_TUNING = Path(__file__).with_name("quality.yaml"), ROOT / "jobs" / "recipes" / "minilm.yaml"
 MINILM = "all-MiniLM-L6-v2"
 BASE = "base"
-BASES = {"": ("real-small.yaml", "stage2"), "minilm: ": ("minilm.yaml", "english")}
+BASES = {"": (STUDY, "stage2"), "minilm: ": (FINE_TUNING, "english")}
+"""Recipe and judged stage of each base, by what stands before its arms' names."""
 ALL_CANDIDATES = "[positives, negatives, queries, documents]"
 ARMS: Mapping[str, Mapping[str, str]] = {
     BASE: {},
@@ -126,7 +127,7 @@ def run(prefix: str, arm: str, seed: int, options: argparse.Namespace) -> dict[s
     from polyglossa.recipe import load_profile, load_recipe
 
     say(f"{prefix}{arm}, seed {seed}")
-    recipe = load_recipe(RECIPES / BASES[prefix][0], settings(prefix, arm, seed, options))
+    recipe = load_recipe(BASES[prefix][0], settings(prefix, arm, seed, options))
     label = f"evaluate.{recipe.members[0].name}"
     profile = load_profile(None).changed(train={"workers": 0, "threads": os.cpu_count() or 1})
     made = make(recipe, profile, build(recipe).needed_for([label]))
@@ -148,31 +149,19 @@ def settings(prefix: str, arm: str, seed: int, options: argparse.Namespace) -> l
     shared = [
         f"storage={options.out / 'runs'}", f"corpus.data={options.data}", f"evaluate.data={options.out / 'sets'}",
         "evaluate.compressed=true", f"evaluate.local={json.dumps(tasks(english=bool(prefix)))}", "evaluate.heldout=[]",
-        "evaluate.dtype=float32", f"{stage}.seed={seed}", f"{stage}.steps={options.steps}",
-        f"{stage}.warmup_steps={max(1, options.steps // 10)}", f"{stage}.global_batch=64", f"{stage}.dtype=float32",
+        f"{stage}.seed={seed}", f"{stage}.steps={options.steps}", f"{stage}.warmup_steps={max(1, options.steps // 10)}",
     ]  # fmt: skip
     if prefix:
         shared += [f"members.base.backbone.model={options.model.resolve()}", f"{stage}.objective.matryoshka=published"]
         guide = "base@backbone"
     else:
-        shared += [
-            "corpus.max_queries=400", f"training.stage1.steps={options.first_steps}", "training.stage1.dtype=float32",
-            f"training.stage1.warmup_steps={max(1, options.first_steps // 10)}", "training.stage1.max_tokens=96",
-            f"{stage}.max_tokens=96", f"{stage}.max_examples=300", f"{stage}.objective.terms={{}}",
-            "mine.max_queries=300", "mine.dtype=float32", f"{stage}.sources={json.dumps(SOURCES)}",
-        ]  # fmt: skip
+        first = options.first_steps
+        shared += [f"training.stage1.steps={first}", f"training.stage1.warmup_steps={max(1, first // 10)}"]
         guide = "base@stage1"
     changes = [f"{stage}.{path}={value.replace('GUIDE', guide)}" for path, value in ARMS[arm].items()]
     if arm in _WITH_CROSS_ENCODER:
         changes.append(f"mine.rescore={{model: {options.cross_encoder}}}")
     return [*shared, *changes, *options.set]
-
-
-SOURCES = [
-    "scitldr", "medquad", "tldr_*", "flores", "banking77", "clinc150", "amqa_amh", "arcd_arb", "cmrc2018_zho_Hans",
-    "drcd_zho_Hant", "heq_heb", "iapp_tha", "jaquad_jpn", "kazqad_kaz", "norquad_nob", "squadit_ita",
-]  # fmt: skip
-"""What the second stage reads: the kinds of text that are judged."""
 
 
 def tasks(*, english: bool) -> list[dict[str, Any]]:
