@@ -20,17 +20,18 @@ import torch
 from polyglossa.artifact import Artifact, Draft, clear, exists
 from polyglossa.embedding.actors import SourceSpec, embed_missing
 from polyglossa.embedding.parity import check_parity
+from polyglossa.mine.gathering.gather import DRIVER_BYTES, gather, list_files, write_pairs
 from polyglossa.mine.pools import Rows, Unit, rows_to_mine, sort_documents, units
 from polyglossa.mine.prepare import Prepared, batch_units
-from polyglossa.mine.tables import read_folder, read_found, read_pairs, write_table
+from polyglossa.mine.tables import read_found, write_table
 from polyglossa.mine.texts import collect, unusable_documents, unusable_rows
 from polyglossa.mine.unit import FOUND, Pool, UnitWork, mine_unit
-from polyglossa.mine.write import write_outcome
+from polyglossa.mine.write import outcome_of, reconcile, rejected, write_outcome
 from polyglossa.recipe import StagePlacement
 from polyglossa.recipe.sections.mine import MineConfig
-from polyglossa.records import DOCUMENT
 from polyglossa.runtime.console import track
 from polyglossa.runtime.nodes import stage_precision
+from polyglossa.scratch.steps import Steps, digest
 from polyglossa.vectors import VectorStore
 
 STAGE = "mine"
@@ -52,19 +53,24 @@ def run(config: MineConfig, inputs: Mapping[str, Artifact], draft: Draft, placem
     """
     precision = stage_precision(config.dtype, placement)
     draft.precision, config = precision.plain(), config.changed(dtype=precision.dtype)
-    corpus = inputs["corpus"]
-    documents = sort_documents(read_folder(corpus.at("documents"), DOCUMENT))
-    rows = Rows.read(read_pairs(corpus), documents)
+    root, name = draft.uri.rpartition("/artifacts/")[0], posixpath.basename(draft.uri)
+    progress = posixpath.join(root, "progress", STAGE, name)
+    files = list_files(inputs["corpus"], config)
+    with track("mine: gather", unit="pieces") as bar:
+        lineage = digest([STAGE, REVISION, config.model_dump(mode="json"), inputs["corpus"].hash])
+        little = files.stored <= DRIVER_BYTES
+        steps = Steps(f"{progress}/steps", lineage, files.plan, placement, bar, in_driver=little)
+        gathered = gather(steps, files)
+    documents = sort_documents(gathered.documents)
+    rows = Rows.read(gathered.pairs, documents)
     mined = rows_to_mine(rows, config)
     plan = list(units(rows, mined, documents, config))
-    root = draft.uri.rpartition("/artifacts/")[0]
     model = inputs["model"].at("model") if "model" in inputs else config.model
     spec = SourceSpec(model, precision.dtype, placement.torch_device, config.max_tokens, placement.threads, root)
     if "model" not in inputs and not spec.asked:
         check_parity(model if isinstance(model, str) else model.model, root=root)
     source = spec.open("cpu")
     texts = collect(rows, mined, plan, documents, config, source.prompts)
-    name = posixpath.basename(draft.uri)
     job = _Job(config, placement, root, source.fingerprint, name)
     wanted = texts.wanted()
     missing, refused = embed_missing(wanted, spec, source, placement, what="mine: embed")
@@ -76,9 +82,11 @@ def run(config: MineConfig, inputs: Mapping[str, Artifact], draft: Draft, placem
         for row, reason in zip(texts.mined, unusable_rows(texts, rows, spoilt, store), strict=True)
         if reason is not None
     }
-    progress = posixpath.join(root, "progress", STAGE, name)
     found = _mine(job, Prepared(rows, documents, texts, spoilt, reasons, config), plan, progress)
-    write_outcome(draft, config, rows, documents, found, spoilt, reasons, figures)
+    reasons |= rejected(found)
+    rows_out = write_pairs(steps, files, gathered, outcome_of(rows, documents, found, reasons), draft)
+    write_outcome(draft, config, rows, documents, found, spoilt, reasons)
+    draft.count(**reconcile(gathered.rows_in, rows_out, reasons), **figures)
     clear(progress)
 
 
