@@ -11,6 +11,7 @@ import hashlib
 import json
 import posixpath
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -132,7 +133,37 @@ def write_json(uri: str, value: Any) -> None:
     """Write a JSON file to any storage."""
     filesystem, path = open_storage(uri)
     with filesystem.open_output_stream(path) as stream:
-        stream.write(json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True).encode())
+        stream.write(_json(value))
+
+
+def place_json(uri: str, value: Any) -> None:
+    """Write a JSON file that others may be reading, whole or not at all."""
+    with placed_file(uri) as stream:
+        stream.write(_json(value))
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True).encode()
+
+
+@contextmanager
+def placed_file(uri: str) -> Iterator[pa.NativeFile]:
+    """Open a file to write that gets its name, in place of an older one, when it is whole.
+
+    Its folder is made. A writer that fails leaves nothing, one that is killed a `.part` that no reader takes.
+    """
+    filesystem, path = open_storage(uri)
+    folder = posixpath.dirname(path)
+    filesystem.create_dir(folder, recursive=True)
+    # A name of its own: two writers of one file do not write into each other's.
+    draft = posixpath.join(folder, f"{uuid.uuid4().hex}.part")
+    try:
+        with filesystem.open_output_stream(draft) as stream:
+            yield stream
+        filesystem.move(draft, path)
+    finally:
+        if filesystem.get_file_info(draft).is_file:
+            filesystem.delete_file(draft)
 
 
 def read_table(uri: str) -> pa.Table:

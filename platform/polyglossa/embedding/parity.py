@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from polyglossa.artifact import exists, open_storage, read_json, write_json
+from polyglossa.artifact import exists, place_json, read_json
 from polyglossa.errors import DataError
 from polyglossa.model.encoder import Encoder
 from polyglossa.model.sentence_modules import read_modules, stock_names
@@ -73,19 +73,12 @@ def check_parity(path: str, *, root: str | None = None, revision: str | None = N
     if exists(kept):
         return Parity(**read_json(kept))
     found = _compare(path, encoder, revision)
-    _keep(found, kept)
+    place_json(kept, asdict(found))
     return found
 
 
 def _cache() -> str:
     return str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "polyglossa")
-
-
-def _keep(found: Parity, uri: str) -> None:
-    filesystem, place = open_storage(uri)
-    filesystem.create_dir(posixpath.dirname(place), recursive=True)
-    write_json(f"{uri}.part", asdict(found))
-    filesystem.move(f"{place}.part", place)
 
 
 def _compare(path: str, encoder: Encoder, revision: str | None) -> Parity:

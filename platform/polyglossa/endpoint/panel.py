@@ -14,14 +14,13 @@ import base64
 import hashlib
 import json
 import posixpath
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow.fs as pafs
 
-from polyglossa.artifact import open_storage, read_json, write_json
+from polyglossa.artifact import open_storage, place_json, read_json
 from polyglossa.endpoint.answer import Floats
 from polyglossa.errors import RequestRefused
 
@@ -164,10 +163,5 @@ def _read(uri: str) -> Panel:
 
 def _keep(panel: Panel, folder: str, name: str) -> None:
     """Write a panel, whole or not at all."""
-    filesystem, path = open_storage(folder)
-    filesystem.create_dir(path, recursive=True)
-    draft = f"{folder}/{uuid.uuid4().hex}.part"
     vectors = base64.b64encode(panel.vector_PD.astype("<f4").tobytes()).decode()
-    kept = {"vectors": vectors, "refused": panel.refused, "noise": panel.noise}
-    write_json(draft, kept)
-    filesystem.move(open_storage(draft)[1], posixpath.join(path, f"{name}.{_TEXTS}.json"))
+    place_json(f"{folder}/{name}.{_TEXTS}.json", {"vectors": vectors, "refused": panel.refused, "noise": panel.noise})

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
-from polyglossa.artifact import clear, exists, open_storage, read_json, write_json
+from polyglossa.artifact import clear, exists, place_json, read_json
 from polyglossa.engine.checkpoints.checkpoint_index import committed_steps, files_of
 from polyglossa.engine.trackers import open_trackers
 from polyglossa.engine.train_run import TrainRun
@@ -149,7 +149,7 @@ class Evaluations:
                 if awaits_export(run, step) and step < run.total_steps:
                     clear(evaluation_folder(run, step))
                     self._export(run, step, posixpath.join(evaluation_folder(run, step), "model"))
-                    _write(evaluation_folder(run, step), _EXPORTED, {"step": step})
+                    place_json(posixpath.join(evaluation_folder(run, step), _EXPORTED), {"step": step})
                 self._models.put((run, step))
             except Exception as error:
                 self._note(run, step, {"reason": _reason(error)})
@@ -183,7 +183,7 @@ class Evaluations:
         for task, reason in failed.items():
             say(f"{run.name}: not evaluated after step {step}{task}: {reason}", style="yellow")
         try:
-            _write(evaluation_folder(run, step), _SCORES, {"step": step, **found})
+            place_json(posixpath.join(evaluation_folder(run, step), _SCORES), {"step": step, **found})
             clear(posixpath.join(evaluation_folder(run, step), "model"))
             if "reason" not in found:
                 self._watch(run, step, {"mean": found["mean"], **found["tasks"]})
@@ -196,14 +196,6 @@ class Evaluations:
         tracking = open_trackers(self._tracking, f"{run.name}.evaluation")
         tracking.log(step, {f"evaluation/{task}": score for task, score in scores.items() if score is not None})
         tracking.close()
-
-
-def _write(place: str, name: str, record: Mapping[str, Any]) -> None:
-    """Write a small file whole or not at all."""
-    filesystem, path = open_storage(place)
-    filesystem.create_dir(path, recursive=True)
-    write_json(posixpath.join(place, f"{name}.part"), record)
-    filesystem.move(posixpath.join(path, f"{name}.part"), posixpath.join(path, name))
 
 
 def _reason(error: Exception) -> str:

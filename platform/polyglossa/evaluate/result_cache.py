@@ -8,12 +8,11 @@ panel.
 import hashlib
 import json
 import posixpath
-import uuid
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-from polyglossa.artifact import exists, open_storage, read_json, write_json
+from polyglossa.artifact import exists, place_json, read_json
 from polyglossa.evaluate.scoring.task_result import TaskResult
 
 REVISION = 2  # of what a verdict holds
@@ -43,11 +42,7 @@ class ResultCache:
         """Keep a verdict; a failure is not kept, so that the task is tried again."""
         if self._folder is None or task_result.reason is not None:
             return
-        filesystem, folder = open_storage(self._folder)
-        filesystem.create_dir(folder, recursive=True)
-        draft = f"{self._file(key)}.{uuid.uuid4().hex}.part"
-        write_json(draft, {"fingerprint": self._fingerprint, "verdict": task_result.plain()})
-        filesystem.move(open_storage(draft)[1], open_storage(self._file(key))[1])
+        place_json(self._file(key), {"fingerprint": self._fingerprint, "verdict": task_result.plain()})
 
     def _file(self, key: str) -> str:
         return f"{self._folder}/{key}.json"

@@ -1,12 +1,6 @@
 const own = JSON.parse($("own-data").textContent);
 const LONG = 400;
 
-function table(headings, rows, texts = []) {
-  const kind = (column) => ({ class: texts.includes(column) ? "text" : "" });
-  return make("table", {},
-    make("thead", {}, make("tr", {}, headings.map((heading, column) => make("th", { scope: "col", ...kind(column) }, heading)))),
-    make("tbody", {}, rows.map((row) => make("tr", {}, row.map((shown, column) => make("td", kind(column), shown))))));
-}
 const score = (value, digits = 4) => (value === null || value === undefined ? "–" : value.toFixed(digits));
 const cut = (text) => (text.length > LONG ? `${text.slice(0, LONG)}…` : text);
 const signed = (one) => one.difference === undefined ? one.reason || "–"
@@ -28,7 +22,7 @@ function found(side) {
 function showExamples(kind) {
   const blocks = Object.entries(own.examples).filter(([, one]) => one[kind].length).map(([task, one]) => make("div", { class: "scroll" },
     make("h3", {}, task),
-    table(["query", "right", own.start, own.member], one[kind].map((row) => [row.query, row.right.map(cut).join("\n"), found(row.before), found(row.after)]), [0, 1, 2, 3])));
+    table(["query", "right", own.start, own.member], one[kind].map((row) => [row.query, row.right.map(cut).join("\n"), found(row.before), found(row.after)]), { texts: [0, 1, 2, 3] })));
   $(`${kind}rows`).replaceChildren(...blocks);
   $(kind).hidden = !blocks.length;
 }
@@ -38,11 +32,11 @@ function showDoubts() {
   $("several").hidden = !several.length;
   $("repeated").hidden = !repeated.length;
   $("labelrows").replaceChildren(table(["task", "part", "query", "answer", "ranks", "found first now"], label.map((row) =>
-    [row.task, row.part, row.query, row.answers.map(cut).join("\n"), `${row.rank_before}, ${row.rank_after}`, cut(row.found_after)]), [2, 3, 5]));
+    [row.task, row.part, row.query, row.answers.map(cut).join("\n"), `${row.rank_before}, ${row.rank_after}`, cut(row.found_after)]), { texts: [2, 3, 5] }));
   $("severalrows").replaceChildren(table(["source", "query", "answers", "rows"], several.map((row) =>
-    [row.task, row.query, row.answers.map(cut).join("\n\n"), `${row.times}`]), [1, 2]));
+    [row.task, row.query, row.answers.map(cut).join("\n\n"), `${row.times}`]), { texts: [1, 2] }));
   $("repeatedrows").replaceChildren(table(["source", "query", "answer", "rows"], repeated.map((row) =>
-    [row.task, row.query, row.answers.map(cut).join("\n"), `${row.times}`]), [1, 2]));
+    [row.task, row.query, row.answers.map(cut).join("\n"), `${row.times}`]), { texts: [1, 2] }));
 }
 $("lead").textContent = `${own.member} beside ${own.start}, on what was held out of training.`;
 showGain();

@@ -32,6 +32,31 @@ function hint(node, text) {
   return node;
 }
 
+/* What a cell shows, and what its column is sorted by. */
+const cell = (show, sort = show) => ({ show, sort });
+
+/* A table of rows, each its cells or { class, cells }; columns in `texts` are set and sorted as text. */
+function table(headings, rows, { texts = [], sortable = false } = {}) {
+  const body = make("tbody"), look = (column) => (texts.includes(column) ? "text" : "");
+  const lines = rows.map((row) => ({ class: row.class || "", cells: (row.cells || row).map((one) => (one instanceof Object && "show" in one ? one : cell(one))) }));
+  let order = null;
+  const fill = () => {
+    const sorted = order === null ? lines : [...lines].sort((a, b) => {
+      const [x, y] = [a.cells[order.column].sort, b.cells[order.column].sort];
+      return (typeof x === "string" ? x.localeCompare(y) : (x ?? -1) - (y ?? -1)) * order.sign;
+    });
+    body.replaceChildren(...sorted.map((row) => make("tr", { class: row.class }, row.cells.map(({ show }, column) => make("td", { class: look(column) }, show)))));
+  };
+  const turn = (column) => {
+    order = { column, sign: order && order.column === column ? -order.sign : texts.includes(column) ? 1 : -1 };
+    fill();
+  };
+  const head = headings.map((heading, column) => make("th", { class: look(column), scope: "col" },
+    sortable ? make("button", { type: "button", onclick: () => turn(column) }, heading) : heading));
+  fill();
+  return make("table", {}, make("thead", {}, make("tr", {}, head)), body);
+}
+
 function setTheme(theme) {
   document.documentElement.dataset.theme = theme;
 }

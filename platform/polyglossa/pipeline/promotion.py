@@ -8,7 +8,7 @@ since.
 from collections.abc import Mapping
 from typing import Any
 
-from polyglossa.artifact import Artifact, exists, open_artifact, open_storage, read_json, write_json
+from polyglossa.artifact import Artifact, exists, open_artifact, place_json, read_json
 from polyglossa.errors import ArtifactError, RecipeError
 from polyglossa.evaluate.scoring.gate import GateOutcome, check_gate
 from polyglossa.pipeline.build import build
@@ -108,10 +108,7 @@ def _summary(evaluation: str) -> dict[str, Any]:
 
 
 def _write(recipe: Recipe, entries: dict[str, dict[str, Any]]) -> None:
-    uri = f"{recipe.root}/{_FILE}"
-    write_json(f"{uri}.part", entries)
-    filesystem, path = open_storage(uri)
-    filesystem.move(f"{path}.part", path)
+    place_json(f"{recipe.root}/{_FILE}", entries)
 
 
 def with_promotions(recipe: Recipe, models: dict[str, str]) -> tuple[ServeConfig, dict[str, str]]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from safetensors.numpy import load, save
 
-from polyglossa.artifact import Artifact, exists, open_storage
+from polyglossa.artifact import Artifact, exists, open_storage, placed_file
 from polyglossa.prune.importance import ActivationSums
 from polyglossa.records import row_id
 
@@ -36,12 +36,8 @@ def _write(uri: str, sums: ActivationSums) -> None:
     arrays = {_TOKENS: np.array(sums.tokens, dtype=np.int64)}
     arrays |= {f"{_MOMENTS}{site}": np.ascontiguousarray(moments_3C) for site, moments_3C in sums.moments.items()}
     arrays |= {f"{_TURNING}{layer}": np.array(turned) for layer, turned in sums.turning.items()}
-    filesystem, path = open_storage(uri)
-    filesystem.create_dir(posixpath.dirname(path), recursive=True)
-    # A file that is cut short must not be read as sums: it gets its name when it is whole.
-    with filesystem.open_output_stream(f"{path}.part") as stream:
+    with placed_file(uri) as stream:
         stream.write(save(arrays))
-    filesystem.move(f"{path}.part", path)
 
 
 def _read(uri: str) -> ActivationSums:

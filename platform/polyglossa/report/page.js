@@ -16,27 +16,6 @@ const members = models.filter((model) => model.kind === "member");
 const taskNames = [...new Set(members.flatMap((member) => Object.keys(member.tasks)))];
 const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
-function table(headings, rows, { sortable = false, classes = [] } = {}) {
-  let order = null;
-  const body = make("tbody");
-  const fill = () => {
-    const sorted = order === null ? rows : [...rows].sort((a, b) => {
-      const [x, y] = [a.cells[order.column].sort, b.cells[order.column].sort];
-      return (typeof x === "string" ? x.localeCompare(y) : (x ?? -1) - (y ?? -1)) * order.sign;
-    });
-    body.replaceChildren(...sorted.map((row) => make("tr", { class: row.class || "" },
-      row.cells.map((cell, column) => make("td", { class: classes[column] || "" }, cell.show)))));
-  };
-  const head = headings.map((heading, column) => make("th", { class: classes[column] || "", scope: "col" },
-    sortable ? make("button", { onclick: () => {
-      order = { column, sign: order && order.column === column ? -order.sign : classes[column] === "text" ? 1 : -1 };
-      fill();
-    } }, heading) : heading));
-  fill();
-  return make("table", {}, make("thead", {}, make("tr", {}, head)), body);
-}
-const cell = (show, sort = show) => ({ show, sort });
-
 /* Charts */
 function ticks(low, high, count = 5) {
   const raw = (high - low) / count || 1, power = 10 ** Math.floor(Math.log10(raw));
@@ -218,7 +197,7 @@ function showTasks() {
       const judged = member.tasks[task];
       return judged ? cell(score(judged.mean, 4), judged.mean) : cell("–", null);
     })] }));
-  $("tasktable").replaceChildren(table(["task", "kind", ...members.map((member) => member.name)], rows, { sortable: true, classes: ["text", "text"] }));
+  $("tasktable").replaceChildren(table(["task", "kind", ...members.map((member) => member.name)], rows, { sortable: true, texts: [0, 1] }));
 }
 
 const SCRIPTS = { Latn: "Latin", Cyrl: "Cyrillic", Arab: "Arabic", Deva: "Devanagari", Beng: "Bengali", Ethi: "Ethiopic", Hans: "Han, simplified",
@@ -269,7 +248,7 @@ function showList(rows) {
   $("list").replaceChildren(table(["language", "code", "script", ...members.map((member) => member.name)],
     rows.map((row) => ({ cells: [cell(row.name), cell(row.code), cell(row.script), ...row.scores.map((value, index) =>
       cell(make("span", {}, score(value), make("i", { class: "bar", style: `width:${60 * (value || 0)}px;background:${members[index].colour}` })), value))] })),
-    { sortable: true, classes: ["text", "text", "text"] }));
+    { sortable: true, texts: [0, 1, 2] }));
 }
 function showLanguages() {
   const rows = languageRows(), list = $("view").value === "list";
@@ -315,11 +294,11 @@ function showData() {
   const pageOf = (role) => (role === "corpus" ? "Corpus card: languages, sources, rejects, sampled rows" : `Audit of the mined negatives${role === "mine" ? "" : ` (${role})`}`);
   const links = Object.keys(family.links).map((role) => make("p", {}, make("a", { href: family.links[role] }, pageOf(role))));
   blocks.push(...links);
-  if (counts.rejects) blocks.push(table(["reason", "rows rejected"], Object.entries(counts.rejects).sort((a, b) => b[1] - a[1]).map(([reason, rows]) => ({ cells: [cell(reason.replaceAll("_", " ")), cell(whole(rows), rows)] })), { classes: ["text"] }));
+  if (counts.rejects) blocks.push(table(["reason", "rows rejected"], Object.entries(counts.rejects).sort((a, b) => b[1] - a[1]).map(([reason, rows]) => ({ cells: [cell(reason.replaceAll("_", " ")), cell(whole(rows), rows)] })), { texts: [0] }));
   for (const [role, audit] of Object.entries(family.mine)) {
     const sources = Object.entries(audit.sources);
     blocks.push(make("h3", {}, role === "mine" ? "Mined negatives" : `Mined negatives, ${role.slice(5)}`), make("div", { class: "scroll" }, table(["source", "rows mined", "negatives", "positive cosine", "negative cosine", "too few"],
-      sources.map(([name, source]) => ({ cells: [cell(name), cell(whole(source.rows_mined)), cell(whole(source.negatives)), cell(score(source.positive_mean)), cell(score(source.negative_mean)), cell(`${(100 * source.short_share).toFixed(1)} %`)] })), { classes: ["text"] })),
+      sources.map(([name, source]) => ({ cells: [cell(name), cell(whole(source.rows_mined)), cell(whole(source.negatives)), cell(score(source.positive_mean)), cell(score(source.negative_mean)), cell(`${(100 * source.short_share).toFixed(1)} %`)] })), { texts: [0] })),
       make("div", { class: "small" }, sources.map(([name, source]) => make("figure", {}, make("figcaption", {}, `${name}: cosines of positives (blue) and negatives (orange)`), histogram(source, audit.bins)))));
   }
   if (family.taught.length) {
@@ -328,7 +307,7 @@ function showData() {
     const counted = (value) => (value === undefined || value === null ? "–" : whole(value));
     blocks.push(make("h3", {}, "Distillation"), table(["run", "teacher", "states", "texts", "embedded", "width", "term", "at the start", "at the end"],
       family.taught.flatMap((run) => Object.entries(run.terms).map(([term, [first, last]]) => ({ cells: [cell(run.run), cell(given(run, named)), cell(given(run, (teacher) => (teacher.stored ? "stored" : "live"))),
-        ...["texts", "embedded", "width"].map((figure) => cell(given(run, (teacher) => counted(teacher[figure])))), cell(term.replaceAll("_", " ")), cell(short(first)), cell(short(last))] }))), { classes: ["text", "text", "text"] }));
+        ...["texts", "embedded", "width"].map((figure) => cell(given(run, (teacher) => counted(teacher[figure])))), cell(term.replaceAll("_", " ")), cell(short(first)), cell(short(last))] }))), { texts: [0, 1, 2] }));
   }
   $("audits").replaceChildren(...blocks.map((block) => (block.tagName === "TABLE" ? make("div", { class: "scroll" }, block) : block)));
   $("data").hidden = !blocks.length;

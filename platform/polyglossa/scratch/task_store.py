@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from polyglossa.artifact import clear, exists, open_storage, read_json, write_json
+from polyglossa.artifact import clear, exists, open_storage, place_json, read_json
 from polyglossa.vectors import as_keys
 
 _CODEC = pa.ipc.IpcWriteOptions(compression="lz4")
@@ -58,10 +58,7 @@ class TaskStore:
 
     def commit(self, figures: Any) -> None:
         """Write the marker with the figures of the piece."""
-        filesystem, path = open_storage(self._marker)
-        filesystem.create_dir(posixpath.dirname(path), recursive=True)
-        write_json(f"{self._marker}.tmp", figures)
-        filesystem.move(f"{path}.tmp", path)
+        place_json(self._marker, figures)
 
     def figures(self) -> Any:
         """Read the figures of committed work."""

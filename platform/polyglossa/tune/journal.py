@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow.fs as pafs
 
-from polyglossa.artifact import open_storage
+from polyglossa.artifact import open_storage, placed_file
 
 Event = dict[str, Any]
 
@@ -100,12 +100,9 @@ class Journal:
         self._sequence += 1
         self._keep(event)
         name = f"trial-{event['trial']:05d}.jsonl"
-        filesystem, folder = open_storage(self._uri)
-        # Its own suffix keeps a half-written file out of what a later search reads.
-        with filesystem.open_output_stream(posixpath.join(folder, f"{name}.part")) as stream:
+        with placed_file(posixpath.join(self._uri, name)) as stream:
             for known in self._events[event["trial"]]:
                 stream.write((json.dumps(known, ensure_ascii=False) + "\n").encode())
-        filesystem.move(posixpath.join(folder, f"{name}.part"), posixpath.join(folder, name))
 
     def _keep(self, event: Event) -> None:
         self._events.setdefault(event["trial"], []).append(event)

@@ -1,6 +1,5 @@
 """Shapes that a student could have, what each costs, and which of them are worth a trial under a budget."""
 
-import posixpath
 import statistics
 import time
 from collections.abc import Callable, Iterable
@@ -9,7 +8,7 @@ from itertools import product
 
 import torch
 
-from polyglossa.artifact import exists, open_storage, read_json, write_json
+from polyglossa.artifact import exists, place_json, read_json
 from polyglossa.errors import RecipeError
 from polyglossa.model.directory import build_model
 from polyglossa.model.forward import TextModel
@@ -112,10 +111,7 @@ def milliseconds_once(root: str, parent: Shape) -> dict[Shape, float]:
     name = "x".join(str(value) for value in parent.model_dump().values())
     uri = f"{root}/tune/milliseconds-{name}.json"
     if not exists(uri):
-        filesystem, path = open_storage(uri)
-        filesystem.create_dir(posixpath.dirname(path), recursive=True)
-        write_json(f"{uri}.part", [milliseconds(shape) for shape in shapes])
-        filesystem.move(f"{path}.part", path)
+        place_json(uri, [milliseconds(shape) for shape in shapes])
     return dict(zip(shapes, read_json(uri), strict=True))
 
 

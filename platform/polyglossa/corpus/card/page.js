@@ -2,23 +2,9 @@ const card = JSON.parse($("card-data").textContent);
 const whole = (value) => (value === null || value === undefined ? "–" : Math.round(value).toLocaleString("en"));
 const short = (value) => value >= 1e9 ? `${+(value / 1e9).toPrecision(3)}B` : value >= 1e6 ? `${+(value / 1e6).toPrecision(3)}M` : value >= 1e4 ? `${+(value / 1e3).toPrecision(3)}k` : whole(value);
 const words = (name) => name.replaceAll("_", " ");
-/* A table that sorts by any heading; a cell is a text or number, or [what is shown, what is sorted by]. */
-function table(headings, rows, texts = 1) {
-  const body = make("tbody"), value = (cell) => (Array.isArray(cell) ? cell[1] : cell);
-  let order = null;
-  const fill = () => {
-    const sorted = order === null ? rows : [...rows].sort((a, b) => {
-      const [x, y] = [value(a[order.column]), value(b[order.column])];
-      return (typeof x === "string" ? x.localeCompare(y) : (x ?? -1) - (y ?? -1)) * order.sign;
-    });
-    body.replaceChildren(...sorted.map((row) => make("tr", {}, row.map((cell, column) => make("td", { class: column < texts ? "text" : "" },
-      Array.isArray(cell) ? cell[0] : typeof cell === "number" || cell === null ? whole(cell) : cell)))));
-  };
-  const head = headings.map((heading, column) => make("th", { class: column < texts ? "text" : "", scope: "col" }, make("button", { type: "button",
-    onclick: () => { order = { column, sign: order && order.column === column ? -order.sign : column < texts ? 1 : -1 }; fill(); } }, heading)));
-  fill();
-  return make("table", {}, make("thead", {}, make("tr", {}, head)), body);
-}
+/* A table that sorts by any heading, its first columns texts; numbers are written out, and [shown, sorted by] is a cell. */
+const figures = (headings, rows, texts = 1) => table(headings, rows.map((row) => row.map((value) =>
+  Array.isArray(value) ? cell(...value) : typeof value === "number" || value === null ? cell(whole(value), value) : cell(value))), { texts: [...Array(texts).keys()], sortable: true });
 const FAMILIES = [["Latin", "Latn"], ["Cyrillic, Greek, Armenian, Georgian", "Cyrl Grek Armn Geor"], ["Arabic, Hebrew, Syriac", "Arab Hebr Syrc"],
   ["South Asian", "Deva Beng Gujr Guru Orya Taml Telu Knda Mlym Sinh Olck Cakm Mtei Rohg"], ["Southeast Asian, Tibetan", "Thai Laoo Khmr Mymr Tibt Java"],
   ["East Asian", "Hans Hant Hani Jpan Kore Hang Yiii Bopo"], ["African", "Ethi Adlm Nkoo Vaii Tfng"], ["other, none", ""]];
@@ -50,32 +36,32 @@ function showPicture() {
 function showLanguages() {
   const wanted = $("find").value.trim().toLowerCase();
   const rows = card.languages.filter((row) => `${row.title} ${row.name} ${row.script}`.toLowerCase().includes(wanted));
-  $("languagetable").replaceChildren(table(["language", "code", "script", "rows", card.tokens_are, "median query", "median positive"],
+  $("languagetable").replaceChildren(figures(["language", "code", "script", "rows", card.tokens_are, "median query", "median positive"],
     rows.map((row) => [row.title, row.name, row.script, row.rows, row.tokens, row.median_query, row.median_positive]), 3));
 }
 const rejected = (source) => Object.values(source.rejects).reduce((sum, rows) => sum + rows, 0);
 function showSources() {
   const identified = (source) => source.identification.identified ? `${whole(source.identification.identified)} (${whole(source.identification.doubtful || 0)} doubtful)`
     : source.identification.agree || source.identification.disagree ? `${(100 * (source.identification.disagree || 0) / ((source.identification.agree || 0) + (source.identification.disagree || 0))).toFixed(1)} % disagree` : "–";
-  $("sourcetable").replaceChildren(table(["source", "task", "rows read", "rejected", "rows kept", "train", "validation", "held out", card.tokens_are, "median query", "median positive", "languages", "identified, or checked"],
+  $("sourcetable").replaceChildren(figures(["source", "task", "rows read", "rejected", "rows kept", "train", "validation", "held out", card.tokens_are, "median query", "median positive", "languages", "identified, or checked"],
     card.sources.map((source) => [source.name, [source.task].flat().join(", ") || "–", source.rows_in, rejected(source), source.rows, source.splits.train || 0, source.splits.validation || 0, source.splits.heldout || 0,
       source.tokens, source.median_query, source.median_positive, source.languages, identified(source)]), 2));
-  $("tasktable").replaceChildren(table(["task", "rows", card.tokens_are, "median query", "median positive"], card.tasks.map((row) => [row.name, row.rows, row.tokens, row.median_query, row.median_positive])));
+  $("tasktable").replaceChildren(figures(["task", "rows", card.tokens_are, "median query", "median positive"], card.tasks.map((row) => [row.name, row.rows, row.tokens, row.median_query, row.median_positive])));
 }
 function showRejects() {
   const reasons = Object.entries(card.rejects), most = Math.max(1, ...Object.values(card.rejects));
   if (!reasons.length) return $("reasontable").replaceChildren(make("p", {}, "No row was rejected."));
-  $("reasontable").replaceChildren(table(["reason", "", "rows"], reasons.map(([reason, rows]) => [words(reason), [make("i", { class: "bar", style: `width:${Math.max(2, 220 * rows / most)}px` }), rows], rows]), 2));
+  $("reasontable").replaceChildren(figures(["reason", "", "rows"], reasons.map(([reason, rows]) => [words(reason), [make("i", { class: "bar", style: `width:${Math.max(2, 220 * rows / most)}px` }), rows], rows]), 2));
   const named = card.sources.filter((source) => rejected(source));
-  $("rejecttable").replaceChildren(make("h3", {}, "By source"), table(["source", ...reasons.map(([reason]) => words(reason))], named.map((source) => [source.name, ...reasons.map(([reason]) => source.rejects[reason] || 0)])));
+  $("rejecttable").replaceChildren(make("h3", {}, "By source"), figures(["source", ...reasons.map(([reason]) => words(reason))], named.map((source) => [source.name, ...reasons.map(([reason]) => source.rejects[reason] || 0)])));
 }
 function showRest() {
   const near = card.near_duplicates;
   $("near").textContent = near ? `Near-duplicates: ${whole(near.candidates)} candidate pairs, ${whole(near.edges)} alike, ${whole(near.dropped)} rows dropped.` : "Near-duplicates were not looked for.";
-  $("duplicatetable").replaceChildren(card.duplicates.length ? table(["kept in", "dropped from", "rows"], card.duplicates.map((row) => [row.kept, row.dropped, row.rows]), 2) : make("p", {}, "No row came twice."));
-  $("instructiontable").replaceChildren(card.instructions.length ? table(["source", "queries", "with an instruction, kept as theirs", "beginning with one in another form", "rows whose documents hold one"],
+  $("duplicatetable").replaceChildren(card.duplicates.length ? figures(["kept in", "dropped from", "rows"], card.duplicates.map((row) => [row.kept, row.dropped, row.rows]), 2) : make("p", {}, "No row came twice."));
+  $("instructiontable").replaceChildren(card.instructions.length ? figures(["source", "queries", "with an instruction, kept as theirs", "beginning with one in another form", "rows whose documents hold one"],
     card.instructions.map((row) => [row.name, row.queries, row.lifted, row.kept, row.documents])) : make("p", {}, "No query and no document begins with an instruction."));
-  $("leaktable").replaceChildren(card.decontamination.length ? table(["evaluation set", "texts", "blocks", "rows with its query", "with its document", "with a shared block"],
+  $("leaktable").replaceChildren(card.decontamination.length ? figures(["evaluation set", "texts", "blocks", "rows with its query", "with its document", "with a shared block"],
     card.decontamination.map((row) => [row.name, row.texts, row.blocks, row.contaminated_query, row.contaminated_document, row.contaminated_block])) : make("p", {}, "The recipe names no evaluation set."));
   $("sampled").replaceChildren(...card.sources.filter((source) => source.samples.length).map((source) => make("details", {}, make("summary", {}, `${source.name} · ${source.samples.length} rows`),
     source.samples.map((row) => make("div", { class: "sample" }, make("b", {}, row.query), make("br"), row.positive, row.negative ? make("small", {}, `not: ${row.negative}`) : null,
