@@ -69,7 +69,7 @@ def digest(artifact: Artifact) -> str:
     return hashlib.sha256(json.dumps([kept, lost, counts], sort_keys=True).encode()).hexdigest()[:16]
 
 
-@pytest.mark.parametrize("read_bytes", [gather.READ_BYTES, 1], ids=["one of each", "a piece a file"])
+@pytest.mark.parametrize("read_bytes", [gather.READ_BYTES, 3000], ids=["one of each", "a piece a file"])
 @pytest.mark.parametrize("name", SETTINGS)
 def test_negatives_are_those_of_before(
     tmp_path, corpus, tiny_model, name: str, read_bytes: int, monkeypatch: pytest.MonkeyPatch
