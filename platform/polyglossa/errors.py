@@ -34,6 +34,10 @@ class StorageError(PolyglossaError):
     """Storage is full, or refuses; what was finished before stays."""
 
 
+class MemoryShortageError(PolyglossaError):
+    """A node has too little memory for a stage's tasks; what was finished before stays."""
+
+
 class TrainingError(PolyglossaError):
     """Training met a state that it must not continue from."""
 

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray.exceptions
 
-from polyglossa.errors import ArtifactError, DataError, StorageError
+from polyglossa.errors import ArtifactError, DataError, MemoryShortageError, StorageError
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.runtime.console import Bar
 from polyglossa.scratch.steps import Steps
@@ -36,6 +37,12 @@ def test_storage_that_takes_no_more_is_told_what_is_needed_and_keeps_what_is_don
         steps_in(tmp_path, {2: refusal}).run("write", write, range(4))
     steps = steps_in(tmp_path, {0: FULL, 1: FULL})  # they are not done again
     assert [work.figures()["item"] for work in steps.run("write", write, range(4))] == [0, 1, 2, 3]
+
+
+def test_workers_ended_for_memory_are_told_with_what_is_done_and_what_to_change(tmp_path: Path) -> None:
+    ended = ray.exceptions.OutOfMemoryError("Task was killed due to the node running low on memory.\nDetails: many.")
+    with pytest.raises(MemoryShortageError, match=r"running low on memory.\). 1 of its 4 pieces are done and stay"):
+        steps_in(tmp_path, {1: ended}).run("write", write, range(4))
 
 
 @pytest.mark.parametrize("error", [DataError("bad"), ArtifactError("lost")])

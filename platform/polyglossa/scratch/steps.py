@@ -20,9 +20,10 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import ray
 import ray.data
+import ray.exceptions
 
 from polyglossa.artifact import open_storage
-from polyglossa.errors import ArtifactError, DataError, StorageError
+from polyglossa.errors import ArtifactError, DataError, MemoryShortageError, StorageError
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.scratch.task_store import TaskStore
 
@@ -74,6 +75,7 @@ class Steps:
 
         Raises:
             StorageError: storage is full, or refuses; pieces that are done stay.
+            MemoryShortageError: workers are ended for memory again and again; likewise.
         """
         works = [TaskStore.of(self.root, name, [self.lineage, shape(item)]) for item in items]
         pending = [
@@ -84,8 +86,13 @@ class Steps:
         self.bar.note(name)
         self.bar.advance(len(works) - len(pending))
         outcomes = map(partial(_do_piece, task, self.plan), pending) if self.in_driver else self._on_ray(task, pending)
-        for done, outcome in enumerate(outcomes, len(works) - len(pending)):
-            self._finish(name, outcome, len(works), done)
+        done = len(works) - len(pending)
+        try:
+            for outcome in outcomes:
+                self._finish(name, outcome, len(works), done)
+                done += 1
+        except ray.exceptions.OutOfMemoryError as error:
+            raise MemoryShortageError(_memory_message(name, error, len(works), done)) from None
         self.lineage = digest([self.lineage, name, [work.name for work in works]])
         return works
 
@@ -118,6 +125,15 @@ class Steps:
             f"step {name}: {self.root} takes no more: {said}. {done:,} of its {pieces:,} pieces are done and stay; the "
             f"others need {needed}{free}. Make room or grant access, then run the same command again."
         )
+
+
+def _memory_message(name: str, error: Exception, pieces: int, done: int) -> str:
+    """Say what of a step is done, and how to give the rest more memory each."""
+    return (
+        f"step {name}: workers were ended for memory ({str(error).splitlines()[0]}). {done:,} "
+        f"of its {pieces:,} pieces are done and stay. `polyglossa plan` says what a task needs: give each more `cpus` "
+        "in the profile, so that fewer share a node, or take nodes with more memory; then run the same command again."
+    )
 
 
 def _do(row: Mapping[str, int], held: ray.ObjectRef, task: Callable[..., Figures]) -> dict[str, str]:
