@@ -14,11 +14,11 @@ from polyglossa.artifact import Draft
 from polyglossa.errors import PolyglossaError
 from polyglossa.mine.audit.figures import audit
 from polyglossa.mine.audit.page import page
-from polyglossa.mine.gathering.steps import OUTCOME
+from polyglossa.mine.gathering.steps import outcome_schema
 from polyglossa.mine.pools import Rows
 from polyglossa.mine.tables import write_table, write_text
 from polyglossa.recipe.sections.mine import MineConfig
-from polyglossa.records import REJECT
+from polyglossa.records import MINED_PAIR, REJECT
 
 Ints = npt.NDArray[np.int64]
 
@@ -60,14 +60,17 @@ def rejected(found: pa.Table) -> dict[int, str]:
     return dict(zip(named.column("row").to_pylist(), named.column("reason").to_pylist(), strict=True))
 
 
-def outcome_of(rows: Rows, documents: pa.Table, found: pa.Table, reasons: Mapping[int, str]) -> pa.Table:
-    """Say what mining did to the rows that it mined or rejected (`gathering.steps.OUTCOME`).
+def outcome_of(
+    rows: Rows, documents: pa.Table, found: pa.Table, reasons: Mapping[int, str], schema: pa.Schema = MINED_PAIR
+) -> pa.Table:
+    """Say what mining did to the rows that it mined or rejected (`gathering.steps.outcome_schema`).
 
     Args:
         rows: rows of the run, with file and place.
         documents: sorted by id.
         found: what the units returned, one row per mined row (see `unit.mine_unit`).
         reasons: rows that are rejected: number → reason.
+        schema: of the rows that are written; what it has beside a pair's columns is taken from `found`.
     """
     mined = found.column("row").to_numpy()
     alone = np.setdiff1d(np.array(sorted(reasons), np.int64), mined)
@@ -81,10 +84,10 @@ def outcome_of(rows: Rows, documents: pa.Table, found: pa.Table, reasons: Mappin
         "rejected": pa.array(np.isin(number, np.array(list(reasons), np.int64))),
         "mined": pa.array(np.arange(len(number)) < len(mined)),
         "negative_ids": pa.ListArray.from_arrays(numbers.offsets, ids).take(place),
-        "negative_scores": found.column("negative_scores").take(place),
-        "positive_score": found.column("positive_score").take(place),
     }
-    return pa.table([columns[name] for name in OUTCOME.names], names=OUTCOME.names).cast(OUTCOME)
+    outcome = outcome_schema(schema)
+    columns |= {name: found.column(name).take(place) for name in outcome.names if name not in columns}
+    return pa.table([columns[name] for name in outcome.names], names=outcome.names).cast(outcome)
 
 
 def row_rejects(pairs: pa.Table, reasons: Mapping[int, str]) -> pa.Table:

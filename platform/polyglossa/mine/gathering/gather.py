@@ -22,6 +22,7 @@ from polyglossa.errors import DataError
 from polyglossa.mine.gathering import steps as work
 from polyglossa.mine.gathering.steps import CHOSEN, POOLED, ROW, Plan
 from polyglossa.recipe.sections.mine import MineConfig
+from polyglossa.records import MINED_PAIR
 from polyglossa.scratch.steps import Steps
 from polyglossa.scratch.task_store import TaskStore, read_array, write_buckets
 from polyglossa.storage import place_file
@@ -168,15 +169,18 @@ def _pool_limits(plan: Plan, files: Iterable[str]) -> list[tuple[int, str | None
     return [(*kind, int(lowest[kind][-1])) for kind, count in counts.items() if count > most]
 
 
-def write_pairs(run: Steps, files: Files, gathered: Gathered, outcome: pa.Table, draft: Draft) -> int:
+def write_pairs(
+    run: Steps, files: Files, gathered: Gathered, outcome: pa.Table, draft: Draft, schema: pa.Schema = MINED_PAIR
+) -> int:
     """Write all rows of the corpus under `pairs/`, with what was mined for them; returns how many.
 
     Args:
         run: the steps.
         files: of the corpus.
         gathered: what was mined with.
-        outcome: rows that mining did something to (`steps.OUTCOME`).
+        outcome: rows that mining did something to (`steps.outcome_schema`).
         draft: the artifact in the making.
+        schema: of the rows that are written.
     """
     plan = gathered.plan
     parts: list[tuple[int, list[int]]] = []
@@ -188,7 +192,7 @@ def write_pairs(run: Steps, files: Files, gathered: Gathered, outcome: pa.Table,
         part_of[task] = number
     uri = TaskStore.of(run.root, "outcome", run.lineage).at("outcome.arrow")
     write_buckets(outcome, part_of[outcome["file"].to_numpy()], len(parts), uri)
-    attached = run.run("attach", work.attach, parts, [uri] * len(parts))
+    attached = run.run("attach", work.attach, parts, [uri] * len(parts), [schema] * len(parts))
     first: dict[int, int] = {}
     for (number, task), done in zip(parts, attached, strict=True):
         source = plan.pairs[task[0]][0]

@@ -24,7 +24,7 @@ from polyglossa.artifact import open_storage
 from polyglossa.embedding.text_chunks import ids_of
 from polyglossa.mine.pools import candidate_order, first_read, may_be_mined
 from polyglossa.recipe.sections.mine import MineConfig
-from polyglossa.records import DOCUMENT, ID, MINED_PAIR, PAIR
+from polyglossa.records import DOCUMENT, ID, PAIR
 from polyglossa.scratch.task_store import (
     TaskStore,
     bucket_of,
@@ -64,19 +64,15 @@ CHOSEN = pa.schema(
 """A document of a pool, and what decides whether it is among a capped pool's."""
 POOLED = DOCUMENT.append(pa.field("pools", pa.list_(pa.int32()), nullable=False))
 """A document and its pools."""
-OUTCOME = pa.schema(
-    [
-        *_PLACE,
-        pa.field("rejected", pa.bool_(), nullable=False),
-        pa.field("mined", pa.bool_(), nullable=False),
-        pa.field("negative_ids", pa.list_(ID)),
-        pa.field("negative_scores", pa.list_(pa.float32())),
-        pa.field("positive_score", pa.float32()),
-    ]
-)
-"""What mining did to a row."""
 
 _ROWS = 16_384  # read of a file at once
+
+
+def outcome_schema(written: pa.Schema) -> pa.Schema:
+    """Columns of what mining did to a row, where rows are written as MINED_PAIR or with further columns."""
+    own = [field for field in written if field.name not in PAIR.names]
+    flags = [pa.field(name, pa.bool_(), nullable=False) for name in ("rejected", "mined")]
+    return pa.schema([*_PLACE, *flags, PAIR.field("negative_ids"), *own])
 
 
 @dataclass(frozen=True)
@@ -269,18 +265,19 @@ def within_limits(chosen: pa.Table, limits: dict[tuple[int, str | None], int], c
     return chosen["order"].to_numpy() <= np.array(most, np.uint64)
 
 
-def attach(work: TaskStore, plan: Plan, part: tuple[int, Sequence[int]], outcome: str) -> Figures:
+def attach(work: TaskStore, plan: Plan, part: tuple[int, Sequence[int]], outcome: str, schema: pa.Schema) -> Figures:
     """Write rows with what was mined for them; rejected ones are left out.
 
     Args:
         work: where to write.
         plan: what every task knows.
         part: its number, and the numbers of its files, all of one source.
-        outcome: rows that mining did something to, a bucket a part (`OUTCOME`).
+        outcome: rows that mining did something to, a bucket a part (`outcome_schema`).
+        schema: of the rows that are written.
     """
     number, files = part
-    done = read_bucket([outcome], number, OUTCOME)
-    found = [MINED_PAIR.empty_table()]
+    done = read_bucket([outcome], number, outcome_schema(schema))
+    found = [schema.empty_table()]
     for _, table in _rows(plan, files, PAIR.names):
         at = done.filter(pc.equal(done["file"], table["file"][0])) if len(table) else done
         row = pc.index_in(table["place"], value_set=at["place"].combine_chunks())
@@ -288,9 +285,9 @@ def attach(work: TaskStore, plan: Plan, part: tuple[int, Sequence[int]], outcome
         mined = pc.fill_null(mine["mined"], False)
         columns = {name: table[name] for name in PAIR.names}
         columns["negative_ids"] = pc.if_else(mined, mine["negative_ids"], table["negative_ids"])
-        columns |= {name: mine[name] for name in ("negative_scores", "positive_score")}
+        columns |= {name: mine[name] for name in schema.names if name not in columns}
         stays = pc.invert(pc.fill_null(mine["rejected"], False))
-        found.append(pa.table([columns[name] for name in MINED_PAIR.names], schema=MINED_PAIR).filter(stays))
+        found.append(pa.table([columns[name] for name in schema.names], schema=schema).filter(stays))
     kept = pa.concat_tables(found).combine_chunks()
     filesystem, path = open_storage(work.at("pairs.parquet"))
     pq.write_table(kept, path, compression="zstd", filesystem=filesystem)
