@@ -108,7 +108,8 @@ def _mine(job: _Job, prepared: Prepared, plan: Sequence[Unit], progress: str) ->
     open_tasks = {uri: batch for uri, batch in tasks.items() if not exists(uri)}
     with track("mine: search", total=sum(len(unit.row) for unit in plan), unit="rows") as bar:
         bar.advance(sum(len(unit.row) for uri in tasks.keys() - open_tasks.keys() for unit in tasks[uri]))
-        arguments = ((*prepared.cut(batch), job, uri) for uri, batch in open_tasks.items())
+        cuts = prepared.cut(open_tasks.values())
+        arguments = ((*cut, job, uri) for uri, cut in zip(open_tasks, cuts, strict=True))
         little = len(tasks) == 1 and not job.placement.gpus
         for done in starmap(_mine_units, arguments) if little else _on_cluster(job, arguments):
             bar.advance(done)
@@ -116,17 +117,27 @@ def _mine(job: _Job, prepared: Prepared, plan: Sequence[Unit], progress: str) ->
 
 
 def _on_cluster(job: _Job, arguments: Iterator[tuple[Any, ...]]) -> Iterator[int]:
-    """Run tasks on the cluster, a few ahead of the workers; a task whose worker dies is done again."""
-    task = ray.remote(max_retries=-1, **job.placement.ray_options)(_mine_units)
+    """Run tasks on the cluster, a few ahead of the workers; a task whose worker dies is done again.
+
+    A pool lies in the object store once, however many tasks search it, and is let go of with the last of them.
+    """
+    task = ray.remote(max_retries=-1, **job.placement.ray_options)(_mine_stored)
     waiting: list[Any] = []
-    for given in arguments:
-        waiting.append(task.remote(*given))
+    held: dict[int, tuple[Pool, Any]] = {}
+    for works, pools, *told in arguments:
+        held = {id(pool): held.get(id(pool)) or (pool, ray.put(pool)) for pool in pools}
+        waiting.append(task.remote(works, [held[id(pool)][1] for pool in pools], *told))
         while len(waiting) >= job.placement.workers * _TASKS_IN_FLIGHT_PER_WORKER:
             ready, waiting = ray.wait(waiting)
             yield from ray.get(ready)
     while waiting:
         ready, waiting = ray.wait(waiting)
         yield from ray.get(ready)
+
+
+def _mine_stored(works: Sequence[UnitWork], pools: Sequence[Any], job: _Job, uri: str) -> int:
+    """Mine a task's units on a worker, their pools out of the object store."""
+    return _mine_units(works, ray.get(list(pools)), job, uri)
 
 
 def _mine_units(works: Sequence[UnitWork], pools: Sequence[Pool], job: _Job, uri: str) -> int:
