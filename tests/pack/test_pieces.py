@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow.fs import LocalFileSystem, copy_files
 
-from polyglossa.artifact import Artifact, ArtifactKey, Draft, produce
+from polyglossa.artifact import Artifact, ArtifactKey, Draft, open_storage, produce
 from polyglossa.errors import ArtifactError
 from polyglossa.model.tokenizer import train_tokenizer
 from polyglossa.pack import bundling, steps
@@ -23,6 +24,7 @@ from polyglossa.pack.layout import Sizes
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.sections.pack import PackConfig
 from polyglossa.records import DOCUMENT, PAIR, row_id, text_id
+from s3 import loopback_s3
 
 ROWS = {"tiny": 10, "large": 1500, "labels": 60}
 WORDS = ["river", "mountain", "город", "川", "बादल", "house", "light", "stone", "سماء", "θάλασσα"]
@@ -90,7 +92,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
     return {role: produce(root, ArtifactKey(role, role, 1, {}), make) for role, make in made.items()}
 
 
-def packed(root: Path, inputs: dict[str, Artifact], name: str, sizes: Sizes | None = None) -> Artifact:
+def packed(root: Path | str, inputs: dict[str, Artifact], name: str, sizes: Sizes | None = None) -> Artifact:
     config = CONFIGS[name]
     key = ArtifactKey("pack", "pack", pack.REVISION, config.model_dump(mode="json"))
     return produce(str(root), key, lambda draft: pack.run(config, inputs, draft, StagePlacement(), sizes))
@@ -154,6 +156,14 @@ def test_a_run_that_was_stopped_does_only_what_is_missing(
     assert done.count("read") == reads
     stored = sum(file.stat().st_size for file in Path(inputs["corpus"].at("documents")).iterdir())
     assert done.count("answer") == -(-stored // SMALL.document_bytes)
+
+
+def test_pieces_on_a_bucket_give_the_golden_bytes(tmp_path: Path, inputs: dict[str, Artifact]) -> None:
+    with loopback_s3() as root:
+        made = packed(root, inputs, "tokens", replace(HERE, run_pairs=500))
+        filesystem, path = open_storage(made.uri)
+        copy_files(path, str(tmp_path), source_filesystem=filesystem, destination_filesystem=LocalFileSystem())
+        assert digest(Artifact(str(tmp_path), made.manifest)) == GOLDEN["tokens"]
 
 
 def test_a_document_that_is_not_there_is_named(tmp_path: Path, inputs: dict[str, Artifact]) -> None:

@@ -31,7 +31,7 @@ class Sizes:
     """Pairs that are sorted together."""
     read_bytes: int = 32 * 2**20
     """Stored bytes of pairs or documents that are read by one task."""
-    document_bytes: int = 32 * 2**20
+    document_bytes: int = 48 * 2**20
     """Stored bytes of documents of one bucket."""
     driver_bytes: int = 2**20
     """Stored bytes of a corpus up to which all is done on the driver: a second or two; workers start no faster."""
