@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -56,7 +57,7 @@ class Run:
     mapped: mmap.mmap | None = None
 
     @classmethod
-    def of(cls, names: Sequence[bytes], keys: Keys, shard: Ints, row: Ints) -> "Run":
+    def of(cls, names: Sequence[bytes] | Names, keys: Keys, shard: Ints, row: Ints) -> "Run":
         """Sort keys in memory.
 
         Args:
@@ -125,7 +126,7 @@ class Run:
             self.mapped.madvise(mmap.MADV_DONTNEED)
 
 
-def _sections(keys: int, shards: int) -> list[tuple[np.dtype, int]]:
+def _sections(keys: int, shards: int) -> list[tuple[np.dtype[Any], int]]:
     eight, four = np.dtype("<u8"), np.dtype("<u4")
     return [(_NAME, shards), (eight, keys), (eight, keys), (four, keys), (four, keys), (eight, -(-keys // _FENCE))]
 

@@ -7,7 +7,7 @@ object store and is lost with its node, a piece here is committed, and its rows 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from tokenizers import Tokenizer
 
 from polyglossa.artifact import open_storage
 from polyglossa.engine.tokenizers import load_stored_tokenizer
@@ -252,7 +253,8 @@ def pack(work: TaskStore, plan: Plan, files: Sequence[FilePlan], text_files: Seq
         files: which files.
         text_files: what step `answer` wrote.
     """
-    tokenizer, prompts = None, ("", "")
+    tokenizer: Tokenizer | None = None
+    prompts = ("", "")
     if plan.model_uri is not None:
         tokenizer = load_stored_tokenizer(plan.model_uri).backend_tokenizer
         if plan.config.prompts is not None:
@@ -265,7 +267,7 @@ def pack(work: TaskStore, plan: Plan, files: Sequence[FilePlan], text_files: Seq
 
 
 def _packed(
-    file: FilePlan, config: PackConfig, tokenizer: Any, prompts: tuple[str, str], text_files: Sequence[str]
+    file: FilePlan, config: PackConfig, tokenizer: Tokenizer | None, prompts: tuple[str, str], text_files: Sequence[str]
 ) -> Iterator[Packed]:
     """Bundle the examples of a file, a group at a time: as tokens, or as texts where no tokenizer is given."""
     for number, first_bundle, places in file.groups:
@@ -292,7 +294,7 @@ def _packed(
             )
 
 
-def _prompts(model_uri: str) -> Mapping[str, str]:
+def _prompts(model_uri: str) -> dict[str, str]:
     """Prompts that a model directory pins."""
     with local_folder(model_uri, weights=False) as folder:
         return dict(read_modules(folder).prompts)

@@ -85,6 +85,7 @@ class Steps:
         ]
         self.bar.note(name)
         self.bar.advance(len(works) - len(pending))
+        outcomes: Iterator[Mapping[str, str]]
         outcomes = map(partial(_do_piece, task, self.plan), pending) if self.in_driver else self._on_ray(task, pending)
         done = len(works) - len(pending)
         try:
