@@ -2,7 +2,7 @@
 
 read: a shard → rows by bucket, rejects, texts held out. unique: a bucket → which rows stay. emit: a bucket → pairs,
 and documents by bucket. documents: a bucket of documents → each once. Each returns figures, which add up to the account
-of rows. `judge_steps` and `near_steps` hold the others.
+of rows. `decontaminate` and `near_duplicates` hold the others.
 """
 
 from collections import Counter, defaultdict
