@@ -104,7 +104,7 @@ def _pack(
     described = pieces.describe_parts(plan, read, ordered)
     results = []
     for job, (uri, figures) in zip(jobs, pieces.packed_files(packed, packing), strict=True):
-        results.append(described[job.source, SPLITS[job.part]] | figures)
+        results.append({**described[job.source, SPLITS[job.part]], **figures})
         if figures["bundles"]:
             place_file(uri, draft.at(job.path))
     write_index(plan.config, jobs, results, plan.model_uri, draft)
