@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--rows", default="250000,1000000,4000000")
     parser.add_argument("--given", type=float, default=0.05, help="share of rows that bring 24 negatives")
     parser.add_argument("--stages", default=",".join(STAGES))
-    parser.add_argument("--folder", type=Path, help="where it is done; a temporary one without it")
+    parser.add_argument("--folder", type=Path, help="where it is done, kept, and gone on with; else a temporary one")
     parser.add_argument("--stage", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.stage:
@@ -44,26 +44,35 @@ def main() -> None:
         print(json.dumps(run_stage(chosen.stage, str(chosen.folder))))
         return
     sizes = [int(size) for size in chosen.rows.split(",")]
-    folder = Path(tempfile.mkdtemp(prefix="bench-scale-", dir=chosen.folder))
+    folder = chosen.folder or Path(tempfile.mkdtemp(prefix="bench-scale-"))
     try:
-        runs = {size: measure(size, chosen.given, chosen.stages.split(","), folder / str(size)) for size in sizes}
+        runs = {}
+        for size in sizes:
+            runs[size] = measure(size, chosen.given, chosen.stages.split(","), folder / str(size))
+            if chosen.folder is None:
+                shutil.rmtree(folder / str(size))
     finally:
-        shutil.rmtree(folder)
+        if chosen.folder is None:
+            shutil.rmtree(folder)
     print(json.dumps(figures(runs)))
 
 
 def measure(rows: int, given: float, stages: list[str], folder: Path) -> dict[str, Any]:
-    """Run the stages over so many rows; figures by stage. What was written is removed."""
-    folder.mkdir(parents=True)
-    write_rows(folder / "data" / "plain", int(rows * (1 - given)), negatives=0, seed=0)
-    write_rows(folder / "data" / "given", int(rows * given), negatives=_NEGATIVES, seed=1)
-    found: dict[str, Any] = {}
+    """Run the stages over so many rows; figures by stage. A stage whose figures lie in the folder is not run again."""
+    done = folder / "figures.json"
+    if not done.exists():
+        write_rows(folder / "data" / "plain", int(rows * (1 - given)), negatives=0, seed=0)
+        write_rows(folder / "data" / "given", int(rows * given), negatives=_NEGATIVES, seed=1)
+        done.write_text("{}")
     for stage in stages:
-        found[stage] = watched(stage, folder)
+        found: dict[str, Any] = json.loads(done.read_text())
+        if stage not in found:
+            found[stage] = watched(stage, folder)
+            found["disk_gib"] = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / _GIB
+            done.write_text(json.dumps(found))
         say(f"{rows:,} rows, {stage}: {found[stage]}")
-    found["disk_gib"] = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / _GIB
-    shutil.rmtree(folder)
-    return found
+    found = json.loads(done.read_text())
+    return {name: found[name] for name in (*stages, "disk_gib")}
 
 
 def write_rows(folder: Path, rows: int, *, negatives: int, seed: int) -> None:
@@ -72,7 +81,7 @@ def write_rows(folder: Path, rows: int, *, negatives: int, seed: int) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     drawn = np.random.default_rng(seed)
     letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
     words = np.array(["".join(drawn.choice(letters, drawn.integers(3, 9))) for _ in range(20_000)])
@@ -101,14 +110,18 @@ def watched(stage: str, folder: Path) -> dict[str, Any]:
     command = [sys.executable, __file__, "--stage", stage, "--folder", str(folder)]
     started = time.perf_counter()
     peak = {"driver": 0.0, "worker": 0.0, "object_store": 0.0}
-    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True) as process:
+    log = folder / f"{stage}.log"
+    with (
+        log.open("w") as told,
+        subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=told, text=True) as process,
+    ):
         while process.poll() is None:
             for name, gib in _memory(process.pid).items():
                 peak[name] = max(peak[name], gib)
             time.sleep(0.3)
         said = process.stdout.read() if process.stdout else ""
     if process.returncode:
-        raise SystemExit(f"{stage} ended with {process.returncode}:\n{said[-2000:]}")
+        raise SystemExit(f"{stage} ended with {process.returncode}:\n{said[-500:]}\n{log.read_text()[-2000:]}")
     counted = json.loads(said.strip().splitlines()[-1])
     peak = {name: round(gib, 3) for name, gib in peak.items()}
     return {"seconds": round(counted["seconds"], 1), "whole_seconds": round(time.perf_counter() - started, 1), **peak}
