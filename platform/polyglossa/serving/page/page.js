@@ -145,6 +145,7 @@ async function search(event) {
     const first = await rank(model, width, texts, $("query").value);
     const second = beside ? await rank(beside, besideWidth, texts, $("query").value) : null;
     const milliseconds = performance.now() - started;
+    $("answers").hidden = false;
     $("other").hidden = !second;
     $("name").textContent = second ? `${model}, ${width}` : "";
     show("results", first.ranked, second?.ranked);
