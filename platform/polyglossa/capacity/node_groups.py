@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from polyglossa.cluster.spec import GROUP_LABEL, Group, load_spec
+from polyglossa.cluster.spec.nodes import Node
 from polyglossa.errors import RecipeError
 from polyglossa.recipe import StagePlacement
 from polyglossa.recipe.load import read_mapping
@@ -46,6 +47,11 @@ def nodes_of(placement: StagePlacement, groups: Mapping[str, Group]) -> Taken:
 def read_groups(spec: Path | None) -> dict[str, Group]:
     """Groups of a cluster's spec; none where there is no such file."""
     return dict(load_spec(spec).groups) if spec is not None and spec.is_file() else {}
+
+
+def read_head(spec: Path | None) -> Node | None:
+    """Head of a cluster's spec; None where there is no such file."""
+    return load_spec(spec).head if spec is not None and spec.is_file() else None
 
 
 def read_prices(given: str | None) -> dict[str, float]:
