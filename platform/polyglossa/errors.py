@@ -30,6 +30,14 @@ class ArtifactError(PolyglossaError):
     """An artifact is missing, half-written or not what its reader expects."""
 
 
+class StorageError(PolyglossaError):
+    """Storage is full, or refuses; what was finished before stays."""
+
+
+class MemoryShortageError(PolyglossaError):
+    """A node has too little memory for a stage's tasks; what was finished before stays."""
+
+
 class TrainingError(PolyglossaError):
     """Training met a state that it must not continue from."""
 

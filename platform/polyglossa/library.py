@@ -78,13 +78,13 @@ def plan(
         UserError: the recipe, the profile or a file is wrong.
     """
     from polyglossa.capacity.estimate import estimate
-    from polyglossa.capacity.node_groups import read_groups
+    from polyglossa.capacity.node_groups import read_groups, read_head
     from polyglossa.capacity.processor import with_this_processor
     from polyglossa.costing.devices import read_calibration
 
     loaded, placement = as_recipe(recipe, overrides), as_profile(profile)
     speeds = with_this_processor(read_calibration(calibration), [placement])
-    return estimate(loaded, placement, speeds, read_groups(cluster), prices)
+    return estimate(loaded, placement, speeds, read_groups(cluster), prices, read_head(cluster))
 
 
 def as_recipe(recipe: Recipe | str | Path, overrides: Sequence[str] = ()) -> Recipe:

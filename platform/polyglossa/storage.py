@@ -93,6 +93,19 @@ def writable_folder(uri: str) -> Iterator[str]:
         pafs.copy_files(folder, path, source_filesystem=pafs.LocalFileSystem(), destination_filesystem=filesystem)
 
 
+def place_file(source: str, target: str) -> None:
+    """Give a file a second place on the same storage: under another name where it can be, else as a copy."""
+    filesystem, path = open_storage(source)
+    _, place = open_storage(target)
+    if isinstance(filesystem, pafs.LocalFileSystem):
+        try:
+            os.link(path, place)
+            return
+        except OSError:  # a file system without hard links
+            pass
+    filesystem.copy_file(path, place)
+
+
 def _files(filesystem: pafs.FileSystem, path: str) -> list[pafs.FileInfo]:
     found = filesystem.get_file_info(pafs.FileSelector(path, recursive=True))
     return [one for one in found if one.type == pafs.FileType.File]

@@ -3,7 +3,8 @@
 A store is the folder `<root>/vectors/<fingerprint>/`. The fingerprint names all that shapes a state besides the text
 (weights, tokenizer, pooling, length limit, precision); inside it a state is known by the id of the *rendered* text, so
 a prompt is part of the key. Shards are Arrow files that are only ever added, each by one atomic rename: any number of
-processes may append and read at once, and a killed writer leaves nothing that a reader could see.
+processes may append and read at once, and a killed writer leaves nothing that a reader could see. Where each text lies
+is told by sorted runs on disk (`vector_index`), so a process that reads 500 million texts holds no key of most.
 
     store = VectorStore(root, encoder.fingerprint)
     refused = store.append(ids, states)     # [N, D] raw states; NaN and zero rows are refused, one flag per row
@@ -12,6 +13,7 @@ processes may append and read at once, and a killed writer leaves nothing that a
 
 import posixpath
 import uuid
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -22,12 +24,14 @@ import xxhash
 
 from polyglossa.artifact import open_storage
 from polyglossa.errors import ArtifactError
+from polyglossa.vector_index import RUN_KEYS, Index
 
 Floats = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
 
 _SUFFIX = ".arrow"
 _READ_ROWS = 65_536  # rows truncated and normalised at once: the temporary copies stay small
+_OPEN_SHARDS = 256  # mapped at once: the pages of all that were read would be a whole store
 
 
 def as_keys(ids: Sequence[bytes] | pa.Array | pa.ChunkedArray) -> npt.NDArray[np.uint64]:
@@ -83,20 +87,19 @@ OUTPUT_DTYPES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
 class VectorStore:
     """One fingerprint's vectors. Open it anywhere; what others have added since shows after `refresh`."""
 
-    def __init__(self, root: str, fingerprint: str) -> None:
+    def __init__(self, root: str, fingerprint: str, *, run_keys: int = RUN_KEYS) -> None:
         self.fingerprint = fingerprint
         self.uri = posixpath.join(root, "vectors", fingerprint)
         self.width: int | None = None
         """Width of the stored states; None while the store is empty."""
         self._filesystem, self._path = open_storage(self.uri)
-        self._shards: list[str] = []
-        self._open: dict[int, npt.NDArray[np.floating]] = {}
-        self._keys = np.empty((0, 2), np.uint64)
-        self._places = np.empty((0, 2), np.int64)  # shard, row
+        self._index = Index(self._filesystem, posixpath.join(self._path, "index"), run_keys)
+        self._shards = self._index.shards()
+        self._open: OrderedDict[int, npt.NDArray[np.floating]] = OrderedDict()
         self._stale = True
 
     def __len__(self) -> int:
-        return len(self._index())
+        return len(self._current())
 
     def refresh(self) -> None:
         """Take in the shards that were added since the last look.
@@ -105,22 +108,20 @@ class VectorStore:
             ArtifactError: shards of two widths lie under the fingerprint.
         """
         self._stale = False
-        new = [name for name in self._names() if name not in self._shards]
-        keys, places = [self._keys], [self._places]
-        for name in new:
-            table = self._load(name)
-            self._check_width(table.schema.field("state").type.list_size, name)
-            keys.append(as_keys(table.column("text_id")))
-            places.append(np.stack([np.full(len(table), len(self._shards)), np.arange(len(table))], axis=1))
-            self._shards.append(name)
-        if new:
-            joined = np.concatenate(keys)
-            order = np.lexsort((joined[:, 1], joined[:, 0]))  # stable: of equal ids the earlier shard comes first
-            self._keys, self._places = joined[order], np.concatenate(places)[order]
+        self._index.refresh()
+        there = np.array(self._names(), self._shards.dtype)
+        for shard in there[~self._index.covers(there)].tolist():
+            table = self._load(shard.decode())
+            self._check_width(table.schema.field("state").type.list_size, shard.decode())
+            self._index.add(shard, as_keys(table.column("text_id")))
+        if self.width is None and len(there):
+            self.width = self._load(there[0].decode()).schema.field("state").type.list_size
+        self._shards = self._index.shards()
+        self._open.clear()
 
     def holds(self, ids: Sequence[bytes] | pa.Array | pa.ChunkedArray) -> Flags:
         """Tell for every id whether its state is stored."""
-        return self._find(as_keys(ids)) >= 0
+        return self._current().find(as_keys(ids))[0] >= 0
 
     def append(self, ids: Sequence[bytes], states: npt.NDArray[np.floating]) -> Flags:
         """Store raw states, all of them in one new shard.
@@ -157,44 +158,30 @@ class VectorStore:
         Raises:
             ArtifactError: an id is not stored, or `width` exceeds the stored one.
         """
-        found = self._find(as_keys(ids))
-        if (found < 0).any():
-            raise ArtifactError(f"{self.uri}: {int((found < 0).sum())} of {len(found)} texts are not stored here.")
+        shard, row = self._current().find(as_keys(ids))
+        if (shard < 0).any():
+            raise ArtifactError(f"{self.uri}: {int((shard < 0).sum())} of {len(shard)} texts are not stored here.")
         if width is not None and width > (self.width or width):
             raise ArtifactError(f"{self.uri}: width {width} was asked, and the stored states have {self.width}.")
-        vectors = np.empty((len(found), width or self.width or 0), np.float32)
-        for shard, rows_out in _by_shard(self._places[found, 0]):
-            states = self._states(shard)
+        vectors = np.empty((len(shard), width or self.width or 0), np.float32)
+        for number, rows_out in _by_shard(shard):
+            states = self._states(number)
             for start in range(0, len(rows_out), _READ_ROWS):
                 out = rows_out[start : start + _READ_ROWS]
-                vectors[out] = finish(states[self._places[found[out], 1]], width, normalise)
+                vectors[out] = finish(states[row[out]], width, normalise)
         return vectors
 
-    def _index(self) -> npt.NDArray[np.uint64]:
-        """Sorted keys of all that is stored, shards added through this object included."""
+    def _current(self) -> Index:
+        """Where all that is stored lies, shards added through this object included."""
         if self._stale:
             self.refresh()
-        return self._keys
+        return self._index
 
     def _names(self) -> list[str]:
         """File names of the committed shards."""
         selector = pafs.FileSelector(self._path, allow_not_found=True)
         names = (info.base_name for info in self._filesystem.get_file_info(selector))
         return sorted(name for name in names if name.endswith(_SUFFIX))
-
-    def _find(self, keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-        """Position of every key in the sorted index, −1 where it is not there."""
-        index = self._index()
-        if not len(index):
-            return np.full(len(keys), -1)
-        high, low = index[:, 0], index[:, 1]
-        at = np.searchsorted(high, keys[:, 0]).clip(max=len(high) - 1)
-        while True:  # two ids that share their first 8 bytes: about one pair in a store of 6 · 10⁹ texts
-            step = (high[at] == keys[:, 0]) & (low[at] < keys[:, 1]) & (at + 1 < len(high))
-            if not step.any():
-                break
-            at = at + step
-        return np.where((high[at] == keys[:, 0]) & (low[at] == keys[:, 1]), at, -1)
 
     def _check_width(self, width: int, what: str) -> None:
         if self.width is not None and width != self.width:
@@ -224,8 +211,11 @@ class VectorStore:
     def _states(self, shard: int) -> npt.NDArray[np.floating]:
         """States of a shard, [rows, D]: a view of the mapped file on local storage."""
         if shard not in self._open:
-            column = self._load(self._shards[shard]).column("state").combine_chunks()
+            column = self._load(self._shards[shard].decode()).column("state").combine_chunks()
             self._open[shard] = column.flatten().to_numpy().reshape(len(column), -1)
+            if len(self._open) > _OPEN_SHARDS:
+                self._open.popitem(last=False)
+        self._open.move_to_end(shard)
         return self._open[shard]
 
 

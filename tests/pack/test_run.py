@@ -12,6 +12,7 @@ from polyglossa.data.stream import FeedSpec, local_batches, open_plan
 from polyglossa.errors import DataError
 from polyglossa.model.tokenizer import train_tokenizer
 from polyglossa.pack import run as pack
+from polyglossa.pack.layout import Sizes, plan_files
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.sections.pack import PackConfig
 from polyglossa.recipe.sections.train import StageConfig
@@ -72,9 +73,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
     return {role: produce(root, ArtifactKey(role, role, 1, {}), make) for role, make in made.items()}
 
 
-def packed(root: Path, inputs: dict[str, Artifact], config: PackConfig) -> Artifact:
+def packed(root: Path, inputs: dict[str, Artifact], config: PackConfig, sizes: Sizes | None = None) -> Artifact:
     key = ArtifactKey("pack", "pack", pack.REVISION, config.model_dump(mode="json"))
-    return produce(str(root), key, lambda draft: pack.run(config, inputs, draft, StagePlacement()))
+    return produce(str(root), key, lambda draft: pack.run(config, inputs, draft, StagePlacement(), sizes))
 
 
 def test_rows_of_every_split_reconcile(ray_local: None, tmp_path: Path, inputs: dict[str, Artifact]) -> None:
@@ -122,26 +123,23 @@ def test_packing_twice_gives_the_same_bytes(ray_local: None, tmp_path: Path, inp
 
 def test_a_large_source_goes_on_in_further_files(ray_local: None, tmp_path: Path, inputs: dict[str, Artifact]) -> None:
     config = PackConfig(max_tokens=16, bundle_rows=8)
-    jobs = [job for job in pack.plan_files(config, inputs, file_pairs=20) if job.source == "names"]
-    assert [job.path for job in jobs if job.part == "bundles"] == [
+    made = packed(tmp_path, inputs, config, Sizes(file_pairs=20))
+    (names,) = (source for source in made.read_json("index.json")["sources"] if source["name"] == "names")
+    assert [file["path"] for file in names["files"]] == [
         "bundles/names.parquet",
         "bundles/names.00001.parquet",
         "bundles/names.00002.parquet",
         "bundles/names.00003.parquet",
     ]
-    documents = pack.read_documents(inputs["corpus"])
-    model, uris = inputs["backbone"].at("model"), [str(tmp_path / f"{job.part}{job.shard}") for job in jobs]
-    figures = [pack.pack_file(job, config, documents, model, uri) for job, uri in zip(jobs, uris, strict=True)]
-    train = [(f, uri) for job, f, uri in zip(jobs, figures, uris, strict=True) if job.part == "bundles"]
-    assert sum(size["examples"] for f, _ in train for size in f["bundles"]) == 72
-    rows = [row for _, uri in train for row in pq.read_table(uri).to_pylist()]
+    assert names["examples"] == 72
+    rows = [row for file in names["files"] for row in pq.read_table(made.at(file["path"])).to_pylist()]
     assert [row["bundle"] for row in rows] == list(range(9))
     assert len({identity for row in rows for identity in row["pair_ids"]}) == 72
 
 
 def test_an_unknown_source_is_named(tmp_path: Path, inputs: dict[str, Artifact]) -> None:
     with pytest.raises(DataError, match="'nowhere' is not in the corpus; it has docs, kinds, names"):
-        pack.plan_files(PackConfig(sources=("nowhere",)), inputs)
+        plan_files(PackConfig(sources=("nowhere",)), inputs)
 
 
 def test_a_source_is_capped_in_training_and_not_in_validation(

@@ -13,7 +13,7 @@ from polyglossa.corpus.sources.per_file import expand_sources
 from polyglossa.corpus.sources.shards import plan_shards, read_shard
 from polyglossa.model.variants.exits import exit_layers
 from polyglossa.model.variants.low_rank import published_ranks
-from polyglossa.pack.run import IN_BATCH_TASKS
+from polyglossa.pack.index import IN_BATCH_TASKS
 from polyglossa.pipeline.build import build, stage_of
 from polyglossa.pipeline.graph import Node
 from polyglossa.recipe import Recipe, load_recipe

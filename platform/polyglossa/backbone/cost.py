@@ -2,6 +2,7 @@
 
 from polyglossa.costing.devices import Device
 from polyglossa.costing.family import Family
+from polyglossa.costing.memory import GIB
 from polyglossa.costing.work import MODEL_BYTES, PlannedNode, StageCost, Work, no_footprint
 from polyglossa.recipe import StagePlacement
 
@@ -27,4 +28,11 @@ def seconds(work: Work, placement: StagePlacement, device: Device) -> float:
     return work.text_bytes / _READ_FOR_TOKENIZER
 
 
-COST = StageCost(work, seconds, no_footprint, start_seconds=2.0, again_share=0.1, worker_gib=0.6)
+def process_gib(work: Work) -> float:
+    """Count a tokenizer's sample, the model, and the other that a named one is compared with."""
+    return 0.9 + 2 * MODEL_BYTES * work.parameters / GIB
+
+
+COST = StageCost(
+    work, seconds, no_footprint, start_seconds=2.0, again_share=0.1, worker_gib=0.6, process_gib=process_gib
+)

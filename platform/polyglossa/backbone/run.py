@@ -69,8 +69,10 @@ def _build(
     assert config.shape is not None
     assert config.tokenizer is not None
 
+    texts = training_texts(inputs["corpus"], config.tokenizer.texts)
+
     def counted() -> Iterator[str]:
-        for text in training_texts(inputs["corpus"]):
+        for text in texts:
             bar.advance()
             yield text
 

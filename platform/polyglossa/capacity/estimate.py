@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 
 from polyglossa.capacity.elapsed import Elapsed, simulate_run
 from polyglossa.capacity.fit import Misfit, fits, least_needed, nearest, training_remedy
-from polyglossa.capacity.host_memory import machine_gib
+from polyglossa.capacity.host_memory import HostMisfit, HostNeed, head_misfit, host_need, machine_gib, misfit_of
 from polyglossa.capacity.node_groups import Taken, nodes_of, rooms_of
 from polyglossa.cluster.spec import Group
+from polyglossa.cluster.spec.nodes import Node as Machine
 from polyglossa.costing.devices import FLOAT32_CORE, NATIVE_CORE, Calibration, Device, device_of
 from polyglossa.costing.family import Family
 from polyglossa.costing.memory import Footprint
@@ -37,6 +38,8 @@ class NodePlan:
     footprint: Footprint | None
     machine_gib: float
     """Memory of the machine, if one runs everything."""
+    host: HostNeed | None
+    """Memory of a node of its group; None where it names none that the spec has."""
 
     @property
     def node_hours(self) -> float:
@@ -65,7 +68,7 @@ class CapacityPlan:
     nodes: tuple[NodePlan, ...]
     longest_path: tuple[str, ...]
     """Nodes that follow from each other and take longest together: no number of nodes makes a run shorter."""
-    misfits: tuple[Misfit, ...]
+    misfits: tuple[Misfit | HostMisfit, ...]
     warnings: tuple[str, ...]
     assumed: tuple[str, ...]
     """Devices whose speeds are shares of data sheets, not measured."""
@@ -127,8 +130,17 @@ def estimate(
     calibration: Calibration,
     groups: Mapping[str, Group],
     prices: Mapping[str, float] | None = None,
+    head: Machine | None = None,
 ) -> CapacityPlan:
     """Plan a recipe on a profile.
+
+    Args:
+        recipe: what is made.
+        profile: where each stage runs.
+        calibration: speeds of devices.
+        groups: of the cluster.
+        prices: of a node-hour, by group.
+        head: the cluster's head; None counts none.
 
     Raises:
         RecipeError: the recipe does not tell a shape or what a stage reads, or the profile names an unknown device.
@@ -138,6 +150,8 @@ def estimate(
     planner = _Planner(profile, calibration, groups, family)
     nodes = tuple(map(planner.plan, graph.nodes.values()))
     seconds = {node.name: node.seconds for node in nodes}
+    if head is not None and (misfit := head_misfit(head)) is not None:
+        planner.misfits.append(misfit)
     return CapacityPlan(
         recipe=recipe.name,
         profile=profile.name,
@@ -182,9 +196,9 @@ class _Planner:
     """Plans node after node, and collects what does not fit."""
 
     def __init__(self, profile: Profile, calibration: Calibration, groups: Mapping[str, Group], family: Family) -> None:
-        self.profile, self.calibration, self.family = profile, calibration, family
+        self.profile, self.calibration, self.groups, self.family = profile, calibration, groups, family
         self.rooms = rooms_of(groups, profile)
-        self.misfits: list[Misfit] = []
+        self.misfits: list[Misfit | HostMisfit] = []
         self.warnings: list[str] = []
         self.assumed: set[str] = set()
         self._seen: set[str] = set()
@@ -215,7 +229,18 @@ class _Planner:
         self._seen.add(node.stage)
         models = sum(role.startswith("model:") for role in node.inputs)
         memory = machine_gib(cost, placement, footprint, models)
-        return NodePlan(node.name, node.stage, work, seconds, taken, device.name, footprint, memory)
+        host = self._host(node.name, cost, work, placement, taken)
+        return NodePlan(node.name, node.stage, work, seconds, taken, device.name, footprint, memory, host)
+
+    def _host(self, name: str, cost: StageCost, work: Work, placement: StagePlacement, taken: Taken) -> HostNeed | None:
+        """Count the memory of a node of the stage's group, and note where it is too little."""
+        group = self.groups.get(taken.group)
+        if group is None or not taken.nodes:
+            return None
+        need = host_need(cost, work, placement, taken, group)
+        if (misfit := misfit_of(name, need, taken.group, group.memory_gib)) is not None:
+            self.misfits.append(misfit)
+        return need
 
 
 def _remedy(cost: StageCost, work: Work, placement: StagePlacement, memory_gib: float) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from polyglossa.cluster.spec import Group, load_spec
+from polyglossa.cluster.spec.nodes import Node
 from polyglossa.errors import RecipeError
 from polyglossa.pipeline.concurrent.schedule import MACHINE, Demand, Room, machines_of, per_machine
 from polyglossa.recipe import Profile, StagePlacement
@@ -54,6 +55,11 @@ def rooms_of(groups: Mapping[str, Group], profile: Profile) -> dict[str, Room]:
 def read_groups(spec: Path | None) -> dict[str, Group]:
     """Groups of a cluster's spec; none where there is no such file."""
     return dict(load_spec(spec).groups) if spec is not None and spec.is_file() else {}
+
+
+def read_head(spec: Path | None) -> Node | None:
+    """Head of a cluster's spec; None where there is no such file."""
+    return load_spec(spec).head if spec is not None and spec.is_file() else None
 
 
 def read_prices(given: str | None) -> dict[str, float]:

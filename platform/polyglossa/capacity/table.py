@@ -1,10 +1,12 @@
 """A capacity plan as text or plain data: members, stages, memory, groups, and what does not fit."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from polyglossa.capacity.elapsed import Elapsed
 from polyglossa.capacity.estimate import CapacityPlan, NodePlan
+from polyglossa.capacity.fit import Misfit
 from polyglossa.costing.memory import GIB
 
 
@@ -15,6 +17,7 @@ def plan_table(plan: CapacityPlan) -> str:
         align([("member", "parameters", "of them table", "width"), *_members(plan)]),
         align([_HEAD, *(_row(node) for node in plan.nodes if node.seconds >= 0.05)]),
         align([("memory of a device (GiB)", "device", "of", *_ITEMS, "sum"), *_memory(plan)]),
+        align([("memory of a host (GiB)", "group", *_HOST, "sum"), *_hosts(plan)]),
         align([("group", "node-hours", "price", "cost"), *_groups(plan)]),
         _totals(plan),
         _assumptions(plan),
@@ -63,6 +66,7 @@ def align(rows: Iterable[Sequence[str]]) -> str:
 
 
 _HEAD = ("node", "rows", "tokens", "FLOPs", "steps", "time", "group", "nodes", "node-hours", "stored")
+_HOST = ("process", "tasks", "of a task", "object store")
 _ITEMS = ("weights", "gradients", "optimizer", "bfloat16 copies", "activations", "embeddings", "buckets", "context")
 
 
@@ -93,9 +97,32 @@ def _memory(plan: CapacityPlan) -> list[tuple[str, ...]]:
             continue
         items = (node.footprint.items.get(name, 0.0) / GIB for name in _ITEMS)
         total = node.footprint.total / GIB
-        of = next((f"{m.memory_gib:g}" for m in plan.misfits if m.node == node.name), "")
+        misfits = (misfit for misfit in plan.misfits if isinstance(misfit, Misfit))
+        of = next((f"{misfit.memory_gib:g}" for misfit in misfits if misfit.node == node.name), "")
         rows.append((node.name, node.device, of, *(f"{value:.1f}" if value else "" for value in items), f"{total:.1f}"))
     return rows
+
+
+def _hosts(plan: CapacityPlan) -> list[tuple[str, ...]]:
+    """The largest need of each stage."""
+    largest: dict[str, NodePlan] = {}
+    for node in plan.nodes:
+        before = largest.get(node.stage)
+        if node.host is not None and (before is None or before.host is None or node.host.total > before.host.total):
+            largest[node.stage] = node
+    return [
+        (
+            node.name,
+            node.taken.group,
+            f"{host.process:.1f}",
+            str(host.tasks),
+            f"{host.task:.1f}",
+            f"{host.object_store:.1f}",
+            f"{host.total:.1f}",
+        )
+        for node in largest.values()
+        if (host := node.host) is not None
+    ]
 
 
 def _groups(plan: CapacityPlan) -> list[tuple[str, ...]]:
@@ -246,5 +273,8 @@ def _node_json(node: NodePlan) -> dict[str, Any]:
         "node_hours": round(node.node_hours, 4),
         "stored_bytes": round(work.stored_bytes),
         "device": node.device,
+        "host_memory_gib": None
+        if node.host is None
+        else {**{k: round(v, 2) for k, v in asdict(node.host).items()}, "total": round(node.host.total, 2)},
         "memory_bytes": None if node.footprint is None else {k: round(v) for k, v in node.footprint.items.items()},
     }

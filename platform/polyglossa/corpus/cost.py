@@ -26,4 +26,4 @@ def seconds(work: Work, placement: StagePlacement, device: Device) -> float:
     return work.passes * (work.rows / (cpus * _ROWS_PER_CPU) + work.text_bytes / (cpus * _CLEANED_PER_CPU))
 
 
-COST = StageCost(work, seconds, no_footprint, start_seconds=4.0, worker_gib=0.3)
+COST = StageCost(work, seconds, no_footprint, start_seconds=4.0, worker_gib=0.3, task_gib=0.6, fills_nodes=True)

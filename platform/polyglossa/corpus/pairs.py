@@ -13,9 +13,9 @@ from polyglossa.corpus.instructions import (
     documents_instructed,
     instruction_for,
 )  # fmt: skip
-from polyglossa.corpus.task_store import sort_by_id
 from polyglossa.recipe.sections.corpus import CorpusConfig
 from polyglossa.records import DOCUMENT, PAIR
+from polyglossa.scratch.task_store import sort_by_id
 
 LOCATED_DOCUMENT = pa.schema(
     [*DOCUMENT, pa.field("rank", pa.int32(), nullable=False), pa.field("heldout", pa.bool_(), nullable=False)]

@@ -8,8 +8,8 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from polyglossa.corpus.task_store import TaskStore, write_table
 from polyglossa.records import REJECT
+from polyglossa.scratch.task_store import TaskStore, write_table
 
 SHOWN = 400
 """Texts of rejected rows are cut here (characters)."""

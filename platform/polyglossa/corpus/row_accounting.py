@@ -12,9 +12,9 @@ from polyglossa.corpus.clean.sampling import quotas, threshold
 from polyglossa.corpus.clean.written_instructions import DOCUMENTS, KEPT, LIFTED, QUERIES
 from polyglossa.corpus.sources.source import Shard
 from polyglossa.corpus.steps.tasks import Plan
-from polyglossa.corpus.task_store import TaskStore, read_table
 from polyglossa.errors import DataError, PolyglossaError
 from polyglossa.recipe.sections.corpus import CorpusConfig
+from polyglossa.scratch.task_store import TaskStore, read_table
 
 Counts = dict[str, dict[str, int]]
 

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from polyglossa.corpus.clean.language import UNDETERMINED
 from polyglossa.corpus.clean.rules import count_tokens
 from polyglossa.corpus.hashing import as_one_array, shares
-from polyglossa.corpus.task_store import sort_by_id
 from polyglossa.recipe.sections.corpus import CorpusConfig
+from polyglossa.scratch.task_store import sort_by_id
 from polyglossa.whitespace import WHITESPACE
 
 GROUP = ("source", "task", "language", "script")

@@ -89,6 +89,11 @@ def no_footprint(work: Work, placement: StagePlacement) -> Footprint | None:
     return None
 
 
+def small_process(work: Work) -> float:
+    """Take what a process with libraries and counts takes (GiB)."""
+    return 0.6
+
+
 def all_counted(node: PlannedNode) -> str | None:
     """Leave nothing of a node uncounted."""
     return None
@@ -119,6 +124,14 @@ class StageCost:
     """Share of the start that second and later nodes take: idle workers are there, and a group shares its own."""
     worker_gib: float = 0.0
     """Memory of one worker's process, models apart (PSS; a shared page counts once)."""
+    task_gib: float | None = None
+    """Memory of one task on a corpus of any size, models apart; None: no more than `worker_gib`."""
+    process_gib: Callable[[Work], float] = field(default=small_process, repr=False)
+    """Memory of the process that runs the stage (GiB)."""
+    object_store_gib: float = 0.1
+    """What it has in the object store of one node at once (GiB)."""
+    fills_nodes: bool = False
+    """Its tasks take all CPUs of a node, however many workers the profile counts on."""
     runs_model: bool = False
     """Each worker runs a model, so precision and device matter."""
     processes: Callable[[StagePlacement, int], int] = field(default=one_per_worker, repr=False)

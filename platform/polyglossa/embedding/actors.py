@@ -9,9 +9,11 @@ one is told by a task. A model behind an endpoint is asked by the driver, whose 
     embed_missing(distinct(texts), spec, facts, placement, what="mine: embed")
 """
 
+import posixpath
+import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,7 @@ import pyarrow as pa
 import ray
 import torch
 
+from polyglossa.artifact import open_storage
 from polyglossa.embedding.parity import check_parity
 from polyglossa.embedding.state_sources import StateSource, open_source
 from polyglossa.embedding.text_chunks import plan_chunks
@@ -27,6 +30,7 @@ from polyglossa.recipe.outside import OutsideModel
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.runtime.console import say_once, track
 from polyglossa.runtime.ray_tasks import results
+from polyglossa.scratch.task_store import read_bucket, write_batches
 from polyglossa.vectors import VectorStore
 
 LITTLE_BYTES = 1 << 16  # of text: a second of work
@@ -172,24 +176,39 @@ def _on_actors(
 ) -> Iterator[tuple[int, int]]:
     # Items are blocks already: a read task would wait for a CPU that the pool's actors hold (two-CPU machines).
     numbers = ray.data.from_items([{"chunk": number} for number in range(len(chunks))], override_num_blocks=len(chunks))
-    done = numbers.map_batches(
-        _EmbedChunks,
-        fn_constructor_args=([ray.put(chunk) for chunk in chunks], spec, fingerprint),
-        batch_size=1,
-        compute=ray.data.ActorPoolStrategy(size=min(placement.workers, len(chunks))),
-        **placement.data_options,
-    )
-    for row in done.iter_rows():
-        yield row["texts"], row["refused"]
+    with _chunk_file(VectorStore(spec.root, fingerprint).uri, chunks) as uri:
+        done = numbers.map_batches(
+            _EmbedChunks,
+            fn_constructor_args=(uri, chunks[0].schema, spec, fingerprint),
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(size=min(placement.workers, len(chunks))),
+            **placement.data_options,
+        )
+        for row in done.iter_rows():
+            yield row["texts"], row["refused"]
+
+
+@contextmanager
+def _chunk_file(folder: str, chunks: Sequence[pa.Table]) -> Iterator[str]:
+    """Keep chunks in a file beside the store while they are embedded: the object store never holds them all."""
+    uri = posixpath.join(folder, "wanted", f"{uuid.uuid4().hex}.arrow")
+    filesystem, path = open_storage(uri)
+    filesystem.create_dir(posixpath.dirname(path), recursive=True)
+    try:
+        write_batches((chunk.combine_chunks().to_batches()[0] for chunk in chunks), chunks[0].schema, uri)
+        yield uri
+    finally:
+        filesystem.delete_file(path)
 
 
 class _EmbedChunks:
-    """An actor of the pool: takes the chunks of the numbers that it is handed out of the object store."""
+    """An actor of the pool: reads the chunks of the numbers that it is handed."""
 
-    def __init__(self, chunks: Sequence[Any], spec: SourceSpec, fingerprint: str) -> None:
-        self._chunks = chunks
+    def __init__(self, uri: str, schema: pa.Schema, spec: SourceSpec, fingerprint: str) -> None:
+        self._uri, self._schema = uri, schema
         self._embedder = Embedder(spec, fingerprint)
 
     def __call__(self, batch: dict[str, Ints]) -> dict[str, Ints]:
-        done = [self._embedder(ray.get(self._chunks[number])) for number in batch["chunk"].tolist()]
+        chunks = (read_bucket([self._uri], number, self._schema) for number in batch["chunk"].tolist())
+        done = [self._embedder(chunk) for chunk in chunks]
         return {"texts": np.array([texts for texts, _ in done]), "refused": np.array([refused for _, refused in done])}

@@ -3,7 +3,8 @@
 from polyglossa.costing.embedding import embedder_footprint, embedding_seconds
 from polyglossa.costing.family import Family
 from polyglossa.costing.flops import forward_flops
-from polyglossa.costing.work import PlannedNode, StageCost, Work
+from polyglossa.costing.memory import GIB
+from polyglossa.costing.work import MODEL_BYTES, TEXT_BYTES, PlannedNode, StageCost, Work
 from polyglossa.recipe.sections.mine import MineConfig
 
 _ROW_BYTES = 16  # an id for each text
@@ -41,7 +42,12 @@ def uncounted(node: PlannedNode) -> str | None:
     return " and ".join([*miner, *scorer]) or None
 
 
+def process_gib(work: Work) -> float:
+    """Count the texts of mined rows and their pools, four times, and the model, which renders their prompts."""
+    return 0.8 + (4 * work.tokens * TEXT_BYTES + MODEL_BYTES * work.parameters) / GIB
+
+
 COST = StageCost(
-    work, embedding_seconds, embedder_footprint, start_seconds=12.0, worker_gib=0.4, runs_model=True,
-    uncounted=uncounted,
+    work, embedding_seconds, embedder_footprint, start_seconds=12.0, worker_gib=0.4, task_gib=1.6, runs_model=True,
+    process_gib=process_gib, object_store_gib=0.5, uncounted=uncounted,
 )  # fmt: skip

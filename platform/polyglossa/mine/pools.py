@@ -132,53 +132,65 @@ def rows_to_mine(rows: Rows, config: MineConfig) -> dict[str, Ints]:
     unknown = set(config.sources or ()) - set(rows.source_offsets)
     if unknown:
         raise DataError(f"mine.sources: {sorted(unknown)} not in the corpus; it has {', '.join(rows.source_offsets)}.")
-    given = pc.fill_null(pc.list_value_length(rows.table.column("negative_ids")), 0).to_numpy() > 0
-    task = pc.is_in(rows.table.column("task"), value_set=pa.array(MINED_TASKS)).to_numpy(zero_copy_only=False)
     mined: dict[str, Ints] = {}
     for source, (start, stop) in rows.source_offsets.items():
-        wanted = np.ones(stop - start, bool) if config.sources else task[start:stop]
-        if config.sources and source not in config.sources:
-            continue
-        row = start + np.flatnonzero(wanted & (config.replace | ~given[start:stop]))
+        part = rows.table.slice(start, stop - start)
+        row = np.flatnonzero(may_be_mined(part, source, config))
+        if config.max_queries is not None and len(row) > config.max_queries:
+            read = np.argsort(first_read(part.take(pa.array(row)), config.seed), kind="stable")
+            row = row[np.sort(read[: config.max_queries])]
         if len(row):
-            mined[source] = _first_read(rows, row, config)
+            mined[source] = start + row
     return mined
 
 
-def _first_read(rows: Rows, row: Ints, config: MineConfig) -> Ints:
-    """Rows that a training stage of the same seed reads first, at most `max_queries`, in ascending order."""
-    if config.max_queries is None or len(row) <= config.max_queries:
-        return row
-    ids = as_keys(rows.table.column("pair_id").take(pa.array(row))).astype(">u8").view("S16")[:, 0]
-    place = rows.positives.take(row)[0]
-    turn = np.arange(len(place)) - np.searchsorted(place, place)
-    first = np.full(len(row), np.iinfo(np.uint64).max, np.uint64)  # of a row's positives, the one read first
-    np.minimum.at(first, place, reading_order(ids[place], turn, config.seed))
-    return row[np.sort(np.argsort(first, kind="stable")[: config.max_queries])]
+def may_be_mined(pairs: pa.Table, source: str, config: MineConfig) -> npt.NDArray[np.bool_]:
+    """Tell which pairs of a source are mined unless `max_queries` leaves them out."""
+    if config.sources and source not in config.sources:
+        return np.zeros(len(pairs), bool)
+    given = pc.fill_null(pc.list_value_length(pairs["negative_ids"]), 0).to_numpy() > 0
+    wanted = pc.is_in(pairs["task"], value_set=pa.array(MINED_TASKS)).to_numpy() | bool(config.sources)
+    return np.asarray(wanted & (config.replace | ~given))
+
+
+def first_read(pairs: pa.Table, seed: int) -> npt.NDArray[np.uint64]:
+    """Key of each pair by which a training stage of the same seed reads it: of its positives, the one read first."""
+    ids = as_keys(pairs["pair_id"]).astype(">u8").view("S16")[:, 0]
+    counts = pc.list_value_length(pairs["positive_ids"]).to_numpy()
+    place = np.repeat(np.arange(len(pairs)), counts)
+    turn = np.arange(len(place)) - np.repeat(np.cumsum(counts) - counts, counts)
+    first = np.full(len(pairs), np.iinfo(np.uint64).max, np.uint64)
+    np.minimum.at(first, place, reading_order(ids[place], turn, seed))
+    return first
 
 
 def units(rows: Rows, mined: Mapping[str, Ints], documents: pa.Table, config: MineConfig) -> Iterator[Unit]:
-    """Cut the mined rows into units: one pool each, at most `QUERIES_PER_UNIT` rows."""
-    source_of = np.array(documents.column("source").to_pylist(), dtype=object)
+    """Cut the mined rows into units: one pool each, at most `QUERIES_PER_UNIT` rows.
+
+    Args:
+        rows: all rows.
+        mined: rows that are mined, by source.
+        documents: sorted by id; their column `pools` says whose candidates each is (numbers of sources, in order).
+        config: settings of the recipe.
+    """
     language_of = _codes(documents.column("language"))
     names = {
         int(code): str(name) for code, name in zip(language_of, documents.column("language").to_pylist(), strict=True)
     }
     salt = as_keys(documents.column("doc_id"))[:, 1]
+    pools = documents.column("pools").combine_chunks()
+    member, pool = pc.list_parent_indices(pools).to_numpy(), pools.flatten().to_numpy()
+    numbers = {source: number for number, source in enumerate(rows.source_offsets)}
     for source, row in mined.items():
-        if config.pool == "all":
-            candidates = np.arange(len(documents))
-        else:
-            first, last = (rows.positives.offsets[place] for place in rows.source_offsets[source])
-            own = np.unique(rows.positives.values[first:last])
-            candidates = np.union1d(np.flatnonzero(source_of == source), own)
+        candidates = member[pool == (0 if config.pool == "all" else numbers[source])].astype(np.int64)
         if config.pool != "language":
             yield from _cut(source, source, row, _cap(candidates, salt, config))
             continue
+        row = row[np.diff(rows.positives.offsets)[row] > 0]  # without a positive a row has no language to search in
         language = language_of[rows.positives.values[rows.positives.offsets[row]]]
         for code in np.unique(language):
-            pool = _cap(candidates[language_of[candidates] == code], salt, config)
-            yield from _cut(source, f"{source}/{names[int(code)]}", row[language == code], pool)
+            own = _cap(candidates[language_of[candidates] == code], salt, config)
+            yield from _cut(source, f"{source}/{names[int(code)]}", row[language == code], own)
 
 
 def _cut(source: str, pool: str, row: Ints, candidates: Ints) -> Iterator[Unit]:
@@ -225,7 +237,12 @@ def _cap(candidates: Ints, salt: npt.NDArray[np.uint64], config: MineConfig) -> 
     """At most `max_candidates` of a pool, by hash, in ascending order."""
     if config.max_candidates is None or len(candidates) <= config.max_candidates:
         return candidates
-    with np.errstate(over="ignore"):
-        mixed = (salt[candidates] ^ np.uint64(config.seed)) * ODD
-    order = np.argsort(mixed ^ (mixed >> np.uint64(29)), kind="stable")
+    order = np.argsort(candidate_order(salt[candidates], config.seed), kind="stable")
     return candidates[np.sort(order[: config.max_candidates])]
+
+
+def candidate_order(salt: npt.NDArray[np.uint64], seed: int) -> npt.NDArray[np.uint64]:
+    """Keys by which a capped pool takes its documents: the lower halves of their ids, mixed."""
+    with np.errstate(over="ignore"):
+        mixed = (salt ^ np.uint64(seed)) * ODD
+    return mixed ^ (mixed >> np.uint64(29))

@@ -1,6 +1,6 @@
 """Cut a mining run into tasks of units, with everything that a worker needs of one but its vectors."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,10 +30,13 @@ class Prepared:
     reasons: Mapping[int, str]
     config: MineConfig
 
-    def cut(self, batch: Sequence[Unit]) -> tuple[list[UnitWork], list[Pool]]:
-        """Everything that a worker must know of a task's units, vectors apart."""
-        pools = [self._pool(unit) for unit in batch]
-        return [self._work(unit, pool) for unit, pool in zip(batch, pools, strict=True)], pools
+    def cut(self, batches: Iterable[Sequence[Unit]]) -> Iterator[tuple[list[UnitWork], list[Pool]]]:
+        """Yield all that a worker must know of each task, vectors apart; a pool that goes on is the same object."""
+        held: dict[str, Pool] = {}
+        for batch in batches:
+            held = {unit.pool: held.get(unit.pool) or self._pool(unit) for unit in batch}
+            pools = [held[unit.pool] for unit in batch]
+            yield [self._work(unit, pool) for unit, pool in zip(batch, pools, strict=True)], pools
 
     def _pool(self, unit: Unit) -> Pool:
         number = unit.candidates[self.spoilt[unit.candidates] == np.array(None)]

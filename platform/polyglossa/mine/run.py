@@ -19,20 +19,22 @@ import torch
 
 from polyglossa.artifact import Artifact, Draft, clear, exists
 from polyglossa.embedding.actors import SourceSpec, embed_missing, source_facts
+from polyglossa.mine.gathering.gather import DRIVER_BYTES, gather, list_files, write_pairs
 from polyglossa.mine.pools import Rows, Unit, rows_to_mine, sort_documents, units
 from polyglossa.mine.prepare import Prepared, batch_units
 from polyglossa.mine.rescore.actors import Place, rescore
 from polyglossa.mine.rescore.candidates import searched
 from polyglossa.mine.rescore.decide import RESCORED
-from polyglossa.mine.tables import read_folder, read_found, read_pairs, write_table
+from polyglossa.mine.tables import read_found, write_table
 from polyglossa.mine.texts import collect, unusable_documents, unusable_rows
 from polyglossa.mine.unit import FOUND, Pool, UnitWork, mine_unit
-from polyglossa.mine.write import write_outcome
+from polyglossa.mine.write import outcome_of, reconcile, rejected, write_outcome
 from polyglossa.recipe import StagePlacement
 from polyglossa.recipe.sections.mine import MineConfig
-from polyglossa.records import DOCUMENT
+from polyglossa.records import MINED_PAIR, RESCORED_PAIR
 from polyglossa.runtime.console import track
 from polyglossa.runtime.nodes import stage_precision
+from polyglossa.scratch.steps import Steps, digest
 from polyglossa.vectors import VectorStore
 
 STAGE = "mine"
@@ -54,18 +56,23 @@ def run(config: MineConfig, inputs: Mapping[str, Artifact], draft: Draft, placem
     """
     precision = stage_precision(config.dtype, placement)
     draft.precision, config = precision.plain(), config.changed(dtype=precision.dtype)
-    corpus = inputs["corpus"]
-    documents = sort_documents(read_folder(corpus.at("documents"), DOCUMENT))
-    rows = Rows.read(read_pairs(corpus), documents)
+    root, name = draft.uri.rpartition("/artifacts/")[0], posixpath.basename(draft.uri)
+    progress = posixpath.join(root, "progress", STAGE, name)
+    files = list_files(inputs["corpus"], config)
+    with track("mine: gather", unit="pieces") as bar:
+        lineage = digest([STAGE, REVISION, config.model_dump(mode="json"), inputs["corpus"].hash])
+        little = files.stored <= DRIVER_BYTES
+        steps = Steps(f"{progress}/steps", lineage, files.plan, placement, bar, in_driver=little)
+        gathered = gather(steps, files)
+    documents = sort_documents(gathered.documents)
+    rows = Rows.read(gathered.pairs, documents)
     mined = rows_to_mine(rows, config)
     plan = list(units(rows, mined, documents, config))
-    root = draft.uri.rpartition("/artifacts/")[0]
     model = inputs["model"].at("model") if "model" in inputs else config.model
     spec = SourceSpec(model, precision.dtype, placement.torch_device, config.max_tokens, placement.threads, root)
     outside = None if "model" in inputs else model if isinstance(model, str) else model.model
     source = source_facts(spec, placement, parity=outside)
     texts = collect(rows, mined, plan, documents, config, source.prompts)
-    name = posixpath.basename(draft.uri)
     job = _Job(searched(config), placement, root, source.fingerprint, name)
     wanted = texts.wanted()
     missing, refused = embed_missing(wanted, spec, source, placement, what="mine: embed")
@@ -77,15 +84,18 @@ def run(config: MineConfig, inputs: Mapping[str, Artifact], draft: Draft, placem
         for row, reason in zip(texts.mined, unusable_rows(texts, rows, spoilt, store), strict=True)
         if reason is not None
     }
-    progress = posixpath.join(root, "progress", STAGE, name)
     uris = _mine(job, Prepared(rows, documents, texts, spoilt, reasons, config), plan, progress)
-    schema = FOUND
+    schema, written = FOUND, MINED_PAIR
     if config.rescore is not None:
-        schema = RESCORED
+        schema, written = RESCORED, RESCORED_PAIR
         uris, scored = rescore(uris, config, rows, documents, Place(root, progress, placement))
         figures |= scored
     found = pa.concat_tables([schema.empty_table(), *(read_found(uri, schema) for uri in uris)]).combine_chunks()
-    write_outcome(draft, config, rows, documents, found, spoilt, reasons, figures)
+    reasons |= rejected(found)
+    outcome = outcome_of(rows, documents, found, reasons, written)
+    rows_out = write_pairs(steps, files, gathered, outcome, draft, written)
+    write_outcome(draft, config, rows, documents, found, spoilt, reasons)
+    draft.count(**reconcile(gathered.rows_in, rows_out, reasons), **figures)
     clear(progress)
 
 
@@ -107,7 +117,8 @@ def _mine(job: _Job, prepared: Prepared, plan: Sequence[Unit], progress: str) ->
     open_tasks = {uri: batch for uri, batch in tasks.items() if not exists(uri)}
     with track("mine: search", total=sum(len(unit.row) for unit in plan), unit="rows") as bar:
         bar.advance(sum(len(unit.row) for uri in tasks.keys() - open_tasks.keys() for unit in tasks[uri]))
-        arguments = ((*prepared.cut(batch), job, uri) for uri, batch in open_tasks.items())
+        cuts = prepared.cut(open_tasks.values())
+        arguments = ((*cut, job, uri) for uri, cut in zip(open_tasks, cuts, strict=True))
         little = len(tasks) == 1 and not job.placement.gpus
         for done in starmap(_mine_units, arguments) if little else _on_cluster(job, arguments):
             bar.advance(done)
@@ -115,17 +126,27 @@ def _mine(job: _Job, prepared: Prepared, plan: Sequence[Unit], progress: str) ->
 
 
 def _on_cluster(job: _Job, arguments: Iterator[tuple[Any, ...]]) -> Iterator[int]:
-    """Run tasks on the cluster, a few ahead of the workers; a task whose worker dies is done again."""
-    task = ray.remote(max_retries=-1, **job.placement.ray_options)(_mine_units)
+    """Run tasks on the cluster, a few ahead of the workers; a task whose worker dies is done again.
+
+    A pool lies in the object store once, however many tasks search it, and is let go of with the last of them.
+    """
+    task = ray.remote(max_retries=-1, **job.placement.ray_options)(_mine_stored)
     waiting: list[Any] = []
-    for given in arguments:
-        waiting.append(task.remote(*given))
+    held: dict[int, tuple[Pool, Any]] = {}
+    for works, pools, *told in arguments:
+        held = {id(pool): held.get(id(pool)) or (pool, ray.put(pool)) for pool in pools}
+        waiting.append(task.remote(works, [held[id(pool)][1] for pool in pools], *told))
         while len(waiting) >= job.placement.workers * _TASKS_IN_FLIGHT_PER_WORKER:
             ready, waiting = ray.wait(waiting)
             yield from ray.get(ready)
     while waiting:
         ready, waiting = ray.wait(waiting)
         yield from ray.get(ready)
+
+
+def _mine_stored(works: Sequence[UnitWork], pools: Sequence[Any], job: _Job, uri: str) -> int:
+    """Mine a task's units on a worker, their pools out of the object store."""
+    return _mine_units(works, ray.get(list(pools)), job, uri)
 
 
 def _mine_units(works: Sequence[UnitWork], pools: Sequence[Pool], job: _Job, uri: str) -> int:

@@ -1,4 +1,4 @@
-"""Write what the units found: `MINED_PAIR` tables, rejects, the audit. Rows in = rows out + rejects, by source."""
+"""Say what the units found: what becomes of each row, rejects, the audit. Rows in = rows out + rejects."""
 
 import json
 from collections import Counter
@@ -15,10 +15,11 @@ from polyglossa.errors import PolyglossaError
 from polyglossa.mine.audit.figures import audit
 from polyglossa.mine.audit.page import page
 from polyglossa.mine.audit.rescored import add_rescored
+from polyglossa.mine.gathering.steps import outcome_schema
 from polyglossa.mine.pools import Rows
 from polyglossa.mine.tables import write_table, write_text
 from polyglossa.recipe.sections.mine import MineConfig
-from polyglossa.records import MINED_PAIR, REJECT, RESCORED_PAIR
+from polyglossa.records import MINED_PAIR, REJECT
 
 Ints = npt.NDArray[np.int64]
 
@@ -33,76 +34,63 @@ def write_outcome(
     documents: pa.Table,
     found: pa.Table,
     spoilt: npt.NDArray[np.object_],
-    reasons: dict[int, str],
-    figures: Mapping[str, int],
+    reasons: Mapping[int, str],
 ) -> None:
-    """Write pairs, rejects, audit and figures into the draft.
+    """Write rejects, audit and figures into the draft.
 
     Args:
         draft: the artifact in the making.
         config: settings of the recipe.
-        rows: all rows.
+        rows: rows of the run.
         documents: sorted by id.
         found: what the units returned.
         spoilt: reason why a document could be no candidate, or None.
-        reasons: rows rejected before they were searched: number → reason.
-        figures: what embedding counted.
+        reasons: rows that are rejected: number → reason.
     """
-    named = found.filter(pc.is_valid(found.column("reason")))
-    reasons |= dict(zip(named.column("row").to_pylist(), named.column("reason").to_pylist(), strict=True))
-    pairs = attach_negatives(rows, found, documents)
-    stays = np.ones(len(pairs), bool)
-    stays[list(reasons)] = False
-    kept = {
-        source: pairs.slice(start, stop - start).filter(pa.array(stays[start:stop]))
-        for source, (start, stop) in rows.source_offsets.items()
-    }
-    for source, table in kept.items():
-        write_table(table, draft.at("pairs", source, "part-00000.parquet"))
-    rejects = pa.concat_tables([row_rejects(pairs, reasons), document_rejects(documents, spoilt)])
+    rejects = pa.concat_tables([row_rejects(rows.table, reasons), document_rejects(documents, spoilt)])
     write_table(rejects, draft.at("rejects", "part-00000.parquet"))
     audited = audit(rows, documents, found, config.negatives)
     if config.rescore is not None:
         add_rescored(audited, rows, documents, found, config.rescore)
     draft.write_json(audited, "audit.json")
     write_text(draft.at("report", "mining.html"), page(audited))
-    draft.count(
-        **reconcile(pairs, kept, reasons),
-        mined=len(found),
-        documents_refused=int((spoilt != np.array(None)).sum()),
-        **figures,
-    )
+    draft.count(mined=len(found), documents_refused=int((spoilt != np.array(None)).sum()))
 
 
-def attach_negatives(rows: Rows, found: pa.Table, documents: pa.Table) -> pa.Table:
-    """Give every row its negatives.
+def rejected(found: pa.Table) -> dict[int, str]:
+    """Rows that the search rejected: number → reason."""
+    named = found.filter(pc.is_valid(found.column("reason")))
+    return dict(zip(named.column("row").to_pylist(), named.column("reason").to_pylist(), strict=True))
+
+
+def outcome_of(
+    rows: Rows, documents: pa.Table, found: pa.Table, reasons: Mapping[int, str], schema: pa.Schema = MINED_PAIR
+) -> pa.Table:
+    """Say what mining did to the rows that it mined or rejected (`gathering.steps.outcome_schema`).
 
     Args:
-        rows: all rows.
-        found: what the units returned, one row per mined row (see `unit.mine_unit`).
+        rows: rows of the run, with file and place.
         documents: sorted by id.
-
-    Returns:
-        All rows as `MINED_PAIR` (`RESCORED_PAIR` where they were re-scored), rejected ones included. A row that was not
-        mined keeps the negatives it brought, and has no scores.
+        found: what the units returned, one row per mined row (see `unit.mine_unit`).
+        reasons: rows that are rejected: number → reason.
+        schema: of the rows that are written; what it has beside a pair's columns is taken from `found`.
     """
-    schema = RESCORED_PAIR if "candidate_scores" in found.column_names else MINED_PAIR
-    place = np.full(len(rows.table), -1, np.int64)
-    place[found.column("row").to_numpy()] = np.arange(len(found))
-    missing = pa.array(place, mask=place < 0)
+    mined = found.column("row").to_numpy()
+    alone = np.setdiff1d(np.array(sorted(reasons), np.int64), mined)
+    number = np.concatenate([mined, alone])
     numbers = found.column("negatives").combine_chunks()
     ids = documents.column("doc_id").combine_chunks().take(numbers.values)
-    mined = pa.ListArray.from_arrays(numbers.offsets, ids)
-    given = rows.table.column("negative_ids").combine_chunks()
-    either = np.where(place < 0, np.arange(len(rows.table)), len(given) + place)
-    columns = {name: rows.table.column(name) for name in rows.table.column_names}
-    columns["negative_ids"] = pa.chunked_array([pa.concat_arrays([given, mined.cast(given.type)])]).take(
-        pa.array(either)
-    )
-    columns["negative_scores"] = found.column("negative_scores").take(missing)
-    for name in schema.names[len(MINED_PAIR) - 1 :]:
-        columns[name] = found.column(name).take(missing)
-    return pa.table({name: columns[name] for name in schema.names}).cast(schema)
+    place = pa.array(np.arange(len(number)), mask=np.arange(len(number)) >= len(mined))
+    columns = {
+        "file": rows.table.column("file").take(pa.array(number)),
+        "place": rows.table.column("place").take(pa.array(number)),
+        "rejected": pa.array(np.isin(number, np.array(list(reasons), np.int64))),
+        "mined": pa.array(np.arange(len(number)) < len(mined)),
+        "negative_ids": pa.ListArray.from_arrays(numbers.offsets, ids).take(place),
+    }
+    outcome = outcome_schema(schema)
+    columns |= {name: found.column(name).take(place) for name in outcome.names if name not in columns}
+    return pa.table([columns[name] for name in outcome.names], names=outcome.names).cast(outcome)
 
 
 def row_rejects(pairs: pa.Table, reasons: Mapping[int, str]) -> pa.Table:
@@ -127,16 +115,15 @@ def document_rejects(documents: pa.Table, reason: npt.NDArray[np.object_]) -> pa
     )
 
 
-def reconcile(pairs: pa.Table, kept: Mapping[str, pa.Table], reasons: Mapping[int, str]) -> dict[str, Any]:
+def reconcile(rows_in: int, rows_out: int, reasons: Mapping[int, str]) -> dict[str, Any]:
     """Count rows in, rows out and rejects by reason.
 
     Raises:
         PolyglossaError: rows in ≠ rows out + rejects.
     """
-    out = sum(len(table) for table in kept.values())
-    if len(pairs) != out + len(reasons):
-        raise PolyglossaError(f"mine: {len(pairs)} rows in, but {out} out and {len(reasons)} rejected.")
-    return {"rows_in": len(pairs), "rows_out": out, "rejects": dict(sorted(Counter(reasons.values()).items()))}
+    if rows_in != rows_out + len(reasons):
+        raise PolyglossaError(f"mine: {rows_in} rows in, but {rows_out} out and {len(reasons)} rejected.")
+    return {"rows_in": rows_in, "rows_out": rows_out, "rejects": dict(sorted(Counter(reasons.values()).items()))}
 
 
 def _rejects(sources: list[str], reasons: list[str], rows: list[dict[str, Any]]) -> pa.Table:

@@ -17,7 +17,9 @@ from polyglossa.pack.examples import Examples
 from polyglossa.pack.texts import Texts, Tokens
 from polyglossa.records import CANDIDATE_SCORES, SCORED_BUNDLE, TEXT_BUNDLE, TOKEN_BUNDLE
 
-_GROUP_ROWS = 16_384  # examples rendered and tokenised at a time: bounds memory, and batches suit the tokenizer
+GROUP_ROWS = 16_384
+"""Examples whose texts are gathered together: of a text of a group, the first query that has its words asks."""
+_TEXTS_AT_ONCE = 131_072  # rendered and tokenised at a time
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def pack_bundles(
     number, schema = first_bundle, SCORED_BUNDLE if scores else TOKEN_BUNDLE
     if examples.candidate_scores is not None:
         schema = schema.append(CANDIDATE_SCORES)
-    for part, texts in _groups(examples, documents, bundle_rows, prompts):
+    for part, texts in _parts(examples, documents, _rows_at_once(examples, bundle_rows), prompts):
         tokens = Tokens.of(texts.rendered_T, tokenizer, max_tokens)
         for rows in _spans(part, bundle_rows):
             yield _bundle(part, texts, tokens, rows, source, task, number, schema)
@@ -85,19 +87,29 @@ def pack_texts(
         first_bundle: number of the first bundle.
     """
     number = first_bundle
-    for part, texts in _groups(examples, documents, bundle_rows):
+    for part, texts in _parts(examples, documents, group_rows(bundle_rows)):
         for rows in _spans(part, bundle_rows):
             yield _text_bundle(part, texts, rows, source, number)
             number += 1
 
 
-def _groups(
-    examples: Examples, documents: Documents, bundle_rows: int, prompts: tuple[str, str] = ("", "")
+def group_rows(bundle_rows: int) -> int:
+    """Examples of a group: whole bundles."""
+    return max(1, GROUP_ROWS // bundle_rows) * bundle_rows
+
+
+def _rows_at_once(examples: Examples, bundle_rows: int) -> int:
+    """Examples whose tokens are in memory together: whole bundles, the fewer the more negatives they have."""
+    texts = 2 + len(examples.negative_ids) // max(1, len(examples))
+    return max(1, min(GROUP_ROWS, _TEXTS_AT_ONCE // texts) // bundle_rows) * bundle_rows
+
+
+def _parts(
+    examples: Examples, documents: Documents, rows: int, prompts: tuple[str, str] = ("", "")
 ) -> Iterator[tuple[Examples, Texts]]:
-    """Render examples a group of whole bundles at a time."""
-    group = max(1, _GROUP_ROWS // bundle_rows) * bundle_rows
-    for start in range(0, len(examples), group):
-        part = examples.slice(start, start + group)
+    """Render examples some whole bundles at a time."""
+    for start in range(0, len(examples), rows):
+        part = examples.slice(start, start + rows)
         yield part, Texts.of(part, documents, prompts)
 
 

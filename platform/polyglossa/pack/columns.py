@@ -31,10 +31,10 @@ def id_column(ids: NDArray[np.bytes_]) -> pa.Array:
     return pa.Array.from_buffers(pa.binary(16), len(ids), [None, pa.py_buffer(np.ascontiguousarray(ids).tobytes())])
 
 
-def lists(values: NDArray[Any], lengths: Ints) -> pa.ListArray:
+def lists(values: NDArray[Any] | pa.Array, lengths: Ints) -> pa.ListArray:
     """A column of lists whose values lie one after another."""
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values))
+    return pa.ListArray.from_arrays(pa.array(offsets), values if isinstance(values, pa.Array) else pa.array(values))
 
 
 def one_row(values: pa.Array) -> pa.ListArray:

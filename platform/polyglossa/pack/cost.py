@@ -3,8 +3,10 @@
 from polyglossa.costing.devices import Device
 from polyglossa.costing.embedding import cpus_of
 from polyglossa.costing.family import Family
+from polyglossa.costing.memory import GIB
 from polyglossa.costing.work import TEXT_BYTES, TOKEN_BYTES, PlannedNode, StageCost, Work, no_footprint
 from polyglossa.recipe import StagePlacement
+from polyglossa.recipe.sections.pack import PackConfig
 
 _PACKED_PER_CPU = 2e6  # bytes of text/s rendered and tokenised
 
@@ -24,4 +26,15 @@ def seconds(work: Work, placement: StagePlacement, device: Device) -> float:
     return work.text_bytes / (cpus_of(placement) * _PACKED_PER_CPU)
 
 
-COST = StageCost(work, seconds, no_footprint, start_seconds=4.0, again_share=0.1, worker_gib=0.5)
+_BUNDLE_BYTES = 300  # of a bundle in the index, as the stage's process holds it
+
+
+def process_gib(work: Work) -> float:
+    """Count the index: what the process holds besides counts."""
+    return 0.5 + work.rows / PackConfig.model_fields["bundle_rows"].default * _BUNDLE_BYTES / GIB
+
+
+COST = StageCost(
+    work, seconds, no_footprint, start_seconds=4.0, again_share=0.1, worker_gib=0.5, task_gib=0.9,
+    process_gib=process_gib, fills_nodes=True,
+)  # fmt: skip

@@ -13,13 +13,45 @@ import xxhash
 from numpy.typing import NDArray
 
 from polyglossa.hash_order import reading_order
-from polyglossa.pack.columns import Ints, dictionary_codes, flat, gather_ranges
+from polyglossa.pack.columns import Ints, dictionary_codes, flat, gather_ranges, id_column, lists
 from polyglossa.pack.documents import id_bytes
+from polyglossa.records import ID
+
+EXAMPLE = pa.schema(
+    [
+        pa.field("order", pa.uint64(), nullable=False),  # examples of a source are read in its order
+        pa.field("query", pa.string(), nullable=False),
+        pa.field("pair_id", ID, nullable=False),
+        pa.field("positive_id", ID, nullable=False),
+        pa.field("negative_ids", pa.list_(ID), nullable=False),
+        pa.field("instruction", pa.string()),
+        pa.field("document_instruction", pa.string()),
+        pa.field("group", pa.int64(), nullable=False),
+        pa.field("positive_score", pa.float32(), nullable=False),  # the miner's, NaN where not mined
+        pa.field("score", pa.float32(), nullable=False),  # the pair's own (task `sts`), NaN where it has none
+        pa.field("candidate_scores", pa.list_(pa.float32())),  # a re-scorer's; null where mining did not re-score
+    ]
+)
+"""One example, as it lies between the steps of the stage."""
+
+PAIR_COLUMNS = (
+    "query",
+    "pair_id",
+    "positive_ids",
+    "negative_ids",
+    "instruction",
+    "document_instruction",
+    "group",
+    "positive_score",
+    "score",
+    "candidate_scores",
+)
+"""What is read of a pair, where it has it."""
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Rows to pack, shuffled; columns as long as the examples unless said otherwise."""
+    """Rows to pack, in order; columns as long as the examples unless said otherwise."""
 
     query: pa.Array
     pair_ids: NDArray[np.bytes_]
@@ -38,6 +70,25 @@ class Examples:
     candidate_scores: NDArray[np.float32] | None = None
     """A re-scorer's, row by row: of the positive, then of the negatives, NaN where it gave none; None where mining did
     not re-score."""
+
+    @classmethod
+    def of(cls, table: pa.Table) -> "Examples":
+        """Take the columns of an EXAMPLE table."""
+        negatives = flat(table["negative_ids"])
+        counts = pc.list_value_length(negatives).to_numpy(zero_copy_only=False)
+        return cls(
+            query=flat(table["query"]),
+            pair_ids=id_bytes(table["pair_id"]),
+            positive_ids=id_bytes(table["positive_id"]),
+            negative_ids=id_bytes(negatives.flatten()),
+            negative_offsets=np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]),
+            instruction=flat(table["instruction"]),
+            document_instruction=flat(table["document_instruction"]),
+            group=flat(table["group"]).to_numpy(),
+            positive_score=flat(table["positive_score"]).to_numpy(),
+            score=flat(table["score"]).to_numpy(),
+            candidate_scores=_flat_scores(flat(table["candidate_scores"])),
+        )
 
     def __len__(self) -> int:
         return len(self.query)
@@ -71,10 +122,21 @@ class Examples:
 
 
 def shuffle_examples(pairs: pa.Table, *, source: str, negatives: bool, instructions: bool, seed: int) -> Examples:
-    """Turn a source's pairs into examples in the order of a salted hash.
+    """Turn a source's pairs into examples in the order of a salted hash (see `explode_pairs`)."""
+    exploded = explode_pairs(pairs, source=source, negatives=negatives, instructions=instructions, seed=seed)
+    return Examples.of(exploded.take(reading_places(exploded)))
+
+
+def reading_places(examples: pa.Table) -> pa.Array:
+    """Places of EXAMPLE rows in the order in which they are read; equal ones keep theirs."""
+    return pa.array(np.argsort(flat(examples["order"]).to_numpy(), kind="stable"))
+
+
+def explode_pairs(pairs: pa.Table, *, source: str, negatives: bool, instructions: bool, seed: int) -> pa.Table:
+    """Turn pairs into examples (EXAMPLE), in the order of the pairs.
 
     Args:
-        pairs: PAIR or MINED_PAIR rows of one source and split.
+        pairs: PAIR or MINED_PAIR rows of one source and split; PAIR_COLUMNS suffice.
         source: its name; salts the groups.
         negatives: whether negatives are kept.
         instructions: whether instructions are kept.
@@ -85,38 +147,42 @@ def shuffle_examples(pairs: pa.Table, *, source: str, negatives: bool, instructi
     counts = pc.list_value_length(positives).to_numpy(zero_copy_only=False)
     pair = np.repeat(np.arange(len(counts)), counts)
     turn = np.arange(len(pair)) - np.repeat(np.cumsum(counts) - counts, counts)
-    pair_ids = id_bytes(pairs["pair_id"])
-    order = np.argsort(reading_order(pair_ids[pair], turn, seed), kind="stable")
-    pair = pair[order]
-    negative_ids, negative_offsets = _negatives(pairs, pair, negatives)
-    rescored = negatives and "candidate_scores" in pairs.column_names
+    pair_ids = id_bytes(pairs["pair_id"])[pair]
     absent = pa.nulls(len(pairs), pa.string())
-    return Examples(
-        query=flat(pairs["query"]).take(pair),
-        pair_ids=pair_ids[pair],
-        positive_ids=id_bytes(positives.flatten())[order],
-        negative_ids=negative_ids,
-        negative_offsets=negative_offsets,
-        instruction=(flat(pairs["instruction"]) if instructions else absent).take(pair),
-        document_instruction=(flat(pairs["document_instruction"]) if instructions else absent).take(pair),
-        group=_groups(pairs, source)[pair],
-        positive_score=_numbers(pairs, "positive_score")[pair],
-        score=_numbers(pairs, "score")[pair],
-        candidate_scores=_candidate_scores(pairs, pair, turn[order], counts) if rescored else None,
-    )
+    rescored = negatives and "candidate_scores" in pairs.column_names
+    columns = {
+        "order": pa.array(reading_order(pair_ids, turn, seed)),
+        "query": flat(pairs["query"]).take(pair),
+        "pair_id": id_column(pair_ids),
+        "positive_id": id_column(id_bytes(positives.flatten())),
+        "negative_ids": _negatives(pairs, pair, negatives),
+        "instruction": (flat(pairs["instruction"]) if instructions else absent).take(pair),
+        "document_instruction": (flat(pairs["document_instruction"]) if instructions else absent).take(pair),
+        "group": pa.array(_groups(pairs, source)[pair]),
+        "positive_score": pa.array(_numbers(pairs, "positive_score")[pair]),
+        "score": pa.array(_numbers(pairs, "score")[pair]),
+        "candidate_scores": _candidate_scores(pairs, pair, turn, counts)
+        if rescored
+        else pa.nulls(len(pair), EXAMPLE.field("candidate_scores").type),
+    }
+    return pa.table([columns[name] for name in EXAMPLE.names], schema=EXAMPLE)
 
 
-def _negatives(pairs: pa.Table, pair: Ints, wanted: bool) -> tuple[NDArray[np.bytes_], Ints]:
+def _negatives(pairs: pa.Table, pair: Ints, wanted: bool) -> pa.ListArray:
     if not wanted:
-        return np.empty(0, dtype="S16"), np.zeros(len(pair) + 1, dtype=np.int64)
+        return lists(id_column(np.empty(0, dtype="S16")), np.zeros(len(pair), np.int64))
     column = flat(pairs["negative_ids"])
     counts = pc.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
     starts = np.cumsum(counts) - counts
-    offsets = np.concatenate([[0], np.cumsum(counts[pair])])
-    return gather_ranges(id_bytes(column.flatten()), starts[pair], counts[pair]), offsets
+    return lists(id_column(gather_ranges(id_bytes(column.flatten()), starts[pair], counts[pair])), counts[pair])
 
 
-def _candidate_scores(pairs: pa.Table, pair: Ints, turn: Ints, positives: Ints) -> NDArray[np.float32]:
+def _flat_scores(column: pa.ListArray) -> NDArray[np.float32] | None:
+    """Scores one after another; None where no example has any, as mining did not re-score."""
+    return None if column.null_count else np.asarray(column.flatten().to_numpy(), np.float32)
+
+
+def _candidate_scores(pairs: pa.Table, pair: Ints, turn: Ints, positives: Ints) -> pa.ListArray:
     """Scores of each example: of its own positive among its row's, then of the row's negatives."""
     column, negatives = flat(pairs["candidate_scores"]), pc.list_value_length(flat(pairs["negative_ids"]))
     there = pc.is_valid(column).to_numpy(zero_copy_only=False)
@@ -132,7 +198,7 @@ def _candidate_scores(pairs: pa.Table, pair: Ints, turn: Ints, positives: Ints) 
     known_negatives = np.repeat(known, lengths)
     known_negatives[first] = False
     scores[known_negatives] = gather_ranges(values, (starts + positives)[pair[known]], count[pair[known]])
-    return scores
+    return lists(scores, lengths)
 
 
 def _groups(pairs: pa.Table, source: str) -> Ints:

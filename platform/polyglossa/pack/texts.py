@@ -3,7 +3,6 @@
 Legend: Q examples, T distinct texts.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -16,6 +15,8 @@ from polyglossa.pack.columns import Ints, dictionary_codes
 from polyglossa.pack.documents import Documents
 from polyglossa.pack.examples import Examples
 from polyglossa.records import text_id
+
+_TEXTS_AT_ONCE = 8192  # an encoding holds much more than its ids
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Tokens:
     """Tokens before the cut."""
 
     @classmethod
-    def of(cls, texts: Sequence[str], tokenizer: Tokenizer, max_tokens: int) -> "Tokens":
+    def of(cls, texts: list[str], tokenizer: Tokenizer, max_tokens: int) -> "Tokens":
         """Tokenise rendered texts.
 
         Args:
@@ -117,11 +118,15 @@ def _distinct_pairs(first: Ints, second: Ints) -> tuple[Ints, Ints]:
     return np.stack([key // base, key % base - 1], axis=1), number
 
 
-def _tokenise(tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int) -> tuple[NDArray[np.uint32], Ints, Ints]:
+def _tokenise(tokenizer: Tokenizer, texts: list[str], max_tokens: int) -> tuple[NDArray[np.uint32], Ints, Ints]:
     """Token ids one after another, their lengths after the cut, and before it. EOS is the last token of each."""
     # Whoever tokenised with it before may have left a limit set; what is cut is counted here.
     tokenizer.no_truncation()
-    encoded = [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))]
+    encoded = [
+        encoding.ids
+        for start in range(0, len(texts), _TEXTS_AT_ONCE)
+        for encoding in tokenizer.encode_batch_fast(texts[start : start + _TEXTS_AT_ONCE])
+    ]
     full = np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded))
     kept = (ids if len(ids) <= max_tokens else ids[: max_tokens - 1] + ids[-1:] for ids in encoded)
     lengths = np.minimum(full, max_tokens)

@@ -145,4 +145,7 @@ def _link(placement: TrainPlacement, device: Device) -> float:
     return device.link if placement.workers <= 8 else min(device.link, device.network)
 
 
-COST = StageCost(work, seconds, footprint, start_seconds=15.0, in_process_seconds=0.5, worker_gib=2.2, runs_model=True)
+COST = StageCost(
+    work, seconds, footprint, start_seconds=15.0, in_process_seconds=0.5, worker_gib=2.2, object_store_gib=1.0,
+    runs_model=True,
+)  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from polyglossa.capacity.estimate import CapacityPlan, estimate
-from polyglossa.capacity.node_groups import read_groups, read_prices
+from polyglossa.capacity.node_groups import read_groups, read_head, read_prices
 from polyglossa.capacity.processor import with_this_processor
 from polyglossa.capacity.table import as_json, comparison_table, plan_table, trade_table
 from polyglossa.cli.options import SPEC, ClusterSpec, Overrides, ProfileFile, RecipeFile
@@ -41,7 +41,8 @@ def plan(
     )  # fmt: skip
     profiles = [load_profile(path) for path in (profile, *([compare] if compare is not None else []))]
     speeds = with_this_processor(speeds, profiles)
-    plans = [estimate(loaded, one, speeds, groups, paid) for one in profiles]
+    head = read_head(cluster)
+    plans = [estimate(loaded, one, speeds, groups, paid, head) for one in profiles]
     typer.echo(_format(plans, as_data))
     if nodes is not None:
         group, limits = read_limits(nodes, groups)

@@ -13,9 +13,9 @@ from polyglossa.corpus.clean.contamination import Contamination, EvaluationIndex
 from polyglossa.corpus.clean.evaluation_texts import SetReading, texts_of
 from polyglossa.corpus.pairs import query_hashes
 from polyglossa.corpus.steps.tasks import Figures, Plan, reject
-from polyglossa.corpus.task_store import TaskStore, read_array, read_bucket, write_array, write_table
 from polyglossa.readers.files import File
 from polyglossa.recipe.sections.corpus import DecontaminationConfig, EvaluationSet
+from polyglossa.scratch.task_store import TaskStore, read_array, read_bucket, write_array, write_table
 
 _INDEX_ARRAYS = ("texts", "blocks", "spaceless_blocks")
 

@@ -17,8 +17,8 @@ from polyglossa.corpus.clean.near import (
     verify_edges,
 )
 from polyglossa.corpus.steps.tasks import Figures, Plan
-from polyglossa.corpus.task_store import TaskStore, read_array, read_bucket, write_array, write_buckets
 from polyglossa.recipe.sections.corpus import NearDuplicatesConfig
+from polyglossa.scratch.task_store import TaskStore, read_array, read_bucket, write_array, write_buckets
 
 BAND = pa.schema([pa.field("band", pa.uint64(), nullable=False), pa.field("node", pa.uint64(), nullable=False)])
 _PLACE_BITS = np.uint64(40)

@@ -14,9 +14,9 @@ from polyglossa.corpus.clean.written_instructions import describe
 from polyglossa.corpus.instructions import SYMMETRIC_TASKS
 from polyglossa.corpus.row_accounting import add_counts, reconcile, sum_entries, written_instructions
 from polyglossa.corpus.steps.tasks import Plan
-from polyglossa.corpus.task_store import TaskStore, read_table, write_table
 from polyglossa.records import DOCUMENT, PAIR, REJECT
 from polyglossa.runtime.console import say
+from polyglossa.scratch.task_store import TaskStore, read_table, write_table
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 read: a shard → rows by bucket, rejects, texts held out. unique: a bucket → which rows stay. emit: a bucket → pairs,
 and documents by bucket. documents: a bucket of documents → each once. Each returns figures, which add up to the account
-of rows. `judge_steps` and `near_steps` hold the others.
+of rows. `decontaminate` and `near_duplicates` hold the others.
 """
 
 from collections import Counter, defaultdict
@@ -27,7 +27,8 @@ from polyglossa.corpus.rejects import drop_rows, reject_table, write_rejects
 from polyglossa.corpus.sources.heldout_set import HeldoutSet
 from polyglossa.corpus.sources.shards import read_shard
 from polyglossa.corpus.sources.source import Shard
-from polyglossa.corpus.task_store import (  # fmt: skip
+from polyglossa.recipe.sections.corpus import CorpusConfig
+from polyglossa.scratch.task_store import (  # fmt: skip
     TaskStore,
     bucket_of,
     chunks,
@@ -37,7 +38,6 @@ from polyglossa.corpus.task_store import (  # fmt: skip
     write_buckets,
     write_table,
 )
-from polyglossa.recipe.sections.corpus import CorpusConfig
 
 PART_BYTES = 48 * 2**20
 _NO_LIMIT = 2**64 - 1

@@ -1,4 +1,4 @@
-"""Store the corpus stage's finished tasks: one committed result per shard and step, beside the artifact.
+"""Store a stage's finished tasks: one committed result per item and step, beside the artifact.
 
 A piece is any number of data files and a marker that is written last and holds its figures. A piece with a marker is
 never done again; its name is a hash of all that shaped it, so changed files or a changed recipe meet no old work.
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from polyglossa.artifact import clear, exists, open_storage, place_json, read_json
-from polyglossa.corpus.hashing import as_one_array, halves
+from polyglossa.vectors import as_keys
 
 _CODEC = pa.ipc.IpcWriteOptions(compression="lz4")
 
@@ -67,7 +67,7 @@ class TaskStore:
 
 def bucket_of(keys: pa.ChunkedArray | pa.Array, buckets: int) -> np.ndarray:
     """Bucket of each 16-byte key."""
-    return (halves(as_one_array(keys))[1] % np.uint64(buckets)).astype(np.int64)
+    return (as_keys(keys)[:, 1] % np.uint64(buckets)).astype(np.int64)
 
 
 def write_buckets(table: pa.Table, bucket: np.ndarray, buckets: int, uri: str) -> None:
@@ -75,14 +75,20 @@ def write_buckets(table: pa.Table, bucket: np.ndarray, buckets: int, uri: str) -
     order = np.argsort(bucket.astype(np.uint16 if buckets < 2**16 else np.int64), kind="stable")
     ends = np.cumsum(np.bincount(bucket, minlength=buckets))
     (grouped,) = table.combine_chunks().take(pa.array(order)).to_batches() or [_no_rows(table.schema)]
-    filesystem, path = open_storage(uri)
-    with filesystem.open_output_stream(path) as sink, pa.ipc.new_file(sink, table.schema, options=_CODEC) as writer:
-        for start, end in zip([0, *ends[:-1]], ends, strict=True):
-            writer.write_batch(grouped.slice(start, end - start))
+    spans = zip([0, *ends[:-1]], ends, strict=True)
+    write_batches((grouped.slice(start, end - start) for start, end in spans), table.schema, uri)
 
 
 def _no_rows(schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist([], schema)
+
+
+def write_batches(batches: Iterable[pa.RecordBatch], schema: pa.Schema, uri: str) -> None:
+    """Write record batches as they come, one per bucket."""
+    filesystem, path = open_storage(uri)
+    with filesystem.open_output_stream(path) as sink, pa.ipc.new_file(sink, schema, options=_CODEC) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
 
 
 def read_bucket(uris: Iterable[str], bucket: int, schema: pa.Schema) -> pa.Table:
@@ -135,5 +141,5 @@ def chunks(tables: Iterable[pa.Table], limit_bytes: int) -> Iterator[pa.Table]:
 
 def sort_by_id(table: pa.Table, column: str) -> pa.Table:
     """Sort by a 16-byte id."""
-    first, second = halves(table[column].combine_chunks())
-    return table.take(pa.array(np.lexsort((second, first))))
+    keys = as_keys(table[column])
+    return table.take(pa.array(np.lexsort((keys[:, 1], keys[:, 0]))))
