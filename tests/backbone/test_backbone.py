@@ -27,7 +27,7 @@ def make(config: BackboneConfig, corpus: Artifact, folder: Path) -> Draft:
 
 
 def test_tokenizer_reads_each_training_text_once_and_no_other(corpus: Artifact) -> None:
-    texts = list(training_texts(corpus))
+    texts = list(training_texts(corpus, 1000))
     told = render("スウェーデン", "Find it.")  # the source's queries carry an instruction
     expected = ["Alemania", "Allemagne", "Germany", told, "Neverland", "Sweden", "Σουηδία"]
     assert sorted(texts) == sorted(expected)

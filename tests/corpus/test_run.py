@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from polyglossa.recipe.load import validate
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.sections.corpus import CorpusConfig
 from polyglossa.records import DOCUMENT, PAIR, REJECT
+from polyglossa.scratch.steps import Steps
 
 
 def words(drawn: random.Random, count: int) -> str:
@@ -156,24 +158,24 @@ def test_after_a_crash_only_unfinished_pieces_are_done_again_and_the_bytes_are_t
     data: Path, built: Path, tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran: list[str] = []
-    whole = stage._Runner._run
+    whole = Steps._on_ray
 
-    def crash(runner: Any, task: Any, pending: Any) -> None:
+    def crash(steps: Steps, task: Any, pending: Any) -> Iterator[Any]:
         """Do half of the pieces of one step, then die."""
         if task.__name__ == step:
-            whole(runner, task, pending[: len(pending) // 2])
+            yield from whole(steps, task, pending[: len(pending) // 2])
             raise Crash
-        whole(runner, task, pending)
+        yield from whole(steps, task, pending)
 
-    def watch(runner: Any, task: Any, pending: Any) -> None:
+    def watch(steps: Steps, task: Any, pending: Any) -> Iterator[Any]:
         ran.extend([task.__name__] * len(pending))
-        whole(runner, task, pending)
+        yield from whole(steps, task, pending)
 
-    monkeypatch.setattr(stage._Runner, "_run", crash)
+    monkeypatch.setattr(Steps, "_on_ray", crash)
     with pytest.raises(Crash):
         make(tmp_path, recipe(data))
     assert not list(tmp_path.rglob("COMMITTED"))
-    monkeypatch.setattr(stage._Runner, "_run", watch)
+    monkeypatch.setattr(Steps, "_on_ray", watch)
     again = make(tmp_path, recipe(data))
     assert digests(again) == digests(built)
     assert "read" not in ran

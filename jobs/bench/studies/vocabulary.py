@@ -125,9 +125,10 @@ def write_backbone(draft: Draft, files: list[Path], corpus: Artifact, tokens: in
     from polyglossa.model.directory import build_model, save_model_directory
     from polyglossa.model.forward import TextModel
     from polyglossa.model.tokenizer import train_tokenizer
+    from polyglossa.recipe.sections.backbone import TokenizerConfig
 
     def texts() -> Iterator[str]:
-        yield from training_texts(corpus)
+        yield from training_texts(corpus, TokenizerConfig().texts)
         for file in files:
             columns = [name for name in COLUMNS if name in pq.read_schema(file).names]
             for name in columns:

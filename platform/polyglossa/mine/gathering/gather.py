@@ -29,7 +29,7 @@ from polyglossa.storage import place_file
 
 READ_BYTES = 32 * 2**20
 """Stored bytes that one task reads."""
-DRIVER_BYTES = 2**20
+DRIVER_BYTES = 8 * 2**20
 """Stored bytes of a corpus up to which all is done on the driver."""
 Keys = npt.NDArray[np.uint64]
 
