@@ -61,6 +61,11 @@ class ArtifactKey:
         canonical = json.dumps(shape, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
+    @property
+    def lease(self) -> str:
+        """What a run holds while it makes the artifact: its draft, its scratch folders, its checkpoints."""
+        return f"{self.name}-{self.hash}"
+
     def uri(self, root: str) -> str:
         """Where the artifact lies under a storage root."""
         return posixpath.join(root, "artifacts", self.stage, f"{self.name}-{self.hash}")

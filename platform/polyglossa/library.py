@@ -23,6 +23,8 @@ def run(
     *,
     overrides: Sequence[str] = (),
     until: str | None = None,
+    cluster: Path | None = None,
+    fail_fast: bool = False,
 ) -> "dict[str, Artifact]":
     """Make every artifact of a recipe that is not there yet; everything wrong in the input is found before the start.
 
@@ -31,6 +33,8 @@ def run(
         profile: where: a placement profile, the path of its file, or None for this machine.
         overrides: `a.b.c=value` items, as `--set` takes them.
         until: stop after this stage; `tune` makes the recipe's search. None makes everything.
+        cluster: cluster spec whose groups the profile names; None: no groups.
+        fail_fast: whether the first node that fails stops the others.
 
     Returns:
         Artifacts by the names of their nodes.
@@ -42,8 +46,10 @@ def run(
     from polyglossa.extras import naming_extras
 
     with naming_extras():
+        from polyglossa.capacity.forecast import forecast_of
         from polyglossa.pipeline.run import run
-    return run(loaded, placement, until=until)
+    known = forecast_of(loaded, placement, cluster)
+    return run(loaded, placement, until=until, forecast=known, fail_fast=fail_fast)
 
 
 def plan(

@@ -49,6 +49,9 @@ MINED_PAIR = pa.schema(
     ]
 )
 
+RESCORED_PAIR = MINED_PAIR.append(pa.field("candidate_scores", pa.list_(pa.float32())))
+"""The same where mining re-scored: scores of the row's positives, in order, then of its negatives; null: not mined."""
+
 # One row is one bundle: each distinct rendered text once, examples as indices into `tokens`.
 TOKEN_BUNDLE = pa.schema(
     [
@@ -69,6 +72,10 @@ TOKEN_BUNDLE = pa.schema(
 
 SCORED_BUNDLE = TOKEN_BUNDLE.append(pa.field("score", pa.list_(pa.float32()), nullable=False))  # [examples], NaN: none
 """The same with the scores that pairs brought (task `sts`), where a training stage asks for them."""
+
+CANDIDATE_SCORES = pa.field("candidate_scores", pa.list_(pa.list_(pa.float32())), nullable=False)
+"""[examples][1 + mined negatives], the last column of bundles of re-scored pairs: what a cross-encoder or a judge gave
+the positive, then the negatives in their order; NaN where it gave nothing."""
 
 TEXT_BUNDLE = pa.schema(
     [

@@ -5,7 +5,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -49,6 +49,10 @@ class Fake:
     """After so many texts its vectors are one wider."""
     broken: str | None = None
     """`twice` or `hole` among `index`, `nan` for texts that hold "bad", `no index`, `html`, `no data`."""
+    says: Callable[[str], str] = str
+    """What it answers to a chat's prompt; a prompt that holds "filtered" is refused."""
+    stops_after: int | None = None
+    """After so many requests every connection is cut."""
     asked: list[dict[str, Any]] = field(default_factory=list)
     """Bodies that it got, answered or not."""
     texts: int = 0
@@ -105,9 +109,9 @@ def _handler(fake: Fake) -> type[BaseHTTPRequestHandler]:
                 fake.in_flight += 1
                 fake.most_in_flight = max(fake.most_in_flight, fake.in_flight)
             try:
-                time.sleep(fake.seconds * len(body["input"]))
-                if fake.drops > 0:
-                    fake.drops -= 1
+                time.sleep(fake.seconds * len(body.get("input", "1")))
+                if fake.drops > 0 or (fake.stops_after is not None and request > fake.stops_after):
+                    fake.drops = max(fake.drops - 1, 0)
                     self.close_connection = True
                     self.connection.close()
                     return
@@ -119,14 +123,17 @@ def _handler(fake: Fake) -> type[BaseHTTPRequestHandler]:
             self._send(status, answer)
 
         def _answer(self, body: dict[str, Any], request: int) -> tuple[int, Any]:
-            texts = [one if isinstance(one, str) else " ".join(map(str, one)) for one in body["input"]]
-            if self.path != "/v1/embeddings" or body["model"] != fake.model:
+            chats = self.path == "/v1/chat/completions"
+            if not (chats or self.path == "/v1/embeddings") or body["model"] != fake.model:
                 return 404, {"error": {"message": f"The model `{body['model']}` does not exist."}}
             if fake.key and self.headers.get("authorization") != f"Bearer {fake.key}":
                 return 401, {"error": {"message": "Incorrect API key provided."}}
             if fake.busy > 0:
                 fake.busy -= 1
                 return fake.busy_status, {"error": {"message": "Rate limit reached."}}
+            if chats:
+                return self._complete(body)
+            texts = [one if isinstance(one, str) else " ".join(map(str, one)) for one in body["input"]]
             if body.get("encoding_format") not in fake.formats:
                 return 422, {"detail": "encoding_format: not known"}
             if len(texts) > fake.most_texts or sum(len(text.encode()) for text in texts) > fake.most_bytes:
@@ -136,6 +143,16 @@ def _handler(fake: Fake) -> type[BaseHTTPRequestHandler]:
             if fake.broken == "html":
                 return 200, "<html>It works!</html>"
             return 200, self._vectors(texts, body.get("encoding_format"), request)
+
+        def _complete(self, body: dict[str, Any]) -> tuple[int, Any]:
+            prompt = body["messages"][-1]["content"]
+            if "filtered" in prompt:
+                return 400, {"error": {"message": "The prompt was filtered."}}
+            if fake.broken == "html":
+                return 200, "<html>It works!</html>"
+            said = fake.says(prompt)
+            usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": len(said.split())}
+            return 200, {"choices": [{"index": 0, "message": {"role": "assistant", "content": said}}], "usage": usage}
 
         def _vectors(self, texts: list[str], asked: str | None, request: int) -> Any:
             fake.texts += len(texts)

@@ -21,7 +21,7 @@ from polyglossa.model.tokenizer import train_tokenizer
 from polyglossa.pack.bundling import Packed, pack_bundles
 from polyglossa.pack.documents import Documents
 from polyglossa.pack.examples import Examples, shuffle_examples
-from polyglossa.records import DOCUMENT, MINED_PAIR, PAIR, TOKEN_BUNDLE, row_id, text_id
+from polyglossa.records import DOCUMENT, MINED_PAIR, PAIR, RESCORED_PAIR, TOKEN_BUNDLE, row_id, text_id
 
 MAX_TOKENS = 12
 WORDS = ["river", "mountain", "город", "川", "बादल", "house", "light", "stone"]
@@ -196,7 +196,44 @@ def test_scores_of_pairs_reach_a_training_batch_where_the_stage_reads_them(tmp_p
     assert examples_of_batch(batch).score_Q is batch.score_Q
 
 
-def write_pack(folder: Path, packed: Sequence[Packed]) -> None:
+def test_scores_of_a_re_scorer_stand_beside_their_candidates_up_to_a_training_batch(tmp_path: Path) -> None:
+    score = {text_id(text): float(place) for place, text in enumerate(TEXTS)}
+    rows = [
+        pair(n, positive_ids=[text_id(TEXTS[n]), text_id(TEXTS[n + 20])][: 1 + n % 2], document_instruction=None)
+        for n in range(8)
+    ]
+    for row in rows[1:]:
+        row["candidate_scores"] = [score[key] for key in (*row["positive_ids"], *row["negative_ids"])]
+    examples, packed = pack(rows, schema=RESCORED_PAIR, bundle_rows=4)
+    assert len(examples) == 12
+    write_pack(tmp_path, packed, task="retrieval", in_batch=True, examples=12, negatives=36)
+    spec = FeedSpec(str(tmp_path), PlanSettings(global_batch=6, negatives=2), chunk_tokens=64)
+    seen = []
+    for batch in local_batches(spec):
+        assert batch.candidate_score_QC is not None
+        assert examples_of_batch(batch).candidate_score_QC is batch.candidate_score_QC
+        texts: dict[int, list[int]] = {}
+        for chunk in batch.chunks:
+            parts = chunk.tokens.split(chunk.lengths_B.tolist())
+            texts |= {chunk.start + place: part.tolist() for place, part in enumerate(parts)}
+        known = {tuple(tokens_of(text)): score[text_id(text)] for text in TEXTS}
+        for positive, negatives, scores in zip(
+            batch.positive_Q.tolist(), batch.negatives_QN.tolist(), batch.candidate_score_QC.tolist(), strict=True
+        ):
+            own = [known[tuple(texts[row])] for row in (positive, *negatives)]
+            assert np.isnan(scores).all() or scores == own
+            seen.append(np.isnan(scores).all())
+    assert sorted(seen) == [False] * 11 + [True]
+
+
+def test_packs_without_a_re_scorer_are_what_they_were() -> None:
+    for schema in (PAIR, MINED_PAIR):
+        assert [item.table.schema for item in pack([pair(n) for n in range(4)], schema=schema)[1]] == [TOKEN_BUNDLE]
+    scored = pack([pair(n) | {"candidate_scores": [0.0] * 4} for n in range(4)], schema=RESCORED_PAIR, negatives=False)
+    assert scored[1][0].table.schema == TOKEN_BUNDLE
+
+
+def write_pack(folder: Path, packed: Sequence[Packed], **changes: Any) -> None:
     (folder / "bundles").mkdir()
     pq.write_table(pa.concat_tables([one.table for one in packed]), folder / "bundles/s.parquet", row_group_size=1)
     sizes = [{"examples": one.examples, "texts": one.texts, "tokens": one.tokens} for one in packed]
@@ -204,7 +241,7 @@ def write_pack(folder: Path, packed: Sequence[Packed]) -> None:
         "name": "s", "task": "sts", "in_batch": False, "examples": 8, "negatives": 0, "instructions": {},
         "document_instructions": {}, "files": [{"path": "bundles/s.parquet", "bundles": len(sizes)}], "bundles": sizes,
         "validation_files": [], "validation": [],
-    }  # fmt: skip
+    } | changes  # fmt: skip
     write_json(str(folder / "index.json"), {"sources": [source], "tokenizer": None})
 
 

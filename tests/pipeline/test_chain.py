@@ -14,8 +14,9 @@ from polyglossa.artifact import ArtifactKey, produce
 from polyglossa.cli.models import run as command
 from polyglossa.engine import loop, objective, step, trainer
 from polyglossa.objectives import batch
-from polyglossa.pipeline import execute, train_and_evaluate
 from polyglossa.pipeline import run as pipeline
+from polyglossa.pipeline import train_and_evaluate
+from polyglossa.pipeline.concurrent import node_task
 from polyglossa.pipeline.stages import STAGES
 from polyglossa.recipe import Profile
 from polyglossa.recipe.placement import TrainPlacement
@@ -30,9 +31,10 @@ CHAIN: tuple[tuple[Callable[..., Any], str], ...] = (
     (command.run, "run_recipe("),
     (command.run_recipe, "run(loaded"),
     (pipeline.run, "make("),
-    (pipeline.make, "execute("),
-    (execute.execute, "run_group("),
-    (execute.run_group, "module.run("),
+    (pipeline.make, "run_node"),
+    (node_task.run_node, "make_group("),
+    (node_task.make_group, "_run_group("),
+    (node_task._run_group, "module.run("),
     (train_and_evaluate.run, "run_many("),
     (train_and_evaluate.run_many, "train.run_many("),
     (train.run_many, "fit("),

@@ -68,8 +68,12 @@ def test_a_submitted_run_ends_with_results_a_report_and_a_checked_endpoint(undis
     found = files(undisturbed)
     (check,) = (path for path in found if path.endswith("check.json"))
     assert min(read_json(check)["least_cosine"].values()) >= 0.9999
-    (report,) = (path for path in found if path.endswith("report.html"))
-    assert found[report].size > 10_000
+    artifact, page = sorted((path for path in found if path.endswith("report.html")), key=lambda path: found[path].size)
+    assert "/artifacts/report/" in artifact
+    assert page == f"{undisturbed}/report.html"
+    assert found[artifact].size > 10_000
+    timeline = [path for path in found if "/timelines/" in path]
+    assert {stay["name"] for stay in read_json(timeline[0])} >= {"corpus", "serve"}
     committed = {path.rpartition("/")[0] for path in found if path.endswith("/COMMITTED")}
     assert {path.rpartition("/")[0] for path in found if path.endswith("/manifest.json")} == committed
     told = [read_json(path) for path in found if "/train/" in path and path.endswith("/model/model_meta.json")]

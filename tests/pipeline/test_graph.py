@@ -91,6 +91,23 @@ def test_the_report_reads_the_audit_of_every_mining() -> None:
     assert graph().nodes["report"].inputs["mine"] == "mine"
 
 
+def test_models_that_nobody_serves_are_judged_cheaply_unless_the_recipe_asks_for_more_or_nothing() -> None:
+    wide = "evaluate.tasks=[STS22]"
+    cheap, everything, none = (
+        graph(wide, *more, LATE, "members.base.merge={}").nodes
+        for more in ([], ["evaluate.untrained=all"], ["evaluate.untrained=none"])
+    )
+    for label in ("base.untrained", "base.unmerged"):
+        assert cheap[f"evaluate.{label}"].config.model_dump()["tasks"] == ()
+        assert everything[f"evaluate.{label}"].config == everything["evaluate.base"].config
+        assert f"evaluate.{label}" not in none
+    assert cheap["evaluate.base"].config == everything["evaluate.base"].config == none["evaluate.base"].config
+    (row, *_) = none["report"].config.model_dump()["members"]
+    assert row["untrained"] is None
+    assert row["unmerged"] is None
+    assert "evaluate.base.untrained" not in graph("evaluate.heldout=[]", wide).nodes
+
+
 def test_a_guide_embeds_a_stages_texts_once_for_all_who_are_trained_on_it() -> None:
     nodes = graph("training.stage2.guide={model: base@stage1}").nodes
     (store,) = (node for node in nodes.values() if node.name.startswith("distill._guide"))

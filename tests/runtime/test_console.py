@@ -3,10 +3,12 @@
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from polyglossa.runtime import console
 from polyglossa.runtime.console import Bar
 
 SCRIPT = """
@@ -67,3 +69,36 @@ def test_a_line_that_stands_there_already_is_not_said_again(tmp_path: Path) -> N
     command = [sys.executable, "-c", script, str(tmp_path / "run.log")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["in float32", "in bfloat16"]
+
+
+class Kept:
+    """A relay that keeps what it is handed."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, bool]] = []
+        self.shown: list[list[str]] = []
+
+    def say(self, text: str, style: str | None, once: bool) -> None:
+        self.said.append((text, once))
+
+    def show(self, lines: Sequence[str]) -> None:
+        self.shown.append(list(lines))
+
+
+def test_a_process_without_a_terminal_hands_on_what_it_says_and_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "_SHOW_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr(console, "_RELAY_SECONDS", 0.01)
+    kept = Kept()
+    with console.relay_to(kept):
+        console.say("hello")
+        console.say_once("twice")
+        console.say_once("twice")
+        with console.track("mine", total=4, unit="rows") as bar:
+            bar.advance(2)
+            deadline = time.monotonic() + 5
+            while not kept.shown and time.monotonic() < deadline:
+                time.sleep(0.01)
+    assert kept.said == [("hello", False), ("twice", True)]
+    assert "mine" in kept.shown[0][0]
+    console.say("nobody hears")
+    assert len(kept.said) == 2

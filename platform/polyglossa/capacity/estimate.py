@@ -3,15 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from polyglossa.capacity.elapsed import Elapsed, simulate_run
 from polyglossa.capacity.fit import Misfit, fits, least_needed, nearest, training_remedy
 from polyglossa.capacity.host_memory import machine_gib
-from polyglossa.capacity.node_groups import MACHINE, Taken, nodes_of
+from polyglossa.capacity.node_groups import Taken, nodes_of, rooms_of
 from polyglossa.cluster.spec import Group
 from polyglossa.costing.devices import FLOAT32_CORE, NATIVE_CORE, Calibration, Device, device_of
 from polyglossa.costing.family import Family
 from polyglossa.costing.memory import Footprint
 from polyglossa.costing.work import StageCost, Work
+from polyglossa.errors import RecipeError
 from polyglossa.pipeline.build import build
+from polyglossa.pipeline.concurrent.schedule import MACHINE, Room, Scheduler
 from polyglossa.pipeline.graph import Graph, Node
 from polyglossa.pipeline.stages import find_stage
 from polyglossa.recipe import Profile, Recipe, StagePlacement, TrainPlacement
@@ -67,11 +70,18 @@ class CapacityPlan:
     assumed: tuple[str, ...]
     """Devices whose speeds are shares of data sheets, not measured."""
     prices: Mapping[str, float]
+    elapsed: Elapsed | None = None
+    """The run as the executor makes it; None where a group can never hold a node."""
 
     @property
     def hours(self) -> float:
-        """Of the whole run, one node after another as it runs."""
+        """Of the whole run, if one node ran after another."""
         return (SESSION_SECONDS + sum(node.seconds for node in self.nodes)) / 3600
+
+    @property
+    def elapsed_hours(self) -> float | None:
+        """Of the whole run, with as many nodes at the same time as find room."""
+        return None if self.elapsed is None else (SESSION_SECONDS + self.elapsed.seconds) / 3600
 
     @property
     def longest_hours(self) -> float:
@@ -127,17 +137,31 @@ def estimate(
     family = Family(recipe, graph.nodes)
     planner = _Planner(profile, calibration, groups, family)
     nodes = tuple(map(planner.plan, graph.nodes.values()))
+    seconds = {node.name: node.seconds for node in nodes}
     return CapacityPlan(
         recipe=recipe.name,
         profile=profile.name,
         members=tuple(_size(family, member.name) for member in recipe.members),
         nodes=nodes,
-        longest_path=longest_path(graph, {node.name: node.seconds for node in nodes}),
+        longest_path=longest_path(graph, seconds),
         misfits=tuple(planner.misfits),
         warnings=tuple(dict.fromkeys(planner.warnings)),
         assumed=tuple(sorted(planner.assumed)),
         prices=prices or {},
+        elapsed=elapsed_of(graph, profile, planner.rooms, seconds),
     )
+
+
+def elapsed_of(
+    graph: Graph, profile: Profile, rooms: Mapping[str, Room], seconds: Mapping[str, float]
+) -> Elapsed | None:
+    """Simulate the run of a graph; None where a group can never hold a node."""
+    nodes = list(graph.nodes.values())
+    try:
+        scheduler = Scheduler.of(nodes, profile, rooms, seconds)
+    except RecipeError:
+        return None
+    return simulate_run(nodes, scheduler)
 
 
 def longest_path(graph: Graph, seconds: Mapping[str, float]) -> tuple[str, ...]:
@@ -158,7 +182,8 @@ class _Planner:
     """Plans node after node, and collects what does not fit."""
 
     def __init__(self, profile: Profile, calibration: Calibration, groups: Mapping[str, Group], family: Family) -> None:
-        self.profile, self.calibration, self.groups, self.family = profile, calibration, groups, family
+        self.profile, self.calibration, self.family = profile, calibration, family
+        self.rooms = rooms_of(groups, profile)
         self.misfits: list[Misfit] = []
         self.warnings: list[str] = []
         self.assumed: set[str] = set()
@@ -169,7 +194,7 @@ class _Planner:
         cost = stage.cost
         placement = stage.placement_in(self.profile)
         device = device_of(placement, self.calibration)
-        taken = nodes_of(placement, self.groups) if stage.placement else Taken("driver", 0)
+        taken = nodes_of(placement, self.rooms) if stage.placement else Taken("driver", 0)
         if taken.over:
             self.warnings.append(f"{node.stage}: {taken.over}.")
         if (outside := cost.uncounted(node)) is not None:

@@ -1,17 +1,15 @@
-"""Count the nodes that a stage's workers take, and their price by the hour."""
+"""Count the nodes that a stage's workers take, the limits of groups, and their price by the hour."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from polyglossa.cluster.spec import GROUP_LABEL, Group, load_spec
+from polyglossa.cluster.spec import Group, load_spec
 from polyglossa.errors import RecipeError
-from polyglossa.recipe import StagePlacement
+from polyglossa.pipeline.concurrent.schedule import MACHINE, Demand, Room, machines_of, per_machine
+from polyglossa.recipe import Profile, StagePlacement
 from polyglossa.recipe.load import read_mapping
-
-MACHINE = "machine"
-"""The group of stages that name none: one machine that runs everything."""
+from polyglossa.recipe.placement import GROUP_LABEL
 
 
 @dataclass(frozen=True)
@@ -25,22 +23,32 @@ class Taken:
     """What the group cannot give, in words."""
 
 
-def nodes_of(placement: StagePlacement, groups: Mapping[str, Group]) -> Taken:
+def nodes_of(placement: StagePlacement, rooms: Mapping[str, Room]) -> Taken:
     """Count the nodes that a stage's workers need."""
     name = placement.labels.get(GROUP_LABEL)
     if name is None:
         return Taken(MACHINE, 1)
-    if name not in groups:
+    if name not in rooms:
         return Taken(name, 1, f"group {name!r} is not in the cluster's spec")
-    group, workers = groups[name], max(1, placement.workers)
-    by_gpu = math.ceil(workers / (group.gpus // placement.gpus)) if 0 < placement.gpus <= group.gpus else 1
-    by_cpu = math.ceil(workers / max(1, group.cpus // max(placement.cpus, 0.01)))
-    nodes = max(by_gpu, by_cpu)
-    if placement.gpus > group.gpus:
-        return Taken(name, nodes, f"a worker asks for {placement.gpus:g} GPUs, and a node of {name!r} has {group.gpus}")
-    if nodes > group.max:
-        return Taken(name, nodes, f"{workers} workers need {nodes} nodes of {name!r}, which has at most {group.max}")
+    room = rooms[name]
+    demand = Demand(name, max(1, placement.workers), placement.cpus, placement.gpus)
+    if not per_machine(demand, room):
+        return Taken(name, 1, f"a worker asks for {_size(demand)}, and a node of {name!r} has {_size(room)}")
+    nodes = machines_of(demand, room)
+    if nodes > room.machines:
+        over = f"{demand.workers} workers need {nodes} nodes of {name!r}, which has at most {room.machines}"
+        return Taken(name, nodes, over)
     return Taken(name, nodes)
+
+
+def _size(has: Demand | Room) -> str:
+    return f"{has.cpus:g} CPUs and {has.gpus:g} GPUs"
+
+
+def rooms_of(groups: Mapping[str, Group], profile: Profile) -> dict[str, Room]:
+    """What groups may grow to: as the cluster's spec says, or the profile where it says otherwise."""
+    given = {name: Room(group.max, group.cpus, group.gpus) for name, group in groups.items()}
+    return given | {name: Room(limit.machines, limit.cpus, limit.gpus) for name, limit in profile.groups.items()}
 
 
 def read_groups(spec: Path | None) -> dict[str, Group]:

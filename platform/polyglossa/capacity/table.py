@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from polyglossa.capacity.elapsed import Elapsed
 from polyglossa.capacity.estimate import CapacityPlan, NodePlan
 from polyglossa.costing.memory import GIB
 
@@ -36,6 +37,7 @@ def comparison_table(plans: Sequence[CapacityPlan]) -> str:
     """Render two plans of one recipe side by side."""
     rows: list[tuple[str, ...]] = [("", *(plan.profile for plan in plans))]
     rows.append(("hours, one node after another", *(f"{plan.hours:,.1f}" for plan in plans)))
+    rows.append(("hours, with nodes at the same time", *(_hours(plan.elapsed_hours) for plan in plans)))
     rows.append(("hours of the longest path", *(f"{plan.longest_hours:,.1f}" for plan in plans)))
     for stage in dict.fromkeys(node.stage for node in plans[0].nodes):
         hours = (sum(node.seconds for node in plan.nodes if node.stage == stage) / 3600 for plan in plans)
@@ -115,8 +117,46 @@ def _totals(plan: CapacityPlan) -> str:
             + ("" if plan.machine_gib is None else f"; {plan.machine_gib:.1f} GiB of memory at the peak")
             + ("" if plan.cost is None else f"; cost {_money(plan.cost)}"),
             f"longest path: {duration(plan.longest_hours * 3600)}: {path}",
+            _elapsed(plan),
         ]
     )
+
+
+def _elapsed(plan: CapacityPlan) -> str:
+    """How long the run takes with as many nodes at the same time as find room, and what it waits for."""
+    if plan.elapsed is None or plan.elapsed_hours is None:
+        return "with nodes at the same time: not to be run: a group can never hold a node (see the warnings)"
+    parts = [
+        f"with nodes at the same time: {duration(plan.elapsed_hours * 3600)}, "
+        f"at most {plan.elapsed.most_at_once} of them at once"
+    ]
+    if plan.elapsed.binding is not None:
+        waited = duration(plan.elapsed.waited[plan.elapsed.binding])
+        parts.append(f"the limit of group {plan.elapsed.binding!r} binds: nodes wait {waited} for it in all")
+    else:
+        parts.append("no group's limit binds: it is the longest path that takes so long")
+    return "; ".join(parts)
+
+
+def trade_table(group: str, trade: Sequence[tuple[int, CapacityPlan]]) -> str:
+    """Render what a group's limit makes of the run."""
+    rows: list[tuple[str, ...]] = [(f"nodes of {group}", "elapsed", "over the bound", "at once", "binds", "idle")]
+    for machines, plan in trade:
+        if plan.elapsed is None or plan.elapsed_hours is None:
+            rows.append((str(machines), "does not fit", "", "", "", ""))
+            continue
+        busy = plan.node_hours.get(group, 0.0) / (machines * plan.elapsed_hours) if plan.elapsed_hours else 0.0
+        rows.append(
+            (
+                str(machines),
+                duration(plan.elapsed_hours * 3600),
+                f"{plan.elapsed.seconds / plan.elapsed.bound:.3f}" if plan.elapsed.bound else "",
+                str(plan.elapsed.most_at_once),
+                plan.elapsed.binding or "longest path",
+                f"{max(0.0, 1 - busy):.0%}",
+            )
+        )
+    return align(rows)
 
 
 def amount(value: float) -> str:
@@ -142,6 +182,10 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
 
 
+def _hours(value: float | None) -> str:
+    return "does not fit" if value is None else f"{value:,.1f}"
+
+
 def _money(value: float | None) -> str:
     return "" if value is None else f"{value:,.2f}"
 
@@ -154,6 +198,7 @@ def as_json(plan: CapacityPlan) -> dict[str, Any]:
         "members": {m.name: {"parameters": m.parameters, "table": m.table, "width": m.width} for m in plan.members},
         "nodes": [_node_json(node) for node in plan.nodes],
         "hours": round(plan.hours, 4),
+        "elapsed": None if plan.elapsed is None else _elapsed_json(plan.elapsed),
         "longest_path": {"hours": round(plan.longest_hours, 4), "nodes": list(plan.longest_path)},
         "node_hours": {group: round(value, 4) for group, value in plan.node_hours.items()},
         "stored_bytes": round(plan.stored_bytes),
@@ -162,6 +207,27 @@ def as_json(plan: CapacityPlan) -> dict[str, Any]:
         "misfits": [str(misfit) for misfit in plan.misfits],
         "warnings": list(plan.warnings),
         "assumed_rates": list(plan.assumed),
+    }
+
+
+def _elapsed_json(elapsed: Elapsed) -> dict[str, Any]:
+    return {
+        "hours": round(elapsed.seconds / 3600, 4),
+        "bound_hours": round(elapsed.bound / 3600, 4),
+        "over_bound": round(elapsed.seconds / elapsed.bound, 4) if elapsed.bound else None,
+        "busiest_group": elapsed.busiest,
+        "binding_group": elapsed.binding,
+        "most_nodes_at_once": elapsed.most_at_once,
+        "waited_hours": {group: round(seconds / 3600, 4) for group, seconds in elapsed.waited.items()},
+        "nodes": [
+            {
+                "name": run.name,
+                "ready": round(run.ready, 1),
+                "started": round(run.started, 1),
+                "ended": round(run.ended, 1),
+            }
+            for run in elapsed.runs
+        ],
     }
 
 

@@ -13,8 +13,9 @@ def job(doc: str, *, until: str | None) -> None:
     parser.add_argument("recipe", type=Path, help="recipe file (YAML)")
     parser.add_argument("--set", action="append", default=[], metavar="A.B.C=VALUE", help="override one value")
     parser.add_argument("--profile", type=Path, help="placement profile (YAML); default: local")
+    parser.add_argument("--fail-fast", action="store_true", help="stop all when a node fails")
     given = parser.parse_args()
     with errors_in_one_line(Path(sys.argv[0]).name):
         from polyglossa.cli.models.run import run_recipe
 
-        run_recipe(given.recipe, until=until, overrides=given.set, profile=given.profile)
+        run_recipe(given.recipe, until=until, overrides=given.set, profile=given.profile, fail_fast=given.fail_fast)

@@ -18,3 +18,5 @@ RecipeFile = Annotated[
 ]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="A.B.C=VALUE", help="Override one value.")]
 ProfileFile = Annotated[Path | None, typer.Option("--profile", help="Placement profile (YAML); default: local.")]
+ClusterSpec = Annotated[Path, typer.Option("--cluster", help="Cluster spec that the profile's groups stand in.")]
+SPEC = Path("cluster/spec.yaml")

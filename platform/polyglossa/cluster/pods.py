@@ -12,8 +12,9 @@ from typing import Any
 from polyglossa.cluster.check.facts import IMAGE_VARIABLE
 from polyglossa.cluster.head_state import fault_tolerance, history
 from polyglossa.cluster.serve_config import SERVE_ENVIRONMENT
-from polyglossa.cluster.spec import GROUP_LABEL, ClusterSpec, Group, Node
+from polyglossa.cluster.spec import ClusterSpec, Group, Node
 from polyglossa.cluster.spec.service import KEYS_FOLDER
+from polyglossa.recipe.placement import GROUP_LABEL
 
 Json = dict[str, Any]
 

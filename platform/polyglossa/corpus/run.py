@@ -25,6 +25,7 @@ from polyglossa.corpus.clean.written_instructions import DOCUMENTS
 from polyglossa.corpus.sources.per_file import expand_sources
 from polyglossa.corpus.sources.shards import plan_shards
 from polyglossa.corpus.sources.source import Shard
+from polyglossa.corpus.sources.synthetic import as_written
 from polyglossa.corpus.steps import decontaminate, near_duplicates, publish, tasks
 from polyglossa.corpus.steps.decontaminate import KeptOut
 from polyglossa.corpus.steps.tasks import Figures, Plan
@@ -107,11 +108,12 @@ def run(config: CorpusConfig, inputs: Mapping[str, Artifact], draft: Draft, plac
 
     Args:
         config: the recipe's `corpus` section.
-        inputs: `evaluation_texts` where `decontamination.tasks` names tasks; else none.
+        inputs: `evaluation_texts` where `decontamination.tasks` names tasks; `synthetic:<source>` for each source that
+            a language model wrote.
         draft: where it is written; finished pieces are kept beside it until all is.
         placement: CPUs of a task.
     """
-    config = expand_sources(config)
+    config = expand_sources(as_written(config, inputs))
     shards = plan_shards(config)
     sets = evaluation_sets(config.decontamination, inputs.get("evaluation_texts"))
     buckets = max(MIN_BUCKETS, -(-sum(shard.size for shard in shards) // BUCKET_BYTES))

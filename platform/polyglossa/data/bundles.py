@@ -50,6 +50,9 @@ class Bundle:
     positive_score_Q: NDArray[np.float32]
     score_Q: NDArray[np.float32] | None = None
     """Scores of pairs, NaN where one has none; None where the pack holds none."""
+    candidate_scores: NDArray[np.float32] | None = None
+    """A re-scorer's: of each example's positive, then of its mined negatives, so that those of example q begin at
+    `negative_offsets[q] + q`; NaN where there is none, None where the pack holds none."""
     teacher_TE: NDArray[np.floating[Any]] | None = None
     """Raw states of the teachers, side by side."""
 
@@ -154,11 +157,16 @@ def bundle_of(table: pa.Table) -> Bundle:
         group_Q=_values(_only(table, "group")),
         positive_score_Q=_values(_only(table, "positive_score")),
         score_Q=_values(_only(table, "score")) if "score" in table.column_names else None,
+        candidate_scores=_scores(table) if "candidate_scores" in table.column_names else None,
     )
 
 
+def _scores(table: pa.Table) -> NDArray[np.float32]:
+    return np.asarray(_values(_only(table, "candidate_scores").flatten()), np.float32)
+
+
 _COLUMNS = ["tokens", "text_ids", "query", "positive", "negatives", "group", "positive_score"]
-_OPTIONAL = ["score"]
+_OPTIONAL = ["score", "candidate_scores"]
 
 
 def _locations(source: PackedSource, part: Part) -> list[tuple[str, int]]:

@@ -4,7 +4,8 @@
 negatives; `rank_payloads` lays the texts out for a number of ranks and packs each rank's part as plain arrays
 (safetensors bytes: no pickle), which `stream.unpack` reads. No torch here: Ray's data workers stay light.
 
-Legend: T distinct texts in table order, Q examples, N chosen negatives, E teacher width used, S chunk slots of a rank.
+Legend: T distinct texts in table order, Q examples, N chosen negatives, C = 1 + N candidates, E teacher width used,
+S chunk slots of a rank.
 """
 
 from collections.abc import Sequence
@@ -39,6 +40,8 @@ class GlobalBatch:
     positive_score_Q: NDArray[np.float32]
     teacher_TE: NDArray[np.floating[Any]] | None
     score_Q: NDArray[np.float32] | None = None
+    candidate_score_QC: NDArray[np.float32] | None = None
+    """[Q, 1 + N]: a re-scorer's scores of the positive and of the chosen negatives."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class _Slice:
     query_Q: Ints
     positive_Q: Ints
     negatives_QN: Ints
+    candidate_score_QC: NDArray[np.float32] | None
 
 
 def gather_examples(plan: Plan, step: StepPlan, reader: BundleReader) -> GlobalBatch:
@@ -66,8 +70,8 @@ def gather_examples(plan: Plan, step: StepPlan, reader: BundleReader) -> GlobalB
     bundles = [reader.read(plan.sources[part.source].name, part.bundle) for part in step.parts]
     chosen = _choose_negatives(step, bundles)
     slices = [
-        _slice(part.source, part.rows, bundle, negatives)
-        for part, bundle, negatives in zip(step.parts, bundles, chosen, strict=True)
+        _slice(part.source, part.rows, bundle, ranks)
+        for part, bundle, ranks in zip(step.parts, bundles, chosen, strict=True)
     ]
     _, first_T, text_of = np.unique(
         np.concatenate([s.bundle.text_ids[s.text] for s in slices]), return_index=True, return_inverse=True
@@ -94,6 +98,7 @@ def gather_examples(plan: Plan, step: StepPlan, reader: BundleReader) -> GlobalB
         positive_score_Q=np.concatenate([s.bundle.positive_score_Q[s.rows] for s in slices]),
         teacher_TE=_teacher(slices, first_T),
         score_Q=_scores(slices),
+        candidate_score_QC=_candidate_scores(slices),
     )
 
 
@@ -130,6 +135,8 @@ def rank_payloads(batch: GlobalBatch, ranks: Sequence[int], world: int, chunk_to
         shared["teacher"] = batch.teacher_TE[chunks.order_T]
     if batch.score_Q is not None:
         shared["score"] = batch.score_Q
+    if batch.candidate_score_QC is not None:
+        shared["candidate_score"] = batch.candidate_score_QC
     payloads = []
     for rank in ranks:
         own = [chunks.rows(chunk) for chunk in dealt.chunk_WS[rank]]
@@ -147,7 +154,7 @@ def rank_payloads(batch: GlobalBatch, ranks: Sequence[int], world: int, chunk_to
 
 
 def _choose_negatives(step: StepPlan, bundles: list[Bundle]) -> list[Ints]:
-    """Each part's negatives as [rows, N] bundle indices, -1 where a row has no more.
+    """Each part's negatives as [rows, N] places among a row's mined ones, -1 where a row has no more.
 
     One random order of the mined ranks holds for the whole batch (as published): a row takes the first N ranks of that
     order that it has, so rows with fewer negatives still use all they can.
@@ -156,24 +163,22 @@ def _choose_negatives(step: StepPlan, bundles: list[Bundle]) -> list[Ints]:
     most = max(int(count.max(initial=0)) for count in counts)
     taken = min(step.negatives, most)
     order = permutation(most, step.seed, "negatives")
-    return [
-        _take(bundle, part.rows, count, order, taken)
-        for part, bundle, count in zip(step.parts, bundles, counts, strict=True)
-    ]
+    return [_take(count, order, taken) for count in counts]
 
 
-def _take(bundle: Bundle, rows: Ints, count_Q: Ints, order: Ints, taken: int) -> Ints:
+def _take(count_Q: Ints, order: Ints, taken: int) -> Ints:
     if not taken:
-        return np.empty((len(rows), 0), dtype=np.int64)
+        return np.empty((len(count_Q), 0), dtype=np.int64)
     absent_QM = order[None, :] >= count_Q[:, None]
     first_QN = np.argsort(absent_QM, axis=1, kind="stable")[:, :taken]
     rank_QN = order[first_QN]
-    there_QN = rank_QN < count_Q[:, None]
+    return np.where(rank_QN < count_Q[:, None], rank_QN, -1)
+
+
+def _slice(source: int, rows: Ints, bundle: Bundle, rank_QN: Ints) -> _Slice:
+    there_QN = rank_QN >= 0
     at_QN = np.where(there_QN, bundle.negative_offsets[rows][:, None] + rank_QN, 0)
-    return np.where(there_QN, bundle.negatives[at_QN] if len(bundle.negatives) else -1, -1)
-
-
-def _slice(source: int, rows: Ints, bundle: Bundle, negatives_QN: Ints) -> _Slice:
+    negatives_QN = np.where(there_QN, bundle.negatives[at_QN] if len(bundle.negatives) else -1, -1)
     query, positive = bundle.query_Q[rows], bundle.positive_Q[rows]
     used = np.zeros(len(bundle.text_ids), dtype=bool)
     used[query] = used[positive] = True
@@ -181,7 +186,19 @@ def _slice(source: int, rows: Ints, bundle: Bundle, negatives_QN: Ints) -> _Slic
     text = np.flatnonzero(used)
     local = np.cumsum(used) - 1
     negatives = np.where(negatives_QN < 0, -1, local[negatives_QN])
-    return _Slice(bundle, source, rows, text, local[query], local[positive], negatives)
+    scores = _rescored(bundle, rows, rank_QN)
+    return _Slice(bundle, source, rows, text, local[query], local[positive], negatives, scores)
+
+
+def _rescored(bundle: Bundle, rows: Ints, rank_QN: Ints) -> NDArray[np.float32] | None:
+    """A re-scorer's scores of rows: of the positive, then of the chosen negatives, NaN where there is none."""
+    if bundle.candidate_scores is None:
+        return None
+    first_Q1 = (bundle.negative_offsets[rows] + rows)[:, None]
+    at_QC = np.concatenate([first_Q1, first_Q1 + 1 + rank_QN], axis=1)  # rank −1 reads the positive, and is put right
+    scores_QC = bundle.candidate_scores[at_QC]
+    scores_QC[:, 1:][rank_QN < 0] = np.nan
+    return scores_QC
 
 
 def _tokens(slices: list[_Slice], first_T: Ints) -> tuple[NDArray[np.uint32], Ints]:
@@ -205,6 +222,20 @@ def _teacher(slices: list[_Slice], first_T: Ints) -> NDArray[np.floating[Any]] |
 def _scores(slices: list[_Slice]) -> NDArray[np.float32] | None:
     scores = [s.bundle.score_Q[s.rows] for s in slices if s.bundle.score_Q is not None]
     return np.concatenate(scores) if scores else None
+
+
+def _candidate_scores(slices: list[_Slice]) -> NDArray[np.float32] | None:
+    """Of all rows; NaN in rows of packs, or parts of one, that were not re-scored."""
+    if all(s.candidate_score_QC is None for s in slices):
+        return None
+    return np.concatenate(
+        [
+            np.full((len(s.rows), 1 + s.negatives_QN.shape[1]), np.nan, np.float32)
+            if s.candidate_score_QC is None
+            else s.candidate_score_QC
+            for s in slices
+        ]
+    )
 
 
 def _gather_ranges(values: NDArray[Any], starts: Ints, lengths: Ints) -> NDArray[Any]:

@@ -88,6 +88,7 @@ def unpack(payload: bytes) -> RankBatch:
         source_Q=_tensor(data["example_source"]),
         positive_score_Q=torch.from_numpy(data["positive_score"].copy()),
         score_Q=torch.from_numpy(data["score"].copy()) if "score" in data else None,
+        candidate_score_QC=torch.from_numpy(data["candidate_score"].copy()) if "candidate_score" in data else None,
         teacher_TE=torch.from_numpy(data["teacher"].copy()) if "teacher" in data else None,
         tokens=tokens,
         padded_tokens=padded_tokens,

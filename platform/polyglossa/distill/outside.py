@@ -15,10 +15,8 @@ import pyarrow.parquet as pq
 from polyglossa.artifact import Artifact, Draft, open_storage
 from polyglossa.data.pack_index import PackedSource, read_pack_index
 from polyglossa.distill.store import States, store_schema, teacher_bundle
-from polyglossa.embedding.actors import SourceSpec, embed_missing
-from polyglossa.embedding.parity import check_parity
+from polyglossa.embedding.actors import SourceFacts, SourceSpec, embed_missing, source_facts
 from polyglossa.embedding.rendering import render_documents, render_queries
-from polyglossa.embedding.state_sources import StateSource
 from polyglossa.embedding.text_chunks import distinct, ids_of
 from polyglossa.errors import DataError
 from polyglossa.recipe.outside import OutsideTeacher
@@ -65,7 +63,7 @@ def write_outside_store(
 
 def _open(
     config: TeacherConfig, teacher: OutsideTeacher, draft: Draft, placement: StagePlacement
-) -> tuple[SourceSpec, StateSource]:
+) -> tuple[SourceSpec, SourceFacts]:
     """Open the teacher; one that runs here is held to sentence-transformers first."""
     root = draft.uri.rpartition("/artifacts/")[0]
     device = placement.torch_device
@@ -73,12 +71,11 @@ def _open(
         spec = SourceSpec(teacher, config.dtype, device, None, placement.threads, root)
         if teacher.prompts == "model" and teacher.query_prompt is teacher.document_prompt is None:
             console.say(f"{teacher.label}: the recipe gives no prompts, an endpoint tells none; texts are sent bare")
-        return spec, spec.open()
+        return spec, source_facts(spec, placement)
     precision = stage_precision(config.dtype, placement)
     draft.precision = precision.plain()
-    check_parity(teacher.model, root=root)
     spec = SourceSpec(teacher, precision.dtype, device, teacher.max_tokens, placement.threads, root)
-    return spec, spec.open("cpu")
+    return spec, source_facts(spec, placement, parity=teacher.model)
 
 
 def windows(sources: Sequence[PackedSource], most_texts: int) -> Iterator[list[str]]:

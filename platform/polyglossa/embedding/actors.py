@@ -1,10 +1,12 @@
-"""Embed texts into the vector store with any model: on actors, on the driver where little is to do, over HTTP.
+"""Embed texts into the vector store with any model: on actors, in one task where little is to do, over HTTP.
 
-What is stored is not embedded again, whoever stored it: mining, evaluation, distillation, or a run that was killed.
-A model behind an endpoint is asked by the driver alone, whose client has several requests under way.
+What is stored is not embedded again, whoever stored it: mining, evaluation, distillation, or a run that was killed; of
+several runs that miss texts of one model, one embeds at a time. The driver never holds a model: what it has to know of
+one is told by a task. A model behind an endpoint is asked by the driver, whose client has several requests under way.
 
     spec = SourceSpec(reference, dtype, device, max_tokens, threads, root)
-    embed_missing(distinct(texts), spec, spec.open("cpu"), placement, what="mine: embed")
+    facts = source_facts(spec, placement)
+    embed_missing(distinct(texts), spec, facts, placement, what="mine: embed")
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,11 +19,14 @@ import pyarrow as pa
 import ray
 import torch
 
+from polyglossa.embedding.parity import check_parity
 from polyglossa.embedding.state_sources import StateSource, open_source
 from polyglossa.embedding.text_chunks import plan_chunks
+from polyglossa.lease import held
 from polyglossa.recipe.outside import OutsideModel
 from polyglossa.recipe.placement import StagePlacement
-from polyglossa.runtime.console import track
+from polyglossa.runtime.console import say_once, track
+from polyglossa.runtime.ray_tasks import results
 from polyglossa.vectors import VectorStore
 
 LITTLE_BYTES = 1 << 16  # of text: a second of work
@@ -55,6 +60,44 @@ class SourceSpec:
         )
 
 
+@dataclass(frozen=True)
+class SourceFacts:
+    """What a driver has to know of a model."""
+
+    fingerprint: str
+    prompts: dict[str, str]
+    width: int
+    asked: StateSource | None = None
+    """The client of an endpoint, which the driver itself asks."""
+
+
+def source_facts(spec: SourceSpec, placement: StagePlacement, *, parity: str | None = None) -> SourceFacts:
+    """Open a model in a task of the stage, where its memory is, and tell what the driver has to know.
+
+    Args:
+        spec: the model.
+        placement: what the task takes; no GPU.
+        parity: name or directory that is held to sentence-transformers first; None holds nothing to it.
+
+    Raises:
+        DataError: the model cannot be used.
+    """
+    if spec.asked:
+        client = spec.open()
+        return SourceFacts(client.fingerprint, client.prompts, client.width, client)
+    task = ray.remote(_open_and_tell).options(**{**placement.ray_options, "num_gpus": 0})
+    facts: SourceFacts = results([task.remote(spec, parity)])[0]
+    return facts
+
+
+def _open_and_tell(spec: SourceSpec, parity: str | None) -> SourceFacts:
+    torch.set_num_threads(spec.threads)
+    if parity is not None:
+        check_parity(parity, root=spec.root)
+    source = spec.open("cpu")
+    return SourceFacts(source.fingerprint, source.prompts, source.width)
+
+
 class Embedder:
     """Embeds a chunk and stores its states. One per actor."""
 
@@ -72,40 +115,56 @@ class Embedder:
 
 
 def embed_missing(
-    wanted: pa.Table, spec: SourceSpec, source: StateSource, placement: StagePlacement, *, what: str
+    wanted: pa.Table, spec: SourceSpec, facts: SourceFacts, placement: StagePlacement, *, what: str
 ) -> tuple[int, int]:
     """Embed what the store of a source does not hold yet.
 
     Args:
         wanted: columns `text_id` and `text`, each text once.
         spec: what workers open.
-        source: the same model, open on the driver.
+        facts: what is known of the model.
         placement: actors, and what each of them may use.
         what: name of the progress bar.
 
     Returns:
         Texts that were missing, and those of them whose states were refused (not finite, or zero).
     """
-    store = VectorStore(spec.root, source.fingerprint)
-    held = store.holds(wanted.column("text_id"))
-    chunks = plan_chunks(wanted, held, most_texts=_ASKED_TEXTS if spec.asked else None)
-    missing, refused = sum(len(chunk) for chunk in chunks), 0
-    little = sum(chunk.nbytes for chunk in chunks) <= LITTLE_BYTES and not placement.gpus
-    if little or spec.asked:
-        done = _here(spec, source, chunks)
-    else:
-        done = _on_actors(spec, source.fingerprint, chunks, placement)
-    with track(what, total=missing, unit="texts") as bar:
-        for texts, bad in done:
-            bar.advance(texts)
-            refused += bad
+    store = VectorStore(spec.root, facts.fingerprint)
+    if store.holds(wanted.column("text_id")).all():
+        return 0, 0
+    with held(spec.root, f"vectors-{facts.fingerprint}", waiting=_tell_waiting):
+        store.refresh()
+        there = store.holds(wanted.column("text_id"))
+        chunks = plan_chunks(wanted, there, most_texts=_ASKED_TEXTS if spec.asked else None)
+        missing, refused = sum(len(chunk) for chunk in chunks), 0
+        with track(what, total=missing, unit="texts") as bar:
+            for texts, bad in _embed(spec, facts, chunks, placement):
+                bar.advance(texts)
+                refused += bad
     return missing, refused
 
 
-def _here(spec: SourceSpec, source: StateSource, chunks: Sequence[pa.Table]) -> Iterator[tuple[int, int]]:
-    """Embed on the driver what would take less time than starting an actor (about 5 s), or waits for an endpoint."""
-    if chunks:
-        yield from map(Embedder(spec, source.fingerprint, source), chunks)
+def _tell_waiting(holder: str) -> None:
+    say_once(f"  waiting for vectors that {holder} is storing")
+
+
+def _embed(
+    spec: SourceSpec, facts: SourceFacts, chunks: Sequence[pa.Table], placement: StagePlacement
+) -> Iterator[tuple[int, int]]:
+    if not chunks:
+        return
+    if facts.asked is not None:
+        yield from map(Embedder(spec, facts.fingerprint, facts.asked), chunks)
+    elif sum(chunk.nbytes for chunk in chunks) <= LITTLE_BYTES and not placement.gpus:
+        task = ray.remote(_embed_here).options(**placement.ray_options)
+        yield from results([task.remote(spec, facts.fingerprint, list(chunks))])[0]
+    else:
+        yield from _on_actors(spec, facts.fingerprint, chunks, placement)
+
+
+def _embed_here(spec: SourceSpec, fingerprint: str, chunks: Sequence[pa.Table]) -> list[tuple[int, int]]:
+    """Embed in one task what would take less time than starting a pool of actors (about 5 s)."""
+    return list(map(Embedder(spec, fingerprint), chunks))
 
 
 def _on_actors(

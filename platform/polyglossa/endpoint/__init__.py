@@ -1,4 +1,4 @@
-"""The client of any OpenAI-compatible embeddings endpoint: vectors for texts, and a fingerprint of what answers."""
+"""Clients of any OpenAI-compatible endpoint: vectors for texts with a fingerprint of what answers, and chats."""
 
 from polyglossa.endpoint.client import EndpointClient
 

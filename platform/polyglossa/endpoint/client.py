@@ -1,34 +1,29 @@
 """Ask an OpenAI-compatible endpoint for vectors.
 
-Retries are ours (tenacity over httpx), not the `openai` package's: that one retries a number of times with up to eight
-seconds between, while a rate-limited endpoint wants minutes, a bound in time, and smaller requests where they are too
-large; its answers also hide whether base64 came back, and indices.
+Texts travel in as few requests as the endpoint takes; `patience` sends them. The `openai` package would hide whether
+base64 came back, and indices.
 
 client = EndpointClient("http://host:8000/v1", "small", key_variable="MY_KEY")
 client.embed(["query: a text"])       # texts as they are sent: prompts are the caller's work
 """
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from functools import cached_property, partial
+from functools import cached_property
 from threading import Event
 
 import httpx
 import numpy as np
 import orjson
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential_jitter
 
-from polyglossa.endpoint.answer import Floats, check_status, read_vectors
+from polyglossa.endpoint.answer import Floats, read_vectors
 from polyglossa.endpoint.batching import RequestLimits
-from polyglossa.endpoint.errors import Busy, GivenUp, TimedOut, TooLarge
+from polyglossa.endpoint.errors import GivenUp, TimedOut, TooLarge
 from polyglossa.endpoint.panel import SHORT, Panel, ask_panel, fingerprint_of
+from polyglossa.endpoint.patience import PatientClient, route_of
 from polyglossa.errors import EndpointError, RequestRefused, UserError
-from polyglossa.recipe.outside import check_address
 
-# A mistyped address, a field that crashes the server, or one that was waited for in vain already: no load to wait for.
-_IMPATIENCE_SECONDS = 5.0
 _FORMATS = ("base64", "float", None)
 
 
@@ -69,19 +64,17 @@ class EndpointClient:
             UserError: the address is none, or holds a secret.
             EndpointError: nothing answers there, or not with vectors.
         """
-        self._url, self.model, self._root = embeddings_url(url), model, root
-        self._key_variable, key = key_variable, os.environ.get(key_variable or "")
-        headers = {"content-type": "application/json", **({"authorization": f"Bearer {key}"} if key else {})}
-        self._client = httpx.Client(
-            headers=headers,
-            timeout=timeout_seconds,
+        self._url, self.model, self._root = route_of(url, "embeddings"), model, root
+        self._client = PatientClient(
+            self._url,
+            key_variable=key_variable,
+            timeout_seconds=timeout_seconds,
+            patience_seconds=patience_seconds,
+            in_flight=in_flight,
             transport=transport,
-            follow_redirects=True,
-            limits=httpx.Limits(max_connections=in_flight, max_keepalive_connections=in_flight),
+            sleep=sleep,
         )
-        self._timeout_seconds, self._patience_seconds, self._in_flight = timeout_seconds, patience_seconds, in_flight
-        self._limits = RequestLimits(most_texts, most_bytes)
-        self._sleep, self._reached, self._gave_up = sleep, False, False
+        self._in_flight, self._limits = in_flight, RequestLimits(most_texts, most_bytes)
         self._format: str | None = None
         self.width = 0
         """Width of the vectors."""
@@ -160,11 +153,11 @@ class EndpointClient:
     def _ask(self, pieces: Sequence[bytes], begin: int, end: int) -> Floats:
         where = f"text {begin}" if end - begin == 1 else f"texts {begin} to {end - 1}"
         try:
-            vector_ND = read_vectors(self._post(self._body(pieces[begin:end])), end - begin)
+            vector_ND = read_vectors(self._client.post(self._body(pieces[begin:end])), end - begin)
         except TooLarge:
             raise
         except RequestRefused as refusal:
-            raise RequestRefused(f"{self._url}: {refusal} ({where}).{self._key_hint(refusal)}") from None
+            raise RequestRefused(f"{self._url}: {refusal} ({where}).{self._client.key_hint(refusal)}") from None
         except EndpointError as error:
             raise type(error)(f"{self._url}: {error} ({where}).") from None
         if self.width and vector_ND.shape[1] != self.width:
@@ -201,7 +194,7 @@ class EndpointClient:
             except EndpointError as failure:
                 failures.append(failure)
             else:
-                self.width = vector_ND.shape[1]
+                self.width, self._client.settled = vector_ND.shape[1], True
                 return
         raise failures[0]
 
@@ -221,65 +214,6 @@ class EndpointClient:
         asked = b"" if self._format is None else b',"encoding_format":"%b"' % self._format.encode()
         return b'{"model":%b,"input":[%b]%b}' % (orjson.dumps(self.model), b",".join(pieces), asked)
 
-    def _post(self, body: bytes) -> httpx.Response:
-        """Send a request until it is answered, its refusal is final, or patience ends."""
-        retrying = Retrying(
-            retry=retry_if_exception_type(Busy), wait=_pause, stop=self._patience_ends, sleep=self._sleep, reraise=True
-        )
-        began = time.monotonic()
-        try:
-            return retrying(partial(self._send, body))
-        except Busy as busy:
-            tries = retrying.statistics["attempt_number"]
-            asked = f"; it asks to wait {busy.retry_after:.0f} s more" if busy.retry_after else ""
-            self._gave_up = True
-            given_up = EndpointError if self._reached and busy.lasting else GivenUp
-            raise given_up(f"{busy.reason}, asked {tries} times in {time.monotonic() - began:.0f} s{asked}") from None
-
-    def _send(self, body: bytes) -> httpx.Response:
-        """Send a request once.
-
-        Before anything has answered at all, silence is the end; afterwards it may be that the request was too large.
-        """
-        try:
-            response = self._client.post(self._url, content=body)
-        except (httpx.ReadTimeout, httpx.WriteTimeout):
-            reason = f"no answer within {self._timeout_seconds:g} s"
-            raise (TimedOut if self._reached else GivenUp)(reason) from None
-        except httpx.TransportError as error:
-            raise Busy(f"{type(error).__name__} {error}".strip(), lasting=not self._reached) from None
-        except httpx.RequestError as error:
-            raise EndpointError(f"{type(error).__name__} {error}") from None
-        self._reached = True
-        check_status(response)
-        self._gave_up = False
-        return response
-
-    def _patience_ends(self, state: RetryCallState) -> bool:
-        assert state.outcome is not None
-        busy = state.outcome.exception()
-        vain = self._gave_up or (isinstance(busy, Busy) and busy.lasting and not self.width)
-        patience = min(self._patience_seconds, _IMPATIENCE_SECONDS) if vain else self._patience_seconds
-        return max(state.seconds_since_start or 0.0, state.idle_for) + state.upcoming_sleep > patience
-
-    def _key_hint(self, refusal: RequestRefused) -> str:
-        if not str(refusal).startswith(("status 401", "status 403")):
-            return ""
-        if self._key_variable is None:
-            return " No key was sent."
-        state = "is set" if os.environ.get(self._key_variable) else "is not set in this process"
-        return f" The key is read from the environment variable {self._key_variable}, which {state}."
-
-
-_backoff = wait_exponential_jitter(initial=0.5, max=30.0, jitter=0.5)
-
-
-def _pause(state: RetryCallState) -> float:
-    """Wait twice as long each time, with jitter, and never less than the endpoint asks for."""
-    assert state.outcome is not None
-    busy = state.outcome.exception()
-    return _backoff(state) + (busy.retry_after if isinstance(busy, Busy) else 0.0)
-
 
 def _json(position: int, text: str | list[int]) -> bytes:
     try:
@@ -288,20 +222,3 @@ def _json(position: int, text: str | list[int]) -> bytes:
         raise UserError(
             f"text {position} holds half of a surrogate pair, which is no character and cannot be sent as JSON."
         ) from None
-
-
-def embeddings_url(url: str) -> httpx.URL:
-    """Check a base URL and append the route; what it holds is written into manifests, so it must hold no secret.
-
-    Raises:
-        UserError: it is no address, or holds a user's name or a key.
-    """
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise UserError(f"{url}: is no address ({error}); write http://host:port/v1.") from None
-    try:
-        check_address(url)
-    except ValueError as error:
-        raise UserError(str(error)) from None
-    return parsed.copy_with(path=parsed.path.rstrip("/") + "/embeddings")

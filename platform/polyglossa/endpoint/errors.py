@@ -43,3 +43,7 @@ class TimedOut(TooLarge):
     def __reduce__(self) -> tuple[type["TimedOut"], tuple[str]]:
         """Pickle by the one argument that it takes."""
         return type(self), (self.reason,)
+
+
+class TextRefused(EndpointError):
+    """The endpoint will not answer this one text; others it may."""

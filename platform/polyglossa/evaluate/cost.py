@@ -12,7 +12,10 @@ def work(node: PlannedNode, family: Family) -> Work:
     assert isinstance(node.config, EvaluateConfig)
     member = family.owner(node.inputs["model"])
     shape, expect = family.shape_of(member), family.recipe.expect
-    texts = expect.evaluation_texts if expect is not None else 0
+    texts = 0
+    if expect is not None:
+        whole = node.config == family.recipe.evaluate.for_members()
+        texts = expect.evaluation_texts if whole else expect.cheap_evaluation_texts
     length = expect.evaluation_tokens if expect is not None else 0.0
     return Work(
         rows=texts,

@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from polyglossa.artifact import MANIFEST, Artifact, ArtifactKey, Draft, clear, exists, open_artifact, produce
-from polyglossa.endpoint.client import embeddings_url
+from polyglossa.endpoint.patience import route_of
 from polyglossa.errors import UserError
 from polyglossa.evaluate import run as stage
 from polyglossa.evaluate.models.spec import ModelSpec
@@ -45,7 +45,7 @@ def model_spec(
     if "://" in model and model.startswith("http"):
         if name is None:
             raise UserError(f"{model}: give the model's name at the endpoint with --name.")
-        embeddings_url(model)
+        route_of(model, "embeddings")
         return ModelSpec(name, "endpoint", endpoint=model, instructed=instructed, options=dict(options or {}))
     if exists(f"{model.rstrip('/')}/{MANIFEST}"):
         return stage.model_of(config, open_artifact(model))
@@ -106,8 +106,11 @@ def _notices(summary: Mapping[str, Any]) -> list[str]:
 
 def _kept(summary: Mapping[str, Any]) -> list[str]:
     """Say what compressed vectors keep at the full width, where they were scored."""
+    found = kept_by_form(summary)
+    if not found:
+        return []
     full = str(summary["dim"])
-    shares = [f"{form} {widths[full]:.1%}" for form, widths in kept_by_form(summary).items() if full in widths]
+    shares = [f"{form} {widths[full]:.1%}" for form, widths in found.items() if full in widths]
     return [f"score kept at width {full}: {', '.join(shares)}"] if shares else []
 
 

@@ -1,21 +1,24 @@
-"""The merge stage: judge each model, average, judge the average, keep the better.
+"""The merge stage: validate each model, average, validate the average, keep the better.
 
-Inputs are `model:0`, `model:1` … (each with the late checkpoints that its training kept) and `pack`. The models are
-judged in parallel, one Ray task each. If no average beats the best model, the artifact holds that model, and says so,
-unless the recipe wants the average whatever it is (`keep: always`).
+Inputs are `model:0`, `model:1` … (each with the late checkpoints that its training kept) and `pack`. An average is
+written once, beside the draft; then the sources of the validation rows are dealt to `workers` tasks, so that a large
+model's validation takes as many devices as the stage has. A source is scored by one task, whatever their number: the
+score is the same. If no average beats the best model, the artifact holds that model, and says so, unless the recipe
+wants the average whatever it is (`keep: always`).
 """
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, TypeAlias
 
+import pyarrow.fs as pafs
 import ray
 import torch
 
-from polyglossa.artifact import Artifact, Draft
+from polyglossa.artifact import Artifact, Draft, clear, open_storage
 from polyglossa.errors import UserError
 from polyglossa.merge.soup import greedy_soup
-from polyglossa.merge.validation import validation_score
+from polyglossa.merge.validation import deal_sources, mean_score, source_scores, validation_sources
 from polyglossa.merge.weights import average, save
 from polyglossa.model.encoder import Encoder
 from polyglossa.recipe.placement import StagePlacement
@@ -25,7 +28,7 @@ from polyglossa.runtime.nodes import stage_precision
 from polyglossa.runtime.ray_tasks import results
 from polyglossa.storage import local_folder, writable_folder
 
-Score: TypeAlias = "ray.ObjectRef[float]"
+Scores: TypeAlias = "list[ray.ObjectRef[dict[str, float]]]"
 
 STAGE = "merge"
 REVISION = 3
@@ -38,21 +41,28 @@ def run(config: MergeConfig, inputs: Mapping[str, Artifact], draft: Draft, place
 
     Raises:
         UserError: fewer than two models, or models that do not fit each other.
+        DataError: the pack holds nothing to validate with.
     """
     models = [uri for role in _model_roles(inputs) for uri in _models_of(inputs[role], config.late_checkpoints)]
     if len(models) < 2:
         raise UserError(f"merge: got {len(models)} model; give two or more.")
     if config.weights is not None and len(config.weights) != len(models):
         raise UserError(f"merge.weights: got {len(config.weights)} for {len(models)} models; give one each.")
-    work = _Work(config, inputs["pack"].uri, placement)
+    scratch = f"{draft.uri}.work"
+    clear(scratch)
+    work = _Work(config, inputs["pack"].uri, placement, scratch)
     with track(STAGE, total=len(models) + 2, unit="models") as bar:
-        scores: list[float] = results([work.start_scoring([model], [1.0]) for model in models])
-        bar.advance(len(models))
+        waiting = [work.validate(model) for model in models]
+        scores = []
+        for scored in waiting:
+            scores.append(work.mean(scored))
+            bar.advance()
         report = _merge(config, models, scores, work)
         bar.advance()
-        results([work.start_scoring([models[index] for index in report["kept"]], report["weights"], draft.at("model"))])
-        report["score_reloaded"] = work.score([draft.at("model")], [1.0])
+        work.keep([models[index] for index in report["kept"]], report["weights"], draft.at("model"))
+        report["score_reloaded"] = work.mean(work.validate(draft.at("model")))
         bar.advance()
+    clear(scratch)
     draft.write_json(report, "merge.json")
     draft.count(method=config.method, score=report["score"], best_single=max(scores), merged=report["merged"])
     say(_describe_choice(report, max(scores)))
@@ -89,57 +99,71 @@ def _describe_choice(report: Mapping[str, Any], best: float) -> str:
 
 
 class _Work:
-    """Starts tasks that average and judge."""
+    """Starts tasks that average and validate; averages lie in a scratch folder until they are kept or beaten."""
 
-    def __init__(self, config: MergeConfig, pack_uri: str, placement: StagePlacement) -> None:
-        self._task = ray.remote(_average_and_score).options(**placement.ray_options)
+    def __init__(self, config: MergeConfig, pack_uri: str, placement: StagePlacement, scratch: str) -> None:
+        self._average = ray.remote(_average).options(**placement.ray_options)
+        self._validate = ray.remote(_validate).options(**placement.ray_options)
         self._method = "linear" if config.method == "greedy_soup" else config.method
         self._pack_uri, self._queries, self._threads = pack_uri, config.validation_queries, placement.threads
         self._device = placement.torch_device
         self._dtype = stage_precision(None, placement).dtype if placement.gpus else "float32"
+        self._sources = validation_sources(pack_uri)
+        self._shares = deal_sources(self._sources, placement.workers)
+        self._scratch = scratch
+        self._written: dict[tuple[tuple[str, ...], tuple[float, ...]], str] = {}
 
-    def start_scoring(
-        self, models: Sequence[str], weights: Sequence[float], target: str | None = None
-    ) -> "ray.ObjectRef[float]":
-        """Score the average of some models (or one model alone), writing it to a folder where one is given."""
-        return self._task.remote(
-            self._method,
-            list(models),
-            list(weights),
-            self._pack_uri,
-            self._queries,
-            self._threads,
-            self._device,
-            self._dtype,
-            target,
-        )
+    def validate(self, model: str) -> Scores:
+        """Score a model directory: a task a share of the sources."""
+        rest = (self._queries, self._threads, self._device, self._dtype)
+        return [self._validate.remote(model, self._pack_uri, share, *rest) for share in self._shares]
 
     def score(self, models: Sequence[str], weights: Sequence[float]) -> float:
         """Score the average of some models, and wait for it."""
-        return float(results([self.start_scoring(models, weights)])[0])
+        return self.mean(self.validate(self._average_of(models, weights)))
+
+    def mean(self, scores: Scores) -> float:
+        """Wait for a model's score."""
+        return mean_score(results(scores), self._sources)
+
+    def keep(self, models: Sequence[str], weights: Sequence[float], target: str) -> None:
+        """Write what was chosen, an average or one model, to its place."""
+        if len(models) == 1:
+            results([self._average.remote(self._method, list(models), list(weights), self._threads, target)])
+            return
+        source, path = open_storage(self._average_of(models, weights))
+        other, place = open_storage(target)
+        other.create_dir(place, recursive=True)
+        pafs.copy_files(path, place, source_filesystem=source, destination_filesystem=other)
+
+    def _average_of(self, models: Sequence[str], weights: Sequence[float]) -> str:
+        made = (tuple(models), tuple(weights))
+        if made not in self._written:
+            target = f"{self._scratch}/average-{len(self._written)}"
+            results([self._average.remote(self._method, list(models), list(weights), self._threads, target)])
+            self._written[made] = target
+        return self._written[made]
 
 
-def _average_and_score(
-    method: str,
-    models: Sequence[str],
-    weights: Sequence[float],
-    pack_uri: str,
-    queries: int,
-    threads: int,
-    device: str,
-    dtype: str,
-    target: str | None,
-) -> float:
-    """Average models, keep the average where a folder is given, and score it; averages are of float32 weights."""
+def _average(method: str, models: Sequence[str], weights: Sequence[float], threads: int, target: str) -> None:
+    """Write the average of some models' float32 weights, or one of them as it is, to a model directory."""
     torch.set_num_threads(threads)
     with ExitStack() as stack:
         folders = [stack.enter_context(local_folder(model)) for model in models]
         encoder = Encoder.load(folders[0]) if len(folders) == 1 else average(method, folders, weights)
-    if target is not None:
         with writable_folder(target) as folder:
             save(encoder, folder)
+
+
+def _validate(
+    model: str, pack_uri: str, sources: Sequence[str], queries: int, threads: int, device: str, dtype: str
+) -> dict[str, float]:
+    """Score a model on some sources."""
+    torch.set_num_threads(threads)
+    with local_folder(model) as folder:
+        encoder = Encoder.load(folder)
     encoder.model.to(device, getattr(torch, dtype))
-    return validation_score(encoder, pack_uri, queries)
+    return source_scores(encoder, pack_uri, sources, queries)
 
 
 def _model_roles(inputs: Mapping[str, Artifact]) -> list[str]:

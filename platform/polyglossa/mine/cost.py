@@ -32,10 +32,13 @@ def work(node: PlannedNode, family: Family) -> Work:
 
 
 def uncounted(node: PlannedNode) -> str | None:
-    """Name the model from outside the recipe that is mined with, if one is."""
-    if not isinstance(node.config, MineConfig) or "model" in node.inputs:
+    """Name the models from outside the recipe that are mined or re-scored with, if any are."""
+    if not isinstance(node.config, MineConfig):
         return None
-    return node.config.model if isinstance(node.config.model, str) else node.config.model.label
+    model, rescore = node.config.model, node.config.rescore
+    miner = [] if "model" in node.inputs else [model if isinstance(model, str) else model.label]
+    scorer = [] if rescore is None else [f"{rescore.label} (at most {rescore.max_pairs:,} pairs)"]
+    return " and ".join([*miner, *scorer]) or None
 
 
 COST = StageCost(

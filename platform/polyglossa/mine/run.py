@@ -18,10 +18,12 @@ import ray
 import torch
 
 from polyglossa.artifact import Artifact, Draft, clear, exists
-from polyglossa.embedding.actors import SourceSpec, embed_missing
-from polyglossa.embedding.parity import check_parity
+from polyglossa.embedding.actors import SourceSpec, embed_missing, source_facts
 from polyglossa.mine.pools import Rows, Unit, rows_to_mine, sort_documents, units
 from polyglossa.mine.prepare import Prepared, batch_units
+from polyglossa.mine.rescore.actors import Place, rescore
+from polyglossa.mine.rescore.candidates import searched
+from polyglossa.mine.rescore.decide import RESCORED
 from polyglossa.mine.tables import read_folder, read_found, read_pairs, write_table
 from polyglossa.mine.texts import collect, unusable_documents, unusable_rows
 from polyglossa.mine.unit import FOUND, Pool, UnitWork, mine_unit
@@ -60,12 +62,11 @@ def run(config: MineConfig, inputs: Mapping[str, Artifact], draft: Draft, placem
     root = draft.uri.rpartition("/artifacts/")[0]
     model = inputs["model"].at("model") if "model" in inputs else config.model
     spec = SourceSpec(model, precision.dtype, placement.torch_device, config.max_tokens, placement.threads, root)
-    if "model" not in inputs and not spec.asked:
-        check_parity(model if isinstance(model, str) else model.model, root=root)
-    source = spec.open("cpu")
+    outside = None if "model" in inputs else model if isinstance(model, str) else model.model
+    source = source_facts(spec, placement, parity=outside)
     texts = collect(rows, mined, plan, documents, config, source.prompts)
     name = posixpath.basename(draft.uri)
-    job = _Job(config, placement, root, source.fingerprint, name)
+    job = _Job(searched(config), placement, root, source.fingerprint, name)
     wanted = texts.wanted()
     missing, refused = embed_missing(wanted, spec, source, placement, what="mine: embed")
     figures = {"texts": len(wanted), "texts_embedded": missing - refused, "texts_refused": refused}
@@ -77,7 +78,13 @@ def run(config: MineConfig, inputs: Mapping[str, Artifact], draft: Draft, placem
         if reason is not None
     }
     progress = posixpath.join(root, "progress", STAGE, name)
-    found = _mine(job, Prepared(rows, documents, texts, spoilt, reasons, config), plan, progress)
+    uris = _mine(job, Prepared(rows, documents, texts, spoilt, reasons, config), plan, progress)
+    schema = FOUND
+    if config.rescore is not None:
+        schema = RESCORED
+        uris, scored = rescore(uris, config, rows, documents, Place(root, progress, placement))
+        figures |= scored
+    found = pa.concat_tables([schema.empty_table(), *(read_found(uri, schema) for uri in uris)]).combine_chunks()
     write_outcome(draft, config, rows, documents, found, spoilt, reasons, figures)
     clear(progress)
 
@@ -94,8 +101,8 @@ class _Job:
     """Name of the draft: tells one run from the next in a worker that outlives both."""
 
 
-def _mine(job: _Job, prepared: Prepared, plan: Sequence[Unit], progress: str) -> pa.Table:
-    """Search and choose, a task at a time; what a task finds is kept until the stage is done."""
+def _mine(job: _Job, prepared: Prepared, plan: Sequence[Unit], progress: str) -> list[str]:
+    """Search and choose, a task at a time; what a task finds is kept, in a file, until the stage is done."""
     tasks = {posixpath.join(progress, f"{number:06d}.parquet"): batch for number, batch in enumerate(batch_units(plan))}
     open_tasks = {uri: batch for uri, batch in tasks.items() if not exists(uri)}
     with track("mine: search", total=sum(len(unit.row) for unit in plan), unit="rows") as bar:
@@ -104,7 +111,7 @@ def _mine(job: _Job, prepared: Prepared, plan: Sequence[Unit], progress: str) ->
         little = len(tasks) == 1 and not job.placement.gpus
         for done in starmap(_mine_units, arguments) if little else _on_cluster(job, arguments):
             bar.advance(done)
-    return pa.concat_tables([FOUND.empty_table(), *(read_found(uri) for uri in tasks)]).combine_chunks()
+    return list(tasks)
 
 
 def _on_cluster(job: _Job, arguments: Iterator[tuple[Any, ...]]) -> Iterator[int]:

@@ -40,10 +40,10 @@ def read_folder(uri: str, schema: pa.Schema) -> pa.Table:
     return pads.dataset(path, schema=schema, filesystem=filesystem, format="parquet").to_table()
 
 
-def read_found(uri: str) -> pa.Table:
+def read_found(uri: str, schema: pa.Schema = FOUND) -> pa.Table:
     """Read what a task found."""
     filesystem, path = open_storage(uri)
-    return pq.read_table(path, filesystem=filesystem, schema=FOUND)
+    return pq.read_table(path, filesystem=filesystem, schema=schema)
 
 
 def write_table(table: pa.Table, uri: str) -> None:

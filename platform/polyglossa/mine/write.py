@@ -14,10 +14,11 @@ from polyglossa.artifact import Draft
 from polyglossa.errors import PolyglossaError
 from polyglossa.mine.audit.figures import audit
 from polyglossa.mine.audit.page import page
+from polyglossa.mine.audit.rescored import add_rescored
 from polyglossa.mine.pools import Rows
 from polyglossa.mine.tables import write_table, write_text
 from polyglossa.recipe.sections.mine import MineConfig
-from polyglossa.records import MINED_PAIR, REJECT
+from polyglossa.records import MINED_PAIR, REJECT, RESCORED_PAIR
 
 Ints = npt.NDArray[np.int64]
 
@@ -61,6 +62,8 @@ def write_outcome(
     rejects = pa.concat_tables([row_rejects(pairs, reasons), document_rejects(documents, spoilt)])
     write_table(rejects, draft.at("rejects", "part-00000.parquet"))
     audited = audit(rows, documents, found, config.negatives)
+    if config.rescore is not None:
+        add_rescored(audited, rows, documents, found, config.rescore)
     draft.write_json(audited, "audit.json")
     write_text(draft.at("report", "mining.html"), page(audited))
     draft.count(
@@ -80,9 +83,10 @@ def attach_negatives(rows: Rows, found: pa.Table, documents: pa.Table) -> pa.Tab
         documents: sorted by id.
 
     Returns:
-        All rows as `MINED_PAIR`, rejected ones included. A row that was not mined keeps the negatives it brought, and
-        has no scores.
+        All rows as `MINED_PAIR` (`RESCORED_PAIR` where they were re-scored), rejected ones included. A row that was not
+        mined keeps the negatives it brought, and has no scores.
     """
+    schema = RESCORED_PAIR if "candidate_scores" in found.column_names else MINED_PAIR
     place = np.full(len(rows.table), -1, np.int64)
     place[found.column("row").to_numpy()] = np.arange(len(found))
     missing = pa.array(place, mask=place < 0)
@@ -96,8 +100,9 @@ def attach_negatives(rows: Rows, found: pa.Table, documents: pa.Table) -> pa.Tab
         pa.array(either)
     )
     columns["negative_scores"] = found.column("negative_scores").take(missing)
-    columns["positive_score"] = found.column("positive_score").take(missing)
-    return pa.table({field.name: columns[field.name] for field in MINED_PAIR}).cast(MINED_PAIR)
+    for name in schema.names[len(MINED_PAIR) - 1 :]:
+        columns[name] = found.column(name).take(missing)
+    return pa.table({name: columns[name] for name in schema.names}).cast(schema)
 
 
 def row_rejects(pairs: pa.Table, reasons: Mapping[int, str]) -> pa.Table:

@@ -15,7 +15,7 @@ from polyglossa.pack.columns import Ints, gather_ranges, id_column, lists, one_r
 from polyglossa.pack.documents import Documents
 from polyglossa.pack.examples import Examples
 from polyglossa.pack.texts import Texts, Tokens
-from polyglossa.records import SCORED_BUNDLE, TEXT_BUNDLE, TOKEN_BUNDLE
+from polyglossa.records import CANDIDATE_SCORES, SCORED_BUNDLE, TEXT_BUNDLE, TOKEN_BUNDLE
 
 _GROUP_ROWS = 16_384  # examples rendered and tokenised at a time: bounds memory, and batches suit the tokenizer
 
@@ -63,6 +63,8 @@ def pack_bundles(
         scores: whether bundles hold the scores of pairs.
     """
     number, schema = first_bundle, SCORED_BUNDLE if scores else TOKEN_BUNDLE
+    if examples.candidate_scores is not None:
+        schema = schema.append(CANDIDATE_SCORES)
     for part, texts in _groups(examples, documents, bundle_rows, prompts):
         tokens = Tokens.of(texts.rendered_T, tokenizer, max_tokens)
         for rows in _spans(part, bundle_rows):
@@ -157,6 +159,9 @@ def _bundle(
         "positive_score": one_row(pa.array(examples.positive_score[span])),
         "score": one_row(pa.array(examples.score[span])),
     }
+    if examples.candidate_scores is not None:
+        own = examples.candidate_offsets[rows.start : rows.stop + 1]
+        columns["candidate_scores"] = one_row(lists(examples.candidate_scores[own[0] : own[-1]], np.diff(own)))
     full = tokens.full_length_T[text]
     return Packed(
         table=pa.table([columns[name] for name in schema.names], names=schema.names).cast(schema),

@@ -35,6 +35,9 @@ class Examples:
     """The miner's, NaN where not mined."""
     score: NDArray[np.float32]
     """The pair's own (task `sts`), NaN where it has none."""
+    candidate_scores: NDArray[np.float32] | None = None
+    """A re-scorer's, row by row: of the positive, then of the negatives, NaN where it gave none; None where mining did
+    not re-score."""
 
     def __len__(self) -> int:
         return len(self.query)
@@ -53,7 +56,18 @@ class Examples:
             group=self.group[start:stop],
             positive_score=self.positive_score[start:stop],
             score=self.score[start:stop],
+            candidate_scores=self._candidate_scores(start, min(stop, len(self))),
         )
+
+    @property
+    def candidate_offsets(self) -> Ints:
+        """[Q + 1], of `candidate_scores`: each row has one more than it has negatives."""
+        return self.negative_offsets + np.arange(len(self.negative_offsets))
+
+    def _candidate_scores(self, start: int, stop: int) -> NDArray[np.float32] | None:
+        if self.candidate_scores is None:
+            return None
+        return self.candidate_scores[self.candidate_offsets[start] : self.candidate_offsets[stop]]
 
 
 def shuffle_examples(pairs: pa.Table, *, source: str, negatives: bool, instructions: bool, seed: int) -> Examples:
@@ -75,6 +89,7 @@ def shuffle_examples(pairs: pa.Table, *, source: str, negatives: bool, instructi
     order = np.argsort(reading_order(pair_ids[pair], turn, seed), kind="stable")
     pair = pair[order]
     negative_ids, negative_offsets = _negatives(pairs, pair, negatives)
+    rescored = negatives and "candidate_scores" in pairs.column_names
     absent = pa.nulls(len(pairs), pa.string())
     return Examples(
         query=flat(pairs["query"]).take(pair),
@@ -87,6 +102,7 @@ def shuffle_examples(pairs: pa.Table, *, source: str, negatives: bool, instructi
         group=_groups(pairs, source)[pair],
         positive_score=_numbers(pairs, "positive_score")[pair],
         score=_numbers(pairs, "score")[pair],
+        candidate_scores=_candidate_scores(pairs, pair, turn[order], counts) if rescored else None,
     )
 
 
@@ -98,6 +114,25 @@ def _negatives(pairs: pa.Table, pair: Ints, wanted: bool) -> tuple[NDArray[np.by
     starts = np.cumsum(counts) - counts
     offsets = np.concatenate([[0], np.cumsum(counts[pair])])
     return gather_ranges(id_bytes(column.flatten()), starts[pair], counts[pair]), offsets
+
+
+def _candidate_scores(pairs: pa.Table, pair: Ints, turn: Ints, positives: Ints) -> NDArray[np.float32]:
+    """Scores of each example: of its own positive among its row's, then of the row's negatives."""
+    column, negatives = flat(pairs["candidate_scores"]), pc.list_value_length(flat(pairs["negative_ids"]))
+    there = pc.is_valid(column).to_numpy(zero_copy_only=False)
+    held = pc.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+    count = negatives.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+    values = column.flatten().fill_null(float("nan")).to_numpy(zero_copy_only=False).astype(np.float32)
+    starts = np.cumsum(held) - held
+    lengths = count[pair] + 1
+    scores = np.full(int(lengths.sum()), np.nan, np.float32)
+    first = np.cumsum(lengths) - lengths
+    known = there[pair]
+    scores[first[known]] = values[(starts[pair] + turn)[known]]
+    known_negatives = np.repeat(known, lengths)
+    known_negatives[first] = False
+    scores[known_negatives] = gather_ranges(values, (starts + positives)[pair[known]], count[pair[known]])
+    return scores
 
 
 def _groups(pairs: pa.Table, source: str) -> Ints:

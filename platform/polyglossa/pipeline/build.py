@@ -4,6 +4,7 @@ corpus → backbone → pack → train ┬→ mine → pack → train ─┬→ 
 └→ prune → (distill) → train ┘
 train → merge, where a member averages models
 corpus → pack of texts → distill, where a teacher is from outside
+synthesize → corpus, where a language model writes a source
 """
 
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from polyglossa.recipe.sections.own import Bm25Config, OwnConfig, OwnStage, Prev
 from polyglossa.recipe.sections.pack import PackConfig
 from polyglossa.recipe.sections.prune import PruneStage
 from polyglossa.recipe.sections.report import ReportConfig, ReportedMember
+from polyglossa.recipe.sections.sources import SyntheticSource
 from polyglossa.recipe.sections.teacher import TeacherConfig
 from polyglossa.recipe.sections.train import EvaluationBeside, StageConfig, TrainConfig
 
@@ -48,7 +50,7 @@ class _Builder:
         self.start: dict[str, str] = {}  # member → the node of its untrained model
 
     def build(self) -> Graph:
-        self.graph.add(Node("corpus", "corpus", self.recipe.corpus, self._evaluation_texts()))
+        self.graph.add(Node("corpus", "corpus", self.recipe.corpus, self._evaluation_texts() | self._synthetic()))
         for member in self.recipe.members:
             self._member(member)
         self._evaluate_and_serve()
@@ -61,6 +63,14 @@ class _Builder:
             return {}
         config = EvaluationTextsConfig.of(self.recipe.evaluate, tasks)
         return {"evaluation_texts": self.graph.add(Node("evaluation_texts", "evaluation_texts", config))}
+
+    def _synthetic(self) -> dict[str, str]:
+        """Pairs of the sources that a language model writes."""
+        written = [source for source in self.recipe.corpus.sources if isinstance(source, SyntheticSource)]
+        return {
+            f"synthetic:{source.name}": self.graph.add(Node(f"synthesize.{source.name}", "synthesize", source))
+            for source in written
+        }
 
     def _member(self, member: Member) -> None:
         if member.backbone is not None:
@@ -221,21 +231,25 @@ class _Builder:
     def _evaluate_and_serve(self) -> None:
         labels: dict[str, str] = {}
         rows: list[ReportedMember] = []
+        judged, cheap = self.recipe.evaluate.for_members(), self.recipe.evaluate.for_untrained()
+        beside: set[str | None] = set()
         for member in self.recipe.members:
             final = self.models[f"{member.name}@{member.final}"]
             labels[member.name] = final
-            unmerged = f"{member.name}.unmerged" if member.merge is not None and member.stages else None
+            unmerged = f"{member.name}.unmerged" if cheap and member.merge is not None and member.stages else None
             if unmerged is not None:
                 labels[unmerged] = self.models[f"{member.name}@{member.stages[-1]}"]
-            if member.backbone is not None:
-                labels[f"{member.name}.untrained"] = self.start[member.name]
+            untrained = f"{member.name}.untrained" if cheap and member.backbone is not None else None
+            if untrained is not None:
+                labels[untrained] = self.start[member.name]
+            beside |= {unmerged, untrained}
             without = self.models.get(f"{member.name}@without")
             if without is not None:
                 labels[f"{member.name}.without_distillation"] = without
             rows.append(
                 ReportedMember(
                     name=member.name,
-                    untrained=f"{member.name}.untrained" if member.backbone is not None else None,
+                    untrained=untrained,
                     without_distillation=f"{member.name}.without_distillation" if without else None,
                     unmerged=unmerged,
                     teacher=member.taught_by,
@@ -245,9 +259,8 @@ class _Builder:
         inputs |= {name: name for name, node in self.graph.nodes.items() if node.stage == "mine"}
         for label, model in labels.items():
             roles = {"corpus": "corpus", "model": model, **self._shared_index(label)}
-            inputs[f"evaluate:{label}"] = self.graph.add(
-                Node(f"evaluate.{label}", "evaluate", self.recipe.evaluate, roles)
-            )
+            config = cheap if cheap is not None and label in beside else judged
+            inputs[f"evaluate:{label}"] = self.graph.add(Node(f"evaluate.{label}", "evaluate", config, roles))
         for node in self.graph.nodes.values():
             if node.stage == "train":
                 inputs[f"train:{node.name.removeprefix('train.')}"] = node.name

@@ -1,15 +1,18 @@
-"""Execute a graph: make the artifact of every node in order, skip what is there, print one line for each.
+"""Make the artifacts of nodes in this process, one after another; what is there is skipped, a line is printed for each.
 
-`execute` runs the stages of the registry; a test hands in a registry of toys and executes a graph without training.
+`execute` walks a graph here; `executor` hands the same groups of nodes to tasks of the cluster. A test hands in a
+registry of toys and executes a graph without training.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from polyglossa import artifact
-from polyglossa.artifact import Artifact, ArtifactKey, Draft
+from polyglossa.artifact import Artifact, ArtifactKey
+from polyglossa.lease import Claims
+from polyglossa.pipeline.concurrent.node_task import make_group
 from polyglossa.pipeline.graph import Node
-from polyglossa.pipeline.model_card import describe_model
 from polyglossa.pipeline.stages import STAGES, Stage, find_stage
 from polyglossa.recipe import Profile
 from polyglossa.runtime import console
@@ -23,8 +26,6 @@ def execute(
     profile: Profile,
     *,
     stages: Mapping[str, Stage] = STAGES,
-    started: Callable[[Node], None] = lambda node: None,
-    made: list[str] | None = None,
 ) -> dict[str, Artifact]:
     """Produce the nodes' artifacts in order; consecutive training nodes that do not need each other go together.
 
@@ -33,24 +34,31 @@ def execute(
         root: storage root.
         profile: placement of the stages; Ray is initialised where they use it.
         stages: the registry that the nodes' stages are looked up in.
-        started: gets the first node of each group that is about to run.
-        made: collects the names of the nodes that were not there before.
     """
     artifacts: dict[str, Artifact] = {}
-    for group in worker_groups(nodes, stages):
-        inputs = [{role: artifacts[name] for role, name in node.inputs.items()} for node in group]
-        keys = [key_of(node, roles) for node, roles in zip(group, inputs, strict=True)]
-        missing = [index for index, key in enumerate(keys) if artifact.find(root, key) is None]
-        if missing:
-            started(group[missing[0]])
-            with artifact.open_drafts(root, [keys[index] for index in missing]) as drafts:
-                run_group([group[i] for i in missing], [inputs[i] for i in missing], drafts, profile, stages)
-        for index, (node, key) in enumerate(zip(group, keys, strict=True)):
-            artifacts[node.name] = artifact.open_artifact(key.uri(root))
-            _say_done(node.name, artifacts[node.name], reused=index not in missing)
-        if made is not None:
-            made += [group[index].name for index in missing]
+    with Claims(root) as claims:
+        for group in worker_groups(nodes, stages):
+            inputs = [{role: artifacts[name] for role, name in node.inputs.items()} for node in group]
+            keys = [key_of(node, roles) for node, roles in zip(group, inputs, strict=True)]
+            leases = sorted(key.lease for key in keys if artifact.find(root, key) is None)
+            for lease in leases:
+                claims.wait(lease, partial(_say_waiting, lease))
+            missing = [index for index, key in enumerate(keys) if artifact.find(root, key) is None]
+            if missing:
+                make_group(
+                    [group[i] for i in missing], [inputs[i] for i in missing], [keys[i] for i in missing],
+                    root, profile, stages,
+                )  # fmt: skip
+            for lease in leases:
+                claims.leave(lease)
+            for index, (node, key) in enumerate(zip(group, keys, strict=True)):
+                artifacts[node.name] = artifact.open_artifact(key.uri(root))
+                say_done(node.name, artifacts[node.name], reused=index not in missing)
     return artifacts
+
+
+def _say_waiting(lease: str, holder: str) -> None:
+    console.say_once(f"  waiting for {lease}: {holder} makes it")
 
 
 def worker_groups(nodes: Sequence[Node], stages: Mapping[str, Stage] = STAGES) -> Iterator[list[Node]]:
@@ -68,26 +76,6 @@ def worker_groups(nodes: Sequence[Node], stages: Mapping[str, Stage] = STAGES) -
         yield group
 
 
-def run_group(
-    nodes: Sequence[Node],
-    inputs: Sequence[Mapping[str, Artifact]],
-    drafts: Sequence[Draft],
-    profile: Profile,
-    stages: Mapping[str, Stage] = STAGES,
-) -> None:
-    """Run a group of nodes of one stage into their drafts."""
-    stage = find_stage(nodes[0].stage, stages)
-    module, placement = stage.load(), profile if stage.takes_profile else stage.placement_in(profile)
-    if len(nodes) == 1:
-        module.run(nodes[0].config, inputs[0], drafts[0], placement)
-    else:
-        jobs = [(node.config, roles, draft) for node, roles, draft in zip(nodes, inputs, drafts, strict=True)]
-        module.run_many(jobs, placement)
-    for node, roles, draft in zip(nodes, inputs, drafts, strict=True):
-        if stage.makes_model:
-            describe_model(draft, node.name, roles.values())
-
-
 def key_of(node: Node, inputs: Mapping[str, Artifact]) -> ArtifactKey:
     """What shapes a node's artifact; a stage that reads files of the user's says which (`input_fingerprint`)."""
     module = find_stage(node.stage).load()
@@ -98,7 +86,8 @@ def key_of(node: Node, inputs: Mapping[str, Artifact]) -> ArtifactKey:
     return ArtifactKey(node.stage, node.name, module.REVISION, config, inputs)
 
 
-def _say_done(name: str, done: Artifact, *, reused: bool) -> None:
+def say_done(name: str, done: Artifact, *, reused: bool) -> None:
+    """Print a node's line."""
     seconds = done.manifest["wall_seconds"]
     if reused:
         console.say(f"  {name:<30} unchanged", style="dim")

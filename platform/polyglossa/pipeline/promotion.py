@@ -11,6 +11,7 @@ from typing import Any
 from polyglossa.artifact import Artifact, exists, open_artifact, place_json, read_json
 from polyglossa.errors import ArtifactError, RecipeError
 from polyglossa.evaluate.scoring.gate import GateOutcome, check_gate
+from polyglossa.lease import held
 from polyglossa.pipeline.build import build
 from polyglossa.pipeline.find_artifacts import find_artifacts
 from polyglossa.recipe import Recipe
@@ -73,7 +74,8 @@ def promote(recipe: Recipe, alias: str, member: str, *, move: bool = True) -> Ga
     if verdict.passed and move and known.get(alias, {}).get("model") != model.at("model"):
         before = {key: value for key, value in known.get(alias, {}).items() if key in ("model", "evaluation")}
         entry = {"member": member, "model": model.at("model"), "evaluation": evaluation.uri}
-        _write(recipe, {**known, alias: entry | ({"before": before} if before else {})})
+        with held(recipe.root, "promoted"):  # another person may move another alias meanwhile
+            _write(recipe, {**read_promotions(recipe), alias: entry | ({"before": before} if before else {})})
     return verdict
 
 
@@ -86,9 +88,13 @@ def _start(recipe: Recipe, member: str) -> dict[str, Any] | None:
 def _current(recipe: Recipe, member: str, entry: Mapping[str, Any], start: dict[str, Any] | None) -> dict[str, Any]:
     """Summary of the model that an alias names now: on today's rows, where the member started from that very model."""
     backbone = recipe.member(member).backbone
-    if start is not None and backbone is not None and backbone.model == entry["model"]:
+    if start is None or backbone is None or backbone.model != entry["model"]:
+        return _summary(entry["evaluation"])
+    evaluate = recipe.evaluate
+    if evaluate.untrained == "all" or not (evaluate.tasks or evaluate.benchmarks):
         return start
-    return _summary(entry["evaluation"])
+    before = _summary(entry["evaluation"])  # has the tasks that an untrained model is not judged by
+    return {**before, **start, "tasks": {**before["tasks"], **start["tasks"]}}
 
 
 def _find_evaluation(recipe: Recipe, member: str) -> tuple[Artifact, Artifact]:

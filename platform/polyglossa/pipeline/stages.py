@@ -28,13 +28,19 @@ class Stage:
     cost_module: str
     """Has `COST`, what it takes in time and memory. Pure: a plan loads neither torch nor Ray."""
     placement: str | None
-    """Its field of a profile; None runs in the driver's own process."""
+    """Its field of a profile; None has no workers: its driver does all of it."""
     takes_profile: bool = False
     """Gets the whole profile: a search runs whole graphs, and a training is evaluated meanwhile."""
     shares_workers: bool = False
     """Consecutive independent nodes run in one group: its workers take longer to start than a small node to run."""
     makes_model: bool = False
     """Its artifact holds a model that has learned something, and gets a model card."""
+    takes_what_is_there: bool = False
+    """Runs with as many of its workers as find room; others wait for all of them."""
+    worker_per_model: bool = False
+    """Has a worker for each `model:` that it reads, whatever its placement's `workers`."""
+    beside_run: bool = False
+    """Its driver runs on the machine of the run's own process: it asks an endpoint that listens there alone."""
     planner: str | None = None
     """Module whose `plan_nodes` lays out its nodes, where they are no part of the recipe's graph."""
     extras: tuple[str, ...] = ("cluster",)
@@ -73,9 +79,12 @@ STAGES: Mapping[str, Stage] = {
             "evaluation_texts", "polyglossa.evaluate.export_texts", "polyglossa.evaluate.export_cost", None,
             extras=_EVALUATION, has_job=False,
         ),
-        Stage("corpus", "polyglossa.corpus.run", "polyglossa.corpus.cost", "corpus"),
+        Stage(
+            "synthesize", "polyglossa.synthesize.run", "polyglossa.synthesize.cost", "synthesize", has_job=False,
+        ),
+        Stage("corpus", "polyglossa.corpus.run", "polyglossa.corpus.cost", "corpus", takes_what_is_there=True),
         Stage("backbone", "polyglossa.backbone.run", "polyglossa.backbone.cost", "backbone", has_job=False),
-        Stage("pack", "polyglossa.pack.run", "polyglossa.pack.cost", "pack"),
+        Stage("pack", "polyglossa.pack.run", "polyglossa.pack.cost", "pack", takes_what_is_there=True),
         Stage(
             "train", "polyglossa.pipeline.train_and_evaluate", "polyglossa.train.cost", "train",
             takes_profile=True, shares_workers=True, makes_model=True,
@@ -94,7 +103,10 @@ STAGES: Mapping[str, Stage] = {
         ),
         Stage("own", "polyglossa.own.run", "polyglossa.own.cost", "evaluate", extras=_EVALUATION, has_job=False),
         Stage("report", "polyglossa.report.run", "polyglossa.report.cost", None),
-        Stage("serve", "polyglossa.serving.run", "polyglossa.serving.cost", "serve", extras=_SERVING, has_job=False),
+        Stage(
+            "serve", "polyglossa.serving.run", "polyglossa.serving.cost", "serve", worker_per_model=True,
+            beside_run=True, extras=_SERVING, has_job=False,
+        ),
         Stage(
             "tune", "polyglossa.tune.run", "polyglossa.tune.cost", "tune", planner="polyglossa.tune.plan",
             takes_profile=True, has_job=False,

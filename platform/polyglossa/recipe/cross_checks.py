@@ -178,6 +178,8 @@ def _check_own(recipe: Recipe) -> None:
             raise ValueError(f"own.tasks: {name!r} is not one of evaluate.local; it has {_names(known)}")
     if recipe.members[0].backbone is None:
         raise ValueError("own: the first member needs a `backbone`, the model that it is held against")
+    if recipe.evaluate.untrained == "none":
+        raise ValueError("evaluate.untrained: none judges nothing that `own` could hold the result against; take cheap")
 
 
 def _model_at(reference: str, seen: dict[str, Member], where: str) -> None:

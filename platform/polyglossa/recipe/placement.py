@@ -6,6 +6,9 @@ from pydantic import Field, model_validator
 
 from polyglossa.recipe.strict import Strict
 
+GROUP_LABEL = "group"
+"""Ray label of every machine of a cluster: the name of its group. Placements select machines by it."""
+
 
 class StagePlacement(Strict):
     """Resources of one stage."""
@@ -99,6 +102,17 @@ class TunePlacement(StagePlacement):
     """How often a trial that died (out of memory, lost worker) is tried again before it counts as failed."""
 
 
+class GroupLimit(Strict):
+    """What a group of machines may grow to, where it is not what the cluster's spec says."""
+
+    machines: int = Field(ge=1)
+    """Most machines."""
+    cpus: int = Field(ge=1)
+    """CPUs of a machine."""
+    gpus: int = Field(0, ge=0)
+    """GPUs of a machine."""
+
+
 class Profile(Strict):
     """Placement of every stage on one cluster."""
 
@@ -107,6 +121,12 @@ class Profile(Strict):
     """CPUs of a Ray started here; None takes what the machine has. Not used when joining a cluster."""
     object_store_gib: float = Field(0.75, gt=0)
     """Object store of a Ray started here (GiB)."""
+    groups: dict[str, GroupLimit] = {}
+    """Limits of groups by name; the cluster's spec says those that are not named here."""
+    concurrent_nodes: int | None = Field(None, ge=1)
+    """Artifacts in the making at the same time, at most; None: as many as find room for all of their workers. On two
+    cores that is one after another, but for stages that take one core."""
+    synthesize: StagePlacement = StagePlacement()
     corpus: StagePlacement = StagePlacement(workers=2)
     backbone: StagePlacement = StagePlacement(cpus=2)
     mine: StagePlacement = StagePlacement(workers=2)

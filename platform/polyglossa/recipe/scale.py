@@ -3,12 +3,14 @@
 Works on the recipe's plain data before it is validated; what `--set` gives beside `scale` is applied afterwards, as it
 is written. Nothing is downloaded and no endpoint is asked: a member that starts from a model by name starts from a new
 model of that shape, divided; sources become the embedded corpus; benchmarks become its held-out sets; a mining model
-from outside becomes the first member before any training; a teacher from outside is left out, and so is `own`, whose
-tasks are not there.
+from outside becomes the first member before any training; a teacher from outside and a re-scorer are left out, and so
+is `own`, whose tasks are not there.
 """
 
 from collections.abc import Mapping
 from typing import Any
+
+from polyglossa.recipe.sections.evaluate import EvaluateConfig
 
 _SHAPE = {"hidden": 32, "mlp": 32, "layers": 8, "heads": 8, "kv_heads": 8, "head_dim": 16}
 _LEAST = {"hidden": 8, "mlp": 8, "head_dim": 4, "global_batch": 8, "max_tokens": 16, "chunk_tokens": 256}
@@ -121,7 +123,7 @@ def _prune(prune: Mapping[str, Any]) -> dict[str, Any]:
 
 def _mine(mine: Mapping[str, Any], members: list[dict[str, Any]]) -> dict[str, Any]:
     first = next((f"{member.get('name')}@backbone" for member in members if member.get("backbone")), "")
-    settled = {"preset", "query_prompt", "document_prompt", "sources", "approximate", "refresh"}
+    settled = {"preset", "query_prompt", "document_prompt", "sources", "approximate", "refresh", "rescore"}
     result = {key: value for key, value in _divide_section(mine, _MINE).items() if key not in settled}
     if not isinstance(mine.get("model"), str) or "@" not in mine["model"]:
         result["model"] = first
@@ -130,4 +132,8 @@ def _mine(mine: Mapping[str, Any], members: list[dict[str, Any]]) -> dict[str, A
 
 def _evaluate(evaluate: Mapping[str, Any]) -> dict[str, Any]:
     kept = {"judged_as": evaluate["judged_as"]} if evaluate.get("judged_as") else {}
+    untrained = evaluate.get("untrained", "cheap")
+    if untrained == "cheap" and not (evaluate.get("heldout", EvaluateConfig().heldout) or evaluate.get("local")):
+        untrained = "none"  # what the full recipe comes to: the tiny one has held-out sets in place of benchmarks
+    kept["untrained"] = untrained
     return {"heldout": ["cldr", "pydoc"], "widths": evaluate.get("widths", True), "resamples": 100, **kept}

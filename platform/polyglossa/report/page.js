@@ -399,5 +399,5 @@ for (const id of ["member", "view"]) $(id).addEventListener("change", showLangua
 $("find").addEventListener("input", showLanguages);
 addEventListener("resize", showQuality);
 $("figure").addEventListener("change", showTraining);
-$("contents").replaceChildren(...[...document.querySelectorAll("section:not([hidden])")].map((section) => make("a", { href: `#${section.id}` }, section.querySelector("h2").textContent)));
+$("contents").replaceChildren(...[...document.querySelectorAll("section:not([hidden])")].map((section) => make("a", { href: `${location.href.split("#")[0]}#${section.id}` }, section.querySelector("h2").textContent)));
 document.body.dataset.ready = "yes";

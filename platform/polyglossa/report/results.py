@@ -52,7 +52,9 @@ def _member(member: ReportedMember, summaries: Mapping[str, Summary]) -> dict[st
     if member.without_distillation is not None:
         figures["without_distillation"] = _model(summaries[member.without_distillation])
     if member.unmerged is not None:
-        figures["unmerged"] = main_task(summaries[member.unmerged])["mean"]
+        unmerged, main = summaries[member.unmerged]["tasks"], main_task_name(summary)
+        if main in unmerged:  # it may be judged by fewer tasks than the member
+            figures["unmerged"] = unmerged[main]["mean"]
     if "retention" in summary:
         figures["retention"] = summary["retention"]
     if "teacher_documents" in summary:
@@ -66,9 +68,15 @@ def _model(summary: Summary) -> dict[str, Any]:
 
 
 def main_task(summary: Summary) -> Mapping[str, Any]:
-    """The task that stands for a model where one figure must: `cldr`, else the one with the most languages."""
+    """The task that stands for a model where one figure must."""
+    task: Mapping[str, Any] = summary["tasks"][main_task_name(summary)]
+    return task
+
+
+def main_task_name(summary: Summary) -> str:
+    """Name of that task: `cldr`, else the one with the most languages."""
     tasks: Mapping[str, Mapping[str, Any]] = summary["tasks"]
-    return tasks.get("cldr") or max(tasks.values(), key=lambda task: len(task["by_language"]))
+    return "cldr" if "cldr" in tasks else max(tasks, key=lambda name: len(tasks[name]["by_language"]))
 
 
 def retention(widths: Mapping[str, float], dim: int, share: float = 0.5) -> float | None:

@@ -1,18 +1,20 @@
-"""Print progress to the terminal: a live line per stage, a summary line after it, library output in a file.
+"""Print progress to the terminal: a live line per piece of work, a summary line after it, library output in a file.
 
-`console()` routes everything that other libraries write to the terminal (by any route, file descriptors included) into
-a log file and keeps the real terminal for us. Without it, `track` and `say` do nothing, so stages call them freely.
+`open_console` routes everything that other libraries write to the terminal (by any route, file descriptors included)
+into a log file and keeps the real terminal for us. In a process without a terminal, `relay_to` hands what `track` and
+`say` show to whoever has one. Without either they do nothing, so stages call them freely.
 """
 
 import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
@@ -22,9 +24,22 @@ _WHOLE_RATE = 10.0
 # Work after the first piece, and seconds, before a rate says how long is left: one slow step foretold 30,441 s of 400.
 _MEASURED_WORK = 4
 _MEASURED_SECONDS = 5.0
+_RELAY_SECONDS = 0.5
 _console: Console | None = None
+_relay: "Relay | None" = None
+_bars: list["Bar"] = []
 _thread = threading.local()
 _said: set[str] = set()
+
+
+class Relay(Protocol):
+    """Takes what a process without a terminal shows."""
+
+    def say(self, text: str, style: str | None, once: bool) -> None:
+        """Take a line for the person."""
+
+    def show(self, lines: Sequence[str]) -> None:
+        """Take the lines of the work under way; they replace those before."""
 
 
 class Bar:
@@ -77,10 +92,13 @@ class Bar:
         rate = done / seconds if seconds else 0.0
         return rate, rate > 0 and done >= _MEASURED_WORK and seconds >= _MEASURED_SECONDS
 
+    @property
+    def shown(self) -> bool:
+        """Whether it has run for long enough to be shown."""
+        return time.monotonic() - self.started >= _SHOW_AFTER_SECONDS
+
     def __rich__(self) -> Text:
-        if time.monotonic() - self.started < _SHOW_AFTER_SECONDS:
-            return Text("")
-        return Text(self.line(), no_wrap=True, overflow="ellipsis")
+        return Text(self.line() if self.shown else "", no_wrap=True, overflow="ellipsis")
 
 
 @contextmanager
@@ -93,14 +111,69 @@ def track(name: str, total: float | None = None, unit: str = "rows") -> Iterator
         unit: what is counted.
     """
     bar = Bar(name, total, unit)
-    if _console is None or getattr(_thread, "unseen", False):
+    if getattr(_thread, "unseen", False):
+        yield bar
+    elif _relay is not None:
+        _bars.append(bar)
+        try:
+            yield bar
+        finally:
+            _bars.remove(bar)
+    elif _console is None:
         yield bar
     elif _console.is_terminal:
         with Live(bar, console=_console, refresh_per_second=4, transient=True):
             yield bar
     else:
-        with _plain_lines(bar, _console):
+        with _plain_lines(lambda: [bar.line()], _console):
             yield bar
+
+
+@contextmanager
+def relay_to(relay: Relay) -> Iterator[None]:
+    """Hand all that this process shows to another one for the time of the block."""
+    global _relay
+    stopped = threading.Event()
+
+    def beat() -> None:
+        shown: list[str] = []
+        while not stopped.wait(_RELAY_SECONDS):
+            lines = [bar.line() for bar in list(_bars) if bar.shown]
+            if lines != shown:
+                relay.show(lines)
+                shown = lines
+
+    _relay = relay
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        _relay = None
+        _said.clear()
+        stopped.set()
+        thread.join()
+
+
+@contextmanager
+def board(lines: Callable[[], Sequence[str]]) -> Iterator[None]:
+    """Show lines that change, for the time of the block: live on a terminal, now and then in a log.
+
+    Args:
+        lines: what is under way, a line each; asked from another thread.
+    """
+    if _console is None:
+        yield
+    elif _console.is_terminal:
+        with Live(get_renderable=lambda: _lines_of(lines()), console=_console, refresh_per_second=4, transient=True):
+            yield
+    else:
+        with _plain_lines(lines, _console):
+            yield
+
+
+def _lines_of(lines: Sequence[str]) -> Group:
+    return Group(*(Text(line, no_wrap=True, overflow="ellipsis") for line in lines))
 
 
 @contextmanager
@@ -114,13 +187,14 @@ def unseen() -> Iterator[None]:
 
 
 @contextmanager
-def _plain_lines(bar: Bar, console: Console) -> Iterator[None]:
-    """Off a terminal, a line every half minute says that work goes on."""
+def _plain_lines(lines: Callable[[], Sequence[str]], console: Console) -> Iterator[None]:
+    """Off a terminal, a line every half minute says that a piece of work goes on."""
     stopped = threading.Event()
 
     def beat() -> None:
         while not stopped.wait(_PLAIN_EVERY_SECONDS):
-            console.print(Text(bar.line().rstrip()), soft_wrap=True)
+            for line in lines():
+                console.print(Text(line.rstrip()), soft_wrap=True)
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
@@ -133,14 +207,20 @@ def _plain_lines(bar: Bar, console: Console) -> Iterator[None]:
 
 def say(text: object = "", style: str | None = None) -> None:
     """Print a line (or a rich renderable) to the person's terminal."""
-    if _console is not None:
+    if _relay is not None:
+        _relay.say(str(text), style, once=False)
+    elif _console is not None:
         _console.print(text, style=style, soft_wrap=isinstance(text, str), highlight=False)
 
 
 def say_once(text: str) -> None:
     """Print a line to the person's terminal unless it stands there already."""
-    if text not in _said:
-        _said.add(text)
+    if text in _said:
+        return
+    _said.add(text)
+    if _relay is not None:
+        _relay.say(text, "dim", once=True)
+    else:
         say(text, style="dim")
 
 

@@ -17,18 +17,18 @@ class Peak:
     """Largest sum of PSS seen so far (GiB), over all and within each stretch of the block."""
 
     gib: float = 0.0
-    stretch: str = ""
+    stretches: tuple[str, ...] = ()
     by_stretch: dict[str, float] = field(default_factory=dict)
 
-    def enter(self, stretch: str) -> None:
-        """Begin a stretch: samples count for it from now on."""
-        self.stretch = stretch
+    def enter(self, *stretches: str) -> None:
+        """Begin a stretch, or several that overlap: samples count for them from now on."""
+        self.stretches = stretches
 
     def see(self, gib: float) -> None:
         """Take a sample into account."""
         self.gib = max(self.gib, gib)
-        if self.stretch:
-            self.by_stretch[self.stretch] = max(self.by_stretch.get(self.stretch, 0.0), round(gib, 2))
+        for stretch in self.stretches:
+            self.by_stretch[stretch] = max(self.by_stretch.get(stretch, 0.0), round(gib, 2))
 
 
 @contextmanager

@@ -31,13 +31,18 @@ _ENVIRONMENT = {
 }
 
 
+def quieten() -> None:
+    """Keep libraries from drawing bars and from meddling with devices in this process and its children."""
+    os.environ.update({name: os.environ.get(name, value) for name, value in _ENVIRONMENT.items()})
+
+
 @contextmanager
 def ray_session(profile: Profile) -> Iterator[None]:
     """Join the cluster that RAY_ADDRESS names, or start a local Ray, for the time of the block.
 
     A process that has joined a cluster already keeps it, and leaves it when it likes.
     """
-    os.environ.update({name: os.environ.get(name, value) for name, value in _ENVIRONMENT.items()})
+    quieten()
     if ray.is_initialized():
         yield
     elif os.environ.get("RAY_ADDRESS"):

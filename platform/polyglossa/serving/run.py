@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import openai
+import ray
 
 from polyglossa.artifact import Artifact, Draft
 from polyglossa.errors import PolyglossaError
@@ -19,6 +20,7 @@ from polyglossa.recipe.sections.serve import ServeConfig
 from polyglossa.runtime.console import track
 from polyglossa.runtime.nodes import stage_precision
 from polyglossa.runtime.ports import free_ports
+from polyglossa.runtime.ray_tasks import results
 from polyglossa.serving.questions import Questions
 from polyglossa.serving.settings import read_settings
 from polyglossa.storage import local_folder
@@ -59,8 +61,8 @@ def run(config: ServeConfig, inputs: Mapping[str, Artifact], draft: Draft, place
         client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
         cosines = {}
         for member, path in models.items():
-            with local_folder(path) as folder:
-                cosines[member] = _check_parity(client, member, folder, questions.queries[:_PARITY_TEXTS], config)
+            texts = questions.queries[:_PARITY_TEXTS]
+            cosines[member] = _check_parity(client, member, path, texts, config, placement)
             bar.advance()
         shown = _search(client, next(iter(models)), questions)
     draft.write_json({"least_cosine": cosines, "start_seconds": start_seconds, "shown": shown}, "check.json")
@@ -87,19 +89,23 @@ def check_settings(settings: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def _check_parity(client: openai.OpenAI, member: str, path: str, texts: Sequence[str], config: ServeConfig) -> float:
-    """Return the least cosine of HTTP answers to our encoder and sentence-transformers, at full and half width."""
-    from sentence_transformers import SentenceTransformer
+def _check_parity(
+    client: openai.OpenAI,
+    member: str,
+    path: str,
+    texts: Sequence[str],
+    config: ServeConfig,
+    placement: StagePlacement,
+) -> float:
+    """Return the least cosine of HTTP answers to our encoder and sentence-transformers, at full and half width.
 
-    encoder = Encoder.load(path, dtype=config.dtype or "float32")
-    least = 1.0
-    for width in (encoder.width, encoder.width // 2):
-        answered = _embed(client, member, texts, width)
-        independent = SentenceTransformer(path, device="cpu", truncate_dim=width).encode(
-            list(texts), normalize_embeddings=True, show_progress_bar=False
-        )
-        for other in (encoder.encode(texts, width=width), independent):
-            least = min(least, float((answered * other).sum(axis=1).min()))
+    The models are opened in a task with a member's share of the stage, one after the other: the driver holds answers.
+    """
+    width = len(_embed(client, member, texts[:1], None)[0])
+    answered = {asked: _embed(client, member, texts, asked) for asked in (width, width // 2)}
+    # It takes no CPU of Ray's: on a small machine the members' replicas hold them all.
+    task = ray.remote(_least_cosine).options(**{**placement.ray_options, "num_cpus": 0, "num_gpus": 0})
+    least: float = results([task.remote(path, list(texts), answered, config.dtype or "float32")])[0]
     promised = _LEAST_COSINE[config.dtype or "float32"]
     if least < promised:
         raise PolyglossaError(
@@ -109,12 +115,32 @@ def _check_parity(client: openai.OpenAI, member: str, path: str, texts: Sequence
     return least
 
 
+def _least_cosine(uri: str, texts: Sequence[str], answered: Mapping[int, np.ndarray], dtype: str) -> float:
+    """Least cosine of answers, by width, to the vectors that the directory gives by both readers."""
+    from sentence_transformers import SentenceTransformer
+
+    with local_folder(uri) as path:
+        encoder = Encoder.load(path, dtype=dtype)
+        found = [_cosine(answer, encoder.encode(texts, width=width)) for width, answer in answered.items()]
+        del encoder
+        theirs = SentenceTransformer(path, device="cpu")
+        for width, answer in answered.items():
+            vectors = theirs.encode(list(texts), normalize_embeddings=True, show_progress_bar=False, truncate_dim=width)
+            found.append(_cosine(answer, vectors))
+    return min(found)
+
+
+def _cosine(one_NW: np.ndarray, other_NW: np.ndarray) -> float:
+    return float((one_NW * other_NW).sum(axis=1).min())
+
+
 def _embed(
-    client: openai.OpenAI, member: str, texts: Sequence[str], width: int, instruction: str | None = None
+    client: openai.OpenAI, member: str, texts: Sequence[str], width: int | None, instruction: str | None = None
 ) -> np.ndarray:
     """Ask for vectors; without an instruction the model's default prompt goes before each text."""
     body = {"instruction": instruction}
-    answer = client.embeddings.create(model=member, input=list(texts), dimensions=width, extra_body=body)
+    dimensions = openai.omit if width is None else width
+    answer = client.embeddings.create(model=member, input=list(texts), dimensions=dimensions, extra_body=body)
     return np.array([item.embedding for item in answer.data], dtype=np.float32)
 
 

@@ -147,7 +147,7 @@ def _fit_group(
         raise TrainingError(stopped)
     (end,) = ended
     if isinstance(end, BaseException):
-        raise explain_failure(end)
+        raise explain_failure(end) from end
     unfinished = [run.name for run in runs if not run.finished]
     if unfinished:
         raise TrainingError(f"{', '.join(unfinished)}: training was aborted. Start again: it resumes by itself.")

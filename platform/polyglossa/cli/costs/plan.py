@@ -1,6 +1,7 @@
 """`polyglossa plan`: what a recipe costs on a profile, counted in seconds, without data, GPUs, torch or Ray."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,13 +10,14 @@ import typer
 from polyglossa.capacity.estimate import CapacityPlan, estimate
 from polyglossa.capacity.node_groups import read_groups, read_prices
 from polyglossa.capacity.processor import with_this_processor
-from polyglossa.capacity.table import as_json, comparison_table, plan_table
-from polyglossa.cli.options import Overrides, ProfileFile, RecipeFile
-from polyglossa.costing.devices import read_calibration
+from polyglossa.capacity.table import as_json, comparison_table, plan_table, trade_table
+from polyglossa.cli.options import SPEC, ClusterSpec, Overrides, ProfileFile, RecipeFile
+from polyglossa.cluster.spec import Group
+from polyglossa.costing.devices import Calibration, read_calibration
 from polyglossa.errors import UserError
-from polyglossa.recipe import load_profile, load_recipe
+from polyglossa.recipe import Profile, Recipe, load_profile, load_recipe
 
-_SPEC = Path("cluster/spec.yaml")
+_MOST_STEPS = 8
 
 
 def plan(
@@ -27,7 +29,10 @@ def plan(
     calibration: Annotated[
         Path | None, typer.Option(help="What `polyglossa calibrate` or `make bench-gpu` wrote.")
     ] = None,
-    cluster: Annotated[Path, typer.Option(help="Cluster spec that the profile's groups stand in.")] = _SPEC,
+    cluster: ClusterSpec = SPEC,
+    nodes: Annotated[
+        str | None, typer.Option(help="Show what a group's limit makes of the run: group=FEWEST..MOST.")
+    ] = None,
     as_data: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Count what a recipe costs on a profile; exit code 2 where something does not fit."""
@@ -38,9 +43,49 @@ def plan(
     speeds = with_this_processor(speeds, profiles)
     plans = [estimate(loaded, one, speeds, groups, paid) for one in profiles]
     typer.echo(_format(plans, as_data))
+    if nodes is not None:
+        group, limits = read_limits(nodes, groups)
+        typer.echo(f"\n{trade_table(group, trade(loaded, profiles[0], speeds, groups, paid, group, limits))}")
     if plans[0].misfits:
         names = ", ".join(misfit.node for misfit in plans[0].misfits)
         raise UserError(f"{plans[0].profile} does not hold {names}; the arithmetic stands above.")
+
+
+def read_limits(given: str, groups: Mapping[str, Group]) -> tuple[str, list[int]]:
+    """Read `group=4..16`: the group, and up to nine limits between the two.
+
+    Raises:
+        UserError: it is written otherwise, or there is no such group.
+    """
+    group, _, span = given.partition("=")
+    fewest, dots, most = span.partition("..")
+    if not dots or not (fewest.isdigit() and most.isdigit()) or not 0 < int(fewest) <= int(most):
+        raise UserError(f"--nodes {given}: write group=FEWEST..MOST, as train=4..16.")
+    if group not in groups:
+        raise UserError(f"--nodes {given}: the cluster's spec has no group {group!r}; it has {', '.join(groups)}.")
+    step = max(1, -(-(int(most) - int(fewest)) // _MOST_STEPS))
+    return group, sorted({*range(int(fewest), int(most) + 1, step), int(most)})
+
+
+def trade(
+    recipe: Recipe,
+    profile: Profile,
+    speeds: Calibration,
+    groups: Mapping[str, Group],
+    prices: Mapping[str, float],
+    group: str,
+    limits: Sequence[int],
+) -> list[tuple[int, CapacityPlan]]:
+    """Plan a recipe under several limits of one group."""
+    plans = []
+    for machines in limits:
+        has = profile.groups[group].model_dump() if group in profile.groups else {
+            "cpus": groups[group].cpus, "gpus": groups[group].gpus
+        }  # fmt: skip
+        limited = {name: limit.model_dump() for name, limit in profile.groups.items()}
+        limited[group] = has | {"machines": machines}
+        plans.append((machines, estimate(recipe, profile.changed(groups=limited), speeds, groups, prices)))
+    return plans
 
 
 def _format(plans: list[CapacityPlan], as_data: bool) -> str:

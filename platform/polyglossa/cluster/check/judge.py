@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from polyglossa.cluster.check.facts import NodeFacts
-from polyglossa.cluster.spec import GROUP_LABEL, ClusterSpec
+from polyglossa.cluster.spec import ClusterSpec
 from polyglossa.pipeline.stages import STAGES
 from polyglossa.recipe import Profile
+from polyglossa.recipe.placement import GROUP_LABEL
 
 MOST_SKEW_SECONDS = 2.0
 LEAST_SHM = 256 * 1024**2

@@ -15,8 +15,9 @@ from polyglossa.cluster.check.facts import Asked, NodeFacts, look
 from polyglossa.cluster.check.gpus import sum_over_gpus
 from polyglossa.cluster.check.judge import Demand, Finding, demands, judge
 from polyglossa.cluster.check.token import ask_without_token
-from polyglossa.cluster.spec import GROUP_LABEL, ClusterSpec
+from polyglossa.cluster.spec import ClusterSpec
 from polyglossa.recipe import Profile
+from polyglossa.recipe.placement import GROUP_LABEL
 
 _ANSWER_SECONDS = 120.0
 

@@ -10,16 +10,17 @@ from pydantic import Field, model_validator
 
 from polyglossa.cluster.spec.jobs import Jobs, Schedule
 from polyglossa.cluster.spec.lines import with_line
-from polyglossa.cluster.spec.nodes import GROUP_LABEL, Clouds, Group, Image, Node
+from polyglossa.cluster.spec.nodes import Clouds, Group, Image, Node
 from polyglossa.cluster.spec.operators import Operators
 from polyglossa.cluster.spec.refusals import refusals
 from polyglossa.cluster.spec.service import Service
 from polyglossa.cluster.spec.shared import Authentication, FaultTolerance, History, Network, Storage
 from polyglossa.errors import RecipeError
 from polyglossa.recipe.load import read_mapping, validate
+from polyglossa.recipe.placement import GROUP_LABEL
 from polyglossa.recipe.strict import Strict
 
-__all__ = ["GROUP_LABEL", "ClusterSpec", "Group", "Node", "Schedule", "Service", "load_spec"]
+__all__ = ["ClusterSpec", "Group", "Node", "Schedule", "Service", "load_spec"]
 
 
 class ClusterSpec(Strict):

@@ -6,9 +6,6 @@ from pydantic import Field, model_validator
 
 from polyglossa.recipe.strict import Strict
 
-GROUP_LABEL = "group"
-"""Ray label of every node: the name of its group. Profiles select nodes by it."""
-
 
 class Image(Strict):
     """The container image; its tag is the package's version, and `-cuda` is added on GPU groups."""

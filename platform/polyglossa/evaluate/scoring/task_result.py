@@ -23,13 +23,13 @@ class TaskResult:
     """mteb's own result as plain data."""
     widths: dict[int, dict[str, float]] = field(default_factory=dict)
     """Main score by width below the full one and by subset."""
-    compressed: dict[str, dict[int, dict[str, float]]] = field(default_factory=dict)
-    """Main score of compressed vectors by form, width (the full one too) and subset, where it was asked for."""
     samples: dict[str, Samples] = field(default_factory=dict)
     reason: str | None = None
     """Why there is no result."""
     embedded: int = 0
     """Texts that had to be embedded for it."""
+    compressed: dict[str, dict[int, dict[str, float]]] = field(default_factory=dict)
+    """Main score of compressed vectors by form, width (the full one too) and subset, where it was asked for."""
 
     def plain(self) -> dict[str, Any]:
         """As JSON values."""
@@ -67,5 +67,5 @@ def join(shares: Sequence[TaskResult]) -> TaskResult:
     result = join_results([share.result for share in shares])
     embedded = sum(share.embedded for share in shares)
     return TaskResult(
-        first.task, rows, first.type, first.metric, result, widths, compressed, samples, embedded=embedded
+        first.task, rows, first.type, first.metric, result, widths, samples, embedded=embedded, compressed=compressed
     )

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from polyglossa.mine.audit.rescored import rescored_section
 from polyglossa.pages.shell import page_part, render_shell
 
 _WIDTH, _HEIGHT = 720, 150
@@ -49,10 +50,16 @@ def _section(name: str, source: Mapping[str, Any], bins: Sequence[float]) -> str
         f"{_advice(source)}<h3>Scores</h3><p><b class='positive'>positives</b> and "
         f"<b class='negative'>chosen negatives</b>, each as shares of their own number</p>{_histogram(source, bins)}"
         f"<h3>Candidates refused, by rule</h3>{_table(('rule', 'candidates'), _numbers(source['rejects']), numbers=1)}"
+        f"{_rescored(source)}"
         f"<h3>Most suspicious negatives</h3><p>Those that score highest against their own positive.</p>"
         f"{_suspicious(source['suspicious'])}"
         f"<h3>By language of the query</h3>{_languages(source['languages'])}</section>"
     )
+
+
+def _rescored(source: Mapping[str, Any]) -> str:
+    """What a second opinion refused, where one was asked for."""
+    return rescored_section(source["rescored"], _table, _score) if "rescored" in source else ""
 
 
 def _advice(source: Mapping[str, Any]) -> str:

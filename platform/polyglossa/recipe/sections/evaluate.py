@@ -94,6 +94,10 @@ class GateConfig(Strict):
     """Least gain on every task of `own.tasks` over the model that the member started from."""
 
 
+def _is_cheap(value: str) -> bool:
+    return value == "cheap"
+
+
 class EvaluateConfig(Strict):
     """What every member is judged by."""
 
@@ -119,6 +123,10 @@ class EvaluateConfig(Strict):
     pins counts, then the defaults of each kind of task."""
     widths: bool = True
     """Also score every Matryoshka width."""
+    untrained: Literal["cheap", "all", "none"] = Field("cheap", exclude_if=_is_cheap)
+    """How models are judged that nobody serves: what a member started from, and what it was before its average. `cheap`
+    takes the held-out sets and the tasks from files, and judges nothing where there is neither; `all` takes everything
+    that members are judged by; `none` judges none of them."""
     compressed: bool = Field(False, exclude_if=is_off)
     """Also score compressed vectors at the full width and at every one of `widths`: int8, sign bits, and sign bits
     whose best documents are scored again by float queries (searches alone); and say what share of the score they
@@ -134,6 +142,18 @@ class EvaluateConfig(Strict):
     """Seed of the resamples."""
     gate: GateConfig | None = None
     """Conditions of promotion; None lets every member pass."""
+
+    def for_members(self) -> Self:
+        """What members are judged by; `untrained` is no part of it."""
+        return type(self).model_validate({**self.model_dump(), "untrained": "cheap"})
+
+    def for_untrained(self) -> Self | None:
+        """What models are judged by that nobody serves; None judges none of them."""
+        members = self.for_members()
+        if self.untrained == "all":
+            return members
+        cheap = {**members.model_dump(), "tasks": (), "benchmarks": ()}
+        return type(self).model_validate(cheap) if self.untrained == "cheap" and (self.heldout or self.local) else None
 
     def restricted_to(self, names: Sequence[str]) -> Self:
         """Judge by some held-out sets and tasks alone, and by no benchmark; the gate is left out."""

@@ -60,6 +60,8 @@ class Expect(Strict):
     mined_rows: int = Field(0, ge=0)
     """Rows that are mined because they bring no negatives."""
     evaluation_texts: int = Field(0, ge=0)
-    """Texts that judging one model embeds."""
+    """Texts that judging one member embeds."""
+    cheap_evaluation_texts: int = Field(0, ge=0)
+    """Texts that judging a model embeds which nobody serves (`evaluate.untrained: cheap`)."""
     evaluation_tokens: float = Field(100, gt=0)
     """Mean tokens of these texts."""

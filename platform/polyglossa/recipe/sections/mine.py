@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from polyglossa.recipe.outside import ModelReference, OutsideModel
+from polyglossa.recipe.sections.outside.rescore import RescoreConfig
 from polyglossa.recipe.strict import Strict, is_absent
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -88,6 +89,8 @@ class MineConfig(Strict):
     takes bfloat16 on GPUs and float32 on processors."""
     approximate: IvfConfig | None = None
     """Search approximately; None searches exactly."""
+    rescore: RescoreConfig | None = Field(None, exclude_if=is_absent)
+    """A second opinion on what was found, by a model that reads query and document together; None takes none."""
     seed: int = 0
     """Seed of random fills and of choices by hash."""
 

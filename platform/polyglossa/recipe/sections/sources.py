@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from polyglossa.recipe.sections.outside.synthetic import SyntheticColumns, TranslatedPairs, Writer, Writing
 from polyglossa.recipe.strict import Strict
 
 SOURCE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -246,7 +247,63 @@ class LabelledSource(FileSource):
     """Negatives of each row, of labels drawn by hash."""
 
 
+class SyntheticSource(ReadSource):
+    """Pairs that a language model writes from table files, made by the stage `synthesize` and then read like any other.
+
+    For languages that have no pairs: questions for passages, or translations of another language's pairs.
+    """
+
+    kind: Literal["synthetic"]
+    files: tuple[str, ...] = Field(min_length=1)
+    """Paths, globs or URIs of passages or pairs."""
+    format: Format | None = None
+    """Format of every file; None: known by the suffix."""
+    delimiter: str | None = Field(None, min_length=1, max_length=1)
+    """What separates cells of CSV and TSV; None: read off each file (comma, semicolon, tab or bar)."""
+    writer: Writer
+    """Who writes."""
+    make: Writing
+    """What is written: a section with `kind: questions` or `kind: translations`."""
+    task: Task = "retrieval"
+    """Task of every row."""
+    columns: SyntheticColumns = SyntheticColumns()
+    """Mapping of columns."""
+    per_language: int = Field(1000, ge=1)
+    """Most rows of the files, by hash, that are written about for each language: passages of it, or pairs."""
+    max_calls: int = Field(100_000, ge=1)
+    """Most calls that a run may make; answers that are kept from before cost nothing."""
+    max_written_tokens: int = Field(50_000_000, ge=1)
+    """Most tokens of those calls, prompts and longest answers, estimated from bytes."""
+    max_dropped_share: float = Field(0.5, ge=0, le=1)
+    """Share of what was asked for that may give no pair before the stage stops."""
+    seed: int = 0
+    """Salt of the choice by hash."""
+
+    @property
+    def given_languages(self) -> tuple[str, ...]:
+        """Languages that the recipe gives, as it spells them."""
+        return (*super().given_languages, *(self.make.into if isinstance(self.make, TranslatedPairs) else ()))
+
+    @model_validator(mode="after")
+    def _knows_its_languages(self) -> Self:
+        if self.code:
+            raise ValueError("code: is not for sources that are written")
+        if isinstance(self.make, TranslatedPairs) and self.language is None:
+            raise ValueError("language: is missing; pairs are translated out of one language, which it names")
+        if (self.language is None) == (self.columns.language is None):
+            raise ValueError("`language`, or `columns.language`, says what the files are written in; give one of them")
+        return self
+
+
 Source = Annotated[
-    CldrSource | PydocSource | PairSource | DatasetSource | F2llmSource | BeirSource | BitextSource | LabelledSource,
+    CldrSource
+    | PydocSource
+    | PairSource
+    | DatasetSource
+    | F2llmSource
+    | BeirSource
+    | BitextSource
+    | LabelledSource
+    | SyntheticSource,
     Field(discriminator="kind"),
 ]

@@ -5,27 +5,24 @@ not those of people. The file goes on where it stopped.
 """
 
 import json
-import os
-import re
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
-from polyglossa.errors import EndpointError, UserError
-from polyglossa.recipe.outside import check_address
+from polyglossa.endpoint.chat import ChatClient, first_line
+from polyglossa.endpoint.errors import TextRefused
+from polyglossa.errors import UserError
 from polyglossa.scaffold.own.prepare import LEAST_QUERIES
 
 MOST_PASSAGES = 5000
 _PATIENCE_SECONDS = 120.0
+_TEMPERATURE = 0.7
 _ASK = (
     "Write one question that a person would ask and that the following passage answers. Write it in the language of "
     "the passage, in other words than the passage uses, and nothing but the question.\n\n"
 )
-_BUSY = (408, 409, 425, 429, 500, 502, 503, 504)
 
 
 @dataclass(frozen=True)
@@ -41,10 +38,6 @@ class ChatEndpoint:
     in_flight: int = 4
     transport: httpx.BaseTransport | None = None
     """How requests travel; tests pass their own."""
-
-
-class _NotNow(Exception):
-    """The endpoint may answer later."""
 
 
 def write_questions(
@@ -67,24 +60,26 @@ def write_questions(
             f"{len(passages)} passages are too few to learn from and to judge by; at least {LEAST_QUERIES} are needed."
         )
     try:
-        check_address(endpoint.url)
-    except ValueError as error:
+        chat = ChatClient(
+            endpoint.url,
+            endpoint.model,
+            key_variable=endpoint.key_variable,
+            patience_seconds=_PATIENCE_SECONDS,
+            in_flight=endpoint.in_flight,
+            transport=endpoint.transport,
+        )
+    except UserError as error:
         raise UserError(f"--endpoint {error}") from None
     known = {row["answer"] for row in _rows(target)}
     missing = [passage for passage in passages[:MOST_PASSAGES] if passage not in known]
     tell(f"{endpoint.model} at {endpoint.url} writes {len(missing):,} questions into {target}")
-    key = os.environ.get(endpoint.key_variable)
-    headers = {"authorization": f"Bearer {key}"} if key else {}
-    address = f"{endpoint.url.rstrip('/')}/chat/completions"
-    with (
-        httpx.Client(headers=headers, timeout=60.0, transport=endpoint.transport) as client,
-        ThreadPoolExecutor(endpoint.in_flight, "questions") as pool,
-        target.open("a", encoding="utf-8") as stream,
-    ):
-        asked = pool.map(lambda passage: _ask(client, address, endpoint.model, passage), missing)
-        for passage, question in zip(missing, asked, strict=True):
+    with target.open("a", encoding="utf-8") as stream:
+        asked = [_ASK + passage for passage in missing]
+        for position, answer in chat.ask_all(asked, temperature=_TEMPERATURE):
+            question = "" if isinstance(answer, TextRefused) else first_line(answer.text)
             if question:
-                stream.write(json.dumps({"question": question, "answer": passage}, ensure_ascii=False) + "\n")
+                row = {"question": question, "answer": missing[position]}
+                stream.write(json.dumps(row, ensure_ascii=False) + "\n")
                 stream.flush()
     return target
 
@@ -93,36 +88,3 @@ def _rows(target: Path) -> Iterator[dict[str, str]]:
     if target.exists():
         for line in target.read_text(encoding="utf-8").splitlines():
             yield json.loads(line)
-
-
-def _ask(client: httpx.Client, address: str, model: str, passage: str) -> str:
-    """Ask for one question; empty where the answer is none."""
-    body = {"model": model, "messages": [{"role": "user", "content": _ASK + passage}], "temperature": 0.7}
-    patient = Retrying(
-        retry=retry_if_exception_type(_NotNow),
-        stop=stop_after_delay(_PATIENCE_SECONDS),
-        wait=wait_exponential_jitter(initial=0.5, max=20),
-        reraise=True,
-    )
-    try:
-        text = patient(_answer, client, address, body)
-    except _NotNow as error:
-        raise EndpointError(f"{address}: {error}, for {_PATIENCE_SECONDS:.0f} s; run the same command later.") from None
-    lines = [line.strip(" \t\"'*-") for line in re.sub(r"<think>.*?</think>", "", text, flags=re.DOTALL).splitlines()]
-    return next((line for line in lines if line), "")
-
-
-def _answer(client: httpx.Client, address: str, body: dict[str, object]) -> str:
-    try:
-        response = client.post(address, json=body)
-    except httpx.HTTPError as error:
-        raise _NotNow(f"cannot be reached ({type(error).__name__})") from None
-    if response.status_code in _BUSY:
-        raise _NotNow(f"answers {response.status_code}")
-    if response.status_code != 200:
-        said = " ".join(response.text.split())[:200]
-        raise EndpointError(f"{address}: refuses with {response.status_code}: {said}")
-    try:
-        return str(response.json()["choices"][0]["message"]["content"] or "")
-    except (ValueError, KeyError, IndexError, TypeError):
-        raise EndpointError(f"{address}: its answer is no chat completion: {response.text[:120]!r}") from None

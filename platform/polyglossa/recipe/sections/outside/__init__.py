@@ -1,0 +1,1 @@
+"""What models from outside are asked for: scores of mined pairs, and pairs that they write."""
