@@ -58,6 +58,8 @@ ARMS: Mapping[str, Mapping[str, str]] = {
 _WITH_CROSS_ENCODER = ("margin_mse", "candidate_kl")
 _WITH_NEGATIVES = ("candidates: negatives", "candidates: all", "candidates: all, known+score", *_WITH_CROSS_ENCODER)
 """Arms that read mined negatives; the fine-tuning of MiniLM mines none."""
+_COMPRESSED = (BASE, "int8", "binary", "int8+binary")
+"""Arms whose narrower and compressed vectors are judged too; that takes longer than all the rest of an evaluation."""
 _WARM_STEPS = 3  # left out of a step's time
 _RESAMPLES = 1000
 
@@ -114,7 +116,8 @@ def study(prefix: str, options: argparse.Namespace, found: dict[str, Any]) -> No
                     base.append(run(prefix, BASE, seed, options))
                 arm.append(run(prefix, name, seed, options))
         found["arms"][prefix + name] = compare(arm, base)
-        found["retention"][prefix + name] = arm[0]["retention"]
+        if name in _COMPRESSED:
+            found["retention"][prefix + name] = arm[0]["retention"]
         say(f"{prefix}{name}: {json.dumps(found['arms'][prefix + name])}")
     found["retention"][prefix + BASE] = base[0]["retention"]
 
@@ -148,7 +151,8 @@ def settings(prefix: str, arm: str, seed: int, options: argparse.Namespace) -> l
     stage = f"training.{BASES[prefix][1]}"
     shared = [
         f"storage={options.out / 'runs'}", f"corpus.data={options.data}", f"evaluate.data={options.out / 'sets'}",
-        "evaluate.compressed=true", f"evaluate.local={json.dumps(tasks(english=bool(prefix)))}", "evaluate.heldout=[]",
+        f"evaluate.compressed={json.dumps(arm in _COMPRESSED)}", f"evaluate.widths={json.dumps(arm in _COMPRESSED)}",
+        f"evaluate.local={json.dumps(tasks(english=bool(prefix)))}", "evaluate.heldout=[]",
         f"{stage}.seed={seed}", f"{stage}.steps={options.steps}", f"{stage}.warmup_steps={max(1, options.steps // 10)}",
     ]  # fmt: skip
     if prefix:
