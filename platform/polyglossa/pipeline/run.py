@@ -5,6 +5,7 @@ node ran when), `results.json`, and `report.html`, which is the report's page wi
 """
 
 import posixpath
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ from polyglossa.runtime.memory import Peak, watch_memory
 from polyglossa.storage import absolute
 
 _LEDGER = "invocations"
+_LINK = re.compile(r'"\.\./\.\./(?=[^"<>]*\.html")')
+"""Start of a report's link to a page of another artifact, two folders up from its own."""
 
 
 @dataclass(frozen=True)
@@ -175,15 +178,15 @@ def _show_results(root: str, report: Artifact, serve: Artifact | None, stays: Se
 
 
 def _page(root: str, report: Artifact, stays: Sequence[Stay]) -> str:
-    """Put the timeline of what ran last into a copy of the report's page; links start from the artifact's folder."""
+    """Put the timeline of what ran last into a copy of the report's page, whose links lead from the run's folder."""
     target = f"{root}/report.html"
     if artifact.exists(target) and not any(stay.seconds for stay in stays):
         return target
     filesystem, path = open_storage(report.at("report.html"))
     with filesystem.open_input_file(path) as stream:
         page = stream.read().decode()
-    base = posixpath.relpath(report.uri, root)
-    page = page.replace("<head>", f'<head><base href="{base}/">', 1)
+    artifacts = posixpath.normpath(posixpath.join(posixpath.relpath(report.uri, root), "..", ".."))
+    page = _LINK.sub(f'"{artifacts}/', page)
     before, closing, after = page.rpartition("</main>")
     with artifact.placed_file(target) as stream:
         stream.write(f"{before}{drawing(stays)}{closing}{after}".encode())

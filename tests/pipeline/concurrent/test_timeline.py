@@ -42,12 +42,17 @@ def test_the_timeline_is_data_in_the_order_of_starts_and_a_section_that_stands_a
 
 def test_the_page_beside_the_run_holds_the_timeline_and_reaches_the_artifacts_own_links(tmp_path: Path) -> None:
     def write(draft: Draft) -> None:
-        Path(draft.at("report.html")).write_text("<html><head></head><body><main>all</main></body></html>")
+        Path(draft.at("report.html")).write_text(f'<main>all <a href="#all"></a><a href="../../{card}"></a></main>')
 
+    corpus = produce(
+        str(tmp_path), ArtifactKey("corpus", "corpus", 1, {}), lambda draft: draft.write_json({}, "report", "card.html")
+    )
+    card = Path(corpus.at("report", "card.html")).relative_to(tmp_path / "artifacts")
     report = produce(str(tmp_path), ArtifactKey("report", "report", 1, {}), write)
     page = Path(_page(str(tmp_path), report, STAYS)).read_text()
-    base = re.findall(r'<base href="(.*?)">', page)[0]
-    assert (tmp_path / base / "report.html").exists()
+    place, link = re.findall(r'href="(.*?)"', page)[:2]
+    assert place == "#all"  # a place on the page stays one
+    assert (tmp_path / link).is_file()
     assert page.index("all") < page.index('id="timeline"') < page.index("</main>")
     unchanged = [Stay("a", "train", "train", 2, outcome="unchanged")]
     assert Path(_page(str(tmp_path), report, unchanged)).read_text() == page
