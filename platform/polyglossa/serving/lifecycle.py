@@ -75,9 +75,13 @@ def redeploy(args: dict[str, Any]) -> None:
 
 
 def _why_it_failed() -> str | None:
-    """Find the error that a replica ended with: the last line of what Ray Serve keeps of its traceback."""
+    """Find the error that a replica ended with: the last line of what Ray Serve keeps of its traceback.
+
+    The ingress reads all models' descriptions, and may fail before a member does: whose model it is, a member says.
+    """
     application = serve.status().applications.get(_NAME)
-    for name, deployment in (application.deployments if application else {}).items():
+    deployments = application.deployments if application else {}
+    for name, deployment in sorted(deployments.items(), key=lambda one: one[0] == "ingress"):
         lines = [line.strip() for line in deployment.message.splitlines() if line.strip()]
         if lines and deployment.status not in ("HEALTHY", "UPDATING"):
             return f"{name}: {lines[-1].removeprefix('polyglossa.errors.')}"

@@ -1,6 +1,7 @@
 """Measure how stages grow with the corpus: memory of the driver, the largest worker and the object store, and seconds.
 
-    python jobs/bench/scale.py [--rows 250000,1000000,4000000] [--given 0.05] [--stages corpus,pack] [--folder DIR]
+    python jobs/bench/studies/scale.py [--rows 250000,1000000,4000000] [--given 0.05] [--stages corpus,pack]
+        [--folder DIR]
 
 Synthetic pairs of about 400 bytes in 40 languages of very unequal size; one source in twenty rows brings 24 negatives.
 Each stage runs in a process of its own on a local Ray of two CPUs, and is watched from outside: `peak` is PSS in GiB of
