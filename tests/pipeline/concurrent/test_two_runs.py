@@ -65,7 +65,8 @@ def test_where_the_holder_is_killed_the_one_that_waits_takes_over(tmp_path: Path
     assert second.returncode == 0, told
     assert len(list(tmp_path.glob("*/artifacts/corpus/*/COMMITTED"))) == 1
     assert made(tmp_path) == 1
-    assert psutil.wait_procs(family, timeout=30)[1] == []
+    # Ray's agents notice that their raylet was killed when they next look.
+    assert psutil.wait_procs(family, timeout=120)[1] == []
     third = start(tmp_path)
     assert "unchanged" in third.communicate(timeout=300)[0]
     assert third.returncode == 0
