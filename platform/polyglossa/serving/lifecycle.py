@@ -21,6 +21,7 @@ from polyglossa.serving.application import build
 _SOURCE_ROOT = str(Path(__file__).resolve().parents[2])
 _HAPROXY_ON_LOOPBACK = str(Path(__file__).with_name("haproxy_on_loopback"))
 _READY_SECONDS = 60.0
+_TELLING_SECONDS = 30.0  # for members to fail too, where the ingress has
 _NAME = "polyglossa"
 
 
@@ -77,15 +78,28 @@ def redeploy(args: dict[str, Any]) -> None:
 def _why_it_failed() -> str | None:
     """Find the error that a replica ended with: the last line of what Ray Serve keeps of its traceback.
 
-    The ingress reads all models' descriptions, and may fail before a member does: whose model it is, a member says.
+    The ingress reads all models' descriptions, and may fail before a member does, which is waited for: whose model it
+    is, a member says.
     """
-    application = serve.status().applications.get(_NAME)
-    deployments = application.deployments if application else {}
-    for name, deployment in sorted(deployments.items(), key=lambda one: one[0] == "ingress"):
-        lines = [line.strip() for line in deployment.message.splitlines() if line.strip()]
-        if lines and deployment.status not in ("HEALTHY", "UPDATING"):
-            return f"{name}: {lines[-1].removeprefix('polyglossa.errors.')}"
-    return None
+    deadline = time.monotonic() + _TELLING_SECONDS
+    while True:
+        application = serve.status().applications.get(_NAME)
+        deployments = dict(application.deployments) if application else {}
+        ingress = deployments.pop("ingress", None)
+        told = next(filter(None, map(_error_of, deployments.items())), None)
+        starting = any(deployment.status == "UPDATING" for deployment in deployments.values())
+        if told is not None or not starting or time.monotonic() > deadline:
+            return told or (_error_of(("ingress", ingress)) if ingress else None)
+        time.sleep(0.1)
+
+
+def _error_of(named: tuple[str, Any]) -> str | None:
+    """Say what a deployment ended with; None where it has not failed."""
+    name, deployment = named
+    lines = [line.strip() for line in deployment.message.splitlines() if line.strip()]
+    if not lines or deployment.status in ("HEALTHY", "UPDATING"):
+        return None
+    return f"{name}: {lines[-1].removeprefix('polyglossa.errors.')}"
 
 
 def stop() -> None:
