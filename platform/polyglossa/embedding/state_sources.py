@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from polyglossa.endpoint import EndpointClient
+from polyglossa.endpoint.patience import reach_of
 from polyglossa.model.encoder import Encoder
 from polyglossa.model.tokenizer import add_end_token
 from polyglossa.recipe.outside import OutsideModel
@@ -139,10 +140,7 @@ def open_source(
     return EndpointSource(
         model.endpoint,
         model.model,
-        key_variable=model.key_variable,
-        timeout_seconds=model.timeout_seconds,
-        patience_seconds=model.patience_seconds,
-        in_flight=model.requests_in_flight,
+        **reach_of(model),
         most_texts=model.texts_per_request,
         root=root,
     )

@@ -19,7 +19,7 @@ import httpx
 import orjson
 
 from polyglossa.endpoint.errors import TextRefused, TimedOut, TooLarge
-from polyglossa.endpoint.patience import PatientClient, route_of
+from polyglossa.endpoint.patience import PatientClient, reach_of, route_of
 from polyglossa.errors import EndpointError, RequestRefused
 from polyglossa.recipe.outside import OutsideModel
 
@@ -90,10 +90,7 @@ class ChatClient:
         return cls(
             model.endpoint,
             model.model,
-            key_variable=model.key_variable,
-            timeout_seconds=model.timeout_seconds,
-            patience_seconds=model.patience_seconds,
-            in_flight=model.requests_in_flight,
+            **reach_of(model),
             **options,
         )
 

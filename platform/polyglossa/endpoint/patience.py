@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential_jitter
@@ -15,7 +16,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exp
 from polyglossa.endpoint.answer import check_status
 from polyglossa.endpoint.errors import Busy, GivenUp, TimedOut
 from polyglossa.errors import EndpointError, UserError
-from polyglossa.recipe.outside import check_address
+from polyglossa.recipe.outside import OutsideModel, check_address
 
 # A mistyped address, a field that crashes the server, or one that was waited for in vain already: no load to wait for.
 _IMPATIENCE_SECONDS = 5.0
@@ -125,6 +126,16 @@ def _pause(state: RetryCallState) -> float:
     assert state.outcome is not None
     busy = state.outcome.exception()
     return _backoff(state) + (busy.retry_after if isinstance(busy, Busy) else 0.0)
+
+
+def reach_of(model: OutsideModel) -> dict[str, Any]:
+    """How a recipe has an endpoint asked, as the clients' arguments: key, times, requests under way."""
+    return {
+        "key_variable": model.key_variable,
+        "timeout_seconds": model.timeout_seconds,
+        "patience_seconds": model.patience_seconds,
+        "in_flight": model.requests_in_flight,
+    }
 
 
 def route_of(url: str, route: str) -> httpx.URL:
