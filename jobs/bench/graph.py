@@ -78,7 +78,7 @@ def layers(count: int, depth: int) -> list[Node]:
 
 def run(nodes: list[Node]) -> dict[str, float]:
     """Execute nodes that do nothing, two at the same time."""
-    stages = {"report": NothingStage("report", "", "polyglossa.report.cost", PLACEMENT)}
+    stages = {"report": NothingStage("report", ReportConfig, "", "polyglossa.report.cost", PLACEMENT)}
     with tempfile.TemporaryDirectory() as root, Claims(root) as claims, local_ray(cpus=2, object_store_gib=0.3):
         scheduler = Scheduler.of(nodes, Profile(), rooms_of_this_ray(Profile(), {}), {}, stages)
         execution = Execution(nodes, root, Profile(), scheduler, claims, run_node, stages=stages)

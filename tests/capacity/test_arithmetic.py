@@ -13,7 +13,7 @@ from polyglossa.costing.memory import GIB, least_states, states
 from polyglossa.costing.work import Work
 from polyglossa.engine.schedule import SCHEDULES
 from polyglossa.pipeline.build import build, stage_of
-from polyglossa.pipeline.stages import find_stage
+from polyglossa.pipeline.stages import find_stage_of
 from polyglossa.recipe import Recipe, load_recipe
 from polyglossa.recipe.sections.backbone import Shape
 from polyglossa.recipe.sections.train import StageConfig
@@ -32,7 +32,7 @@ def recipe() -> Recipe:
 def works(recipe: Recipe) -> dict[str, Work]:
     graph = build(recipe)
     family = Family(recipe, graph.nodes)
-    return {node.name: find_stage(node.stage).cost.work(node, family) for node in graph.nodes.values()}
+    return {node.name: find_stage_of(node).cost.work(node, family) for node in graph.nodes.values()}
 
 
 def test_stage_1_reads_the_seven_published_sources(recipe: Recipe) -> None:

@@ -9,9 +9,9 @@ import torch
 
 from polyglossa.artifact import Artifact, ArtifactKey, Draft, produce
 from polyglossa.model.directory import build_model, save_model_directory
-from polyglossa.model.encoder import tokenizer_fingerprint
 from polyglossa.model.forward import TextModel
 from polyglossa.model.tokenizer import train_tokenizer
+from polyglossa.model.tokenizer_folder import tokenizer_fingerprint
 from polyglossa.records import TOKEN_BUNDLE, text_id
 
 WORDS = ["red", "green", "blue", "house", "tree", "river", "cloud", "stone", "bird", "fish", "moon", "sun"]

@@ -9,14 +9,9 @@ from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2Model
 
 from polyglossa.errors import DataError
-from polyglossa.model.directory import (
-    build_model,
-    describe_directory,
-    load_directory_tokenizer,
-    load_model,
-    save_model_directory,
-)
+from polyglossa.model.directory import build_model, describe_directory, load_model, save_model_directory
 from polyglossa.model.forward import TextModel
+from polyglossa.model.tokenizer_folder import load_directory_tokenizer
 from polyglossa.recipe.sections.backbone import Shape
 
 SHAPE = {"hidden": 32, "mlp": 64, "layers": 2, "heads": 4, "kv_heads": 2, "head_dim": 8}

@@ -14,6 +14,7 @@ from polyglossa.errors import DataError
 from polyglossa.model.directory import load_model, load_model_tokenizer
 from polyglossa.model.instructions import render
 from polyglossa.model.tokenizer import add_end_token, load_tokenizer, plain_tokenizer, train_tokenizer
+from polyglossa.model.tokenizer_folder import tokenizer_fingerprint
 
 _HERE = Path(__file__).resolve().parents[2]
 QWEN3 = Path(os.environ.get("POLYGLOSSA_MODELS") or _HERE.parent / "shared" / "models") / "qwen3-tokenizer"
@@ -129,3 +130,13 @@ def test_qwen3_is_given_its_eos_and_qwen3_embedding_keeps_its_own_end_token(tmp_
     for each in (tokenizer, plain_tokenizer(tokenizer, max_tokens=512)):
         assert each("hello world")["input_ids"] == [14990, 1879, 151643]
         assert each("hello world " * 9, truncation=True, max_length=4)["input_ids"] == [14990, 1879, 23811, 151643]
+
+
+def test_a_directory_made_here_is_read_as_autotokenizer_reads_it(model_path: str, texts: list[str]) -> None:
+    stock, ours = AutoTokenizer.from_pretrained(model_path), load_tokenizer(model_path)
+    assert type(ours) is type(stock)
+    assert ours.special_tokens_map == stock.special_tokens_map
+    assert ours.model_max_length == stock.model_max_length
+    assert ours.truncation_side == stock.truncation_side
+    assert tokenizer_fingerprint(ours) == tokenizer_fingerprint(stock)
+    assert ours(texts)["input_ids"] == stock(texts)["input_ids"]

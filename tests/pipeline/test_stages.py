@@ -3,19 +3,33 @@
 import subprocess
 import sys
 from importlib.util import find_spec
+from inspect import signature
+from typing import get_type_hints
 
 import pytest
 
 from polyglossa.costing.work import StageCost
 from polyglossa.errors import RecipeError
-from polyglossa.pipeline.stages import STAGES, find_stage
+from polyglossa.pipeline.graph import Node
+from polyglossa.pipeline.stages import STAGES, find_stage, find_stage_of
 from polyglossa.recipe import Profile
+from polyglossa.recipe.sections.serve import ServeConfig
 
 PURE = """
 import sys
 from polyglossa.pipeline.stages import STAGES
 costs = [stage.cost for stage in STAGES.values()]
 print({"torch", "ray", "transformers", "mteb"} & set(sys.modules) or "pure")
+"""
+
+DRIVERS = """
+import sys
+from polyglossa.pipeline.stages import STAGES
+for name in ("corpus", "pack", "mine", "distill", "evaluate", "report", "serve"):
+    STAGES[name].load()
+print({"torch", "mteb"} & set(sys.modules) or "without torch")
+STAGES["train"].load()
+print({"deepspeed", "polyglossa.engine.trainer", "polyglossa.model.forward"} & set(sys.modules) or "without an engine")
 """
 
 
@@ -26,9 +40,25 @@ def test_every_stage_has_a_module_a_cost_and_a_place_in_profiles(stage) -> None:
     assert stage.placement_in(Profile()) is not None
 
 
+@pytest.mark.parametrize("stage", STAGES.values(), ids=lambda stage: stage.name)
+def test_a_stage_takes_the_config_that_it_declares(stage) -> None:  # type: ignore[no-untyped-def]
+    run = stage.load().run
+    assert get_type_hints(run)[next(iter(signature(run).parameters))] is stage.config
+
+
+def test_a_node_with_another_stages_config_is_refused_by_both_names() -> None:
+    with pytest.raises(TypeError, match="corpus: stage corpus takes CorpusConfig, got ServeConfig"):
+        find_stage_of(Node("corpus", "corpus", ServeConfig()))
+
+
 def test_costs_are_read_without_torch_and_ray() -> None:
     done = subprocess.run([sys.executable, "-c", PURE], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "pure"
+
+
+def test_drivers_whose_workers_compute_load_neither_torch_nor_the_engine() -> None:
+    done = subprocess.run([sys.executable, "-c", DRIVERS], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["without torch", "without an engine"]
 
 
 def test_a_stage_that_is_not_declared_is_an_error_that_names_those_that_are() -> None:

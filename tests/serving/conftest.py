@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from polyglossa.serving.family import Family
 from polyglossa.serving.http.api import make_api
 from polyglossa.serving.lifecycle import running_application
 from polyglossa.serving.metrics import Metrics
+from polyglossa.serving.rerank.scoring import Score
 from polyglossa.serving.settings import read_settings
 
 TEXTS = ["Germany", "Deutschland", "Saksa", "ドイツ", "Германия", "ألمانيا", "जर्मनी", "def walk(path): yield path"]
@@ -121,11 +122,11 @@ def open_api(models: dict[str, str], local: dict[str, LocalMember]) -> Iterator[
     """Opens the HTTP application over local members, without Ray; takes the application's arguments."""
     with contextlib.ExitStack() as stack:
 
-        def opened(**settings: Any) -> TestClient:
+        def opened(scores: Mapping[str, Score] | None = None, **settings: Any) -> TestClient:
             members = [{"name": name, "path": path} for name, path in models.items()]
             checked = read_settings({"members": members} | settings)
             metrics = Metrics("r1")
-            family = Family(checked, {name: member.send for name, member in local.items()}, metrics)
+            family = Family(checked, {name: member.send for name, member in local.items()}, metrics, scores)
             client = stack.enter_context(TestClient(make_api(family, checked, metrics), raise_server_exceptions=False))
             deadline = time.monotonic() + 10
             while client.get("/ready").status_code != 200 and time.monotonic() < deadline:

@@ -19,9 +19,9 @@ from polyglossa.engine.tokenizers import load_stored_tokenizer
 from polyglossa.errors import DataError
 from polyglossa.model.description import describe_backbone, set_attention
 from polyglossa.model.directory import build_model, load_model, load_model_tokenizer, save_model_directory
-from polyglossa.model.encoder import tokenizer_fingerprint
 from polyglossa.model.forward import TextModel
 from polyglossa.model.tokenizer import train_tokenizer
+from polyglossa.model.tokenizer_folder import tokenizer_fingerprint
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.sections.backbone import BackboneConfig
 from polyglossa.runtime.console import Bar, track

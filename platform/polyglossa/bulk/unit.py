@@ -13,9 +13,10 @@ from polyglossa.artifact import open_storage
 from polyglossa.bulk.plan import EmbedJob, Unit
 from polyglossa.engines.choose import open_engine
 from polyglossa.engines.engine import Engine
-from polyglossa.model.directory import describe_directory, load_directory_tokenizer
+from polyglossa.model.directory import describe_directory
 from polyglossa.model.encoder import tokenize
 from polyglossa.model.pass_plan import cut_passes
+from polyglossa.model.tokenizer_folder import load_directory_tokenizer
 from polyglossa.readers.tables import Batch, Columns, read_piece
 from polyglossa.storage import cached_folder
 from polyglossa.vectors import OUTPUT_DTYPES, finish

@@ -17,7 +17,7 @@ from polyglossa.errors import RecipeError
 from polyglossa.pipeline.build import build
 from polyglossa.pipeline.concurrent.schedule import MACHINE, Room, Scheduler
 from polyglossa.pipeline.graph import Graph, Node
-from polyglossa.pipeline.stages import find_stage
+from polyglossa.pipeline.stages import find_stage_of
 from polyglossa.recipe import Profile, Recipe, StagePlacement, TrainPlacement
 from polyglossa.train.cost import pass_tokens
 
@@ -204,7 +204,7 @@ class _Planner:
         self._seen: set[str] = set()
 
     def plan(self, node: Node) -> NodePlan:
-        stage = find_stage(node.stage)
+        stage = find_stage_of(node)
         cost = stage.cost
         placement = stage.placement_in(self.profile)
         device = device_of(placement, self.calibration)

@@ -3,6 +3,7 @@
 What is stored is not embedded again, whoever stored it: mining, evaluation, distillation, or a run that was killed; of
 several runs that miss texts of one model, one embeds at a time. The driver never holds a model: what it has to know of
 one is told by a task. A model behind an endpoint is asked by the driver, whose client has several requests under way.
+Torch is loaded by who computes.
 
     spec = SourceSpec(reference, dtype, device, max_tokens, threads, root)
     facts = source_facts(spec, placement)
@@ -14,16 +15,14 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import ray
-import torch
 
 from polyglossa.artifact import open_storage
-from polyglossa.embedding.parity import check_parity
-from polyglossa.embedding.state_sources import StateSource, open_source
 from polyglossa.embedding.text_chunks import plan_chunks
 from polyglossa.lease import held
 from polyglossa.recipe.outside import OutsideModel
@@ -32,6 +31,9 @@ from polyglossa.runtime.console import say_once, track
 from polyglossa.runtime.ray_tasks import results
 from polyglossa.scratch.task_store import read_bucket, write_batches
 from polyglossa.vectors import VectorStore
+
+if TYPE_CHECKING:
+    from polyglossa.embedding.state_sources import StateSource
 
 LITTLE_BYTES = 1 << 16  # of text: a second of work
 _ASKED_TEXTS = 1024  # of an endpoint between two shards of the store: what a killed run asks again at most
@@ -57,8 +59,10 @@ class SourceSpec:
         """Whether it is behind an endpoint."""
         return isinstance(self.model, OutsideModel) and self.model.endpoint is not None
 
-    def open(self, device: str | None = None) -> StateSource:
+    def open(self, device: str | None = None) -> "StateSource":
         """Open the model; on another device where one is named."""
+        from polyglossa.embedding.state_sources import open_source
+
         return open_source(
             self.model, dtype=self.dtype, device=device or self.device, max_tokens=self.max_tokens, root=self.root
         )
@@ -71,7 +75,7 @@ class SourceFacts:
     fingerprint: str
     prompts: dict[str, str]
     width: int
-    asked: StateSource | None = None
+    asked: "StateSource | None" = None
     """The client of an endpoint, which the driver itself asks."""
 
 
@@ -95,6 +99,10 @@ def source_facts(spec: SourceSpec, placement: StagePlacement, *, parity: str | N
 
 
 def _open_and_tell(spec: SourceSpec, parity: str | None) -> SourceFacts:
+    import torch
+
+    from polyglossa.embedding.parity import check_parity
+
     torch.set_num_threads(spec.threads)
     if parity is not None:
         check_parity(parity, root=spec.root)
@@ -105,7 +113,9 @@ def _open_and_tell(spec: SourceSpec, parity: str | None) -> SourceFacts:
 class Embedder:
     """Embeds a chunk and stores its states. One per actor."""
 
-    def __init__(self, spec: SourceSpec, fingerprint: str, source: StateSource | None = None) -> None:
+    def __init__(self, spec: SourceSpec, fingerprint: str, source: "StateSource | None" = None) -> None:
+        import torch
+
         torch.set_num_threads(spec.threads)
         self._source = source or spec.open()
         self._store = VectorStore(spec.root, fingerprint)

@@ -18,7 +18,6 @@ from typing import Any
 
 from polyglossa.artifact import clear, exists, place_json, read_json
 from polyglossa.engine.checkpoints.checkpoint_index import committed_steps, files_of
-from polyglossa.engine.trackers import open_trackers
 from polyglossa.engine.train_run import TrainRun
 from polyglossa.recipe.placement import StagePlacement, TrackingConfig
 from polyglossa.runtime.console import say, track, unseen
@@ -193,6 +192,8 @@ class Evaluations:
 
     def _watch(self, run: TrainRun, step: int, scores: Mapping[str, float | None]) -> None:
         """Show scores where the run can be watched; as a run of their own, for two processes cannot write to one."""
+        from polyglossa.engine.trackers import open_trackers  # loads torch, as the loop does
+
         tracking = open_trackers(self._tracking, f"{run.name}.evaluation")
         tracking.log(step, {f"evaluation/{task}": score for task, score in scores.items() if score is not None})
         tracking.close()

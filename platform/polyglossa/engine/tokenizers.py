@@ -2,7 +2,7 @@
 
 from transformers import PreTrainedTokenizerFast
 
-from polyglossa.model.directory import load_directory_tokenizer
+from polyglossa.model.tokenizer_folder import load_directory_tokenizer
 from polyglossa.storage import local_folder
 
 

@@ -15,6 +15,7 @@ import torch
 from polyglossa.data.batch import RankBatch
 from polyglossa.data.prefetch import PrefetchedBatches
 from polyglossa.data.stream import validation_batches
+from polyglossa.engine.backends.backend import TrainingBackend
 from polyglossa.engine.backends.plain import PlainBackend
 from polyglossa.engine.callbacks import Checkpoints, Guard, MetricsLog, Progress, Validation
 from polyglossa.engine.checkpoints import checkpoint
@@ -34,8 +35,9 @@ from polyglossa.engine.train_run import Compute, TrainRun
 from polyglossa.errors import DataError
 from polyglossa.model.attention.kernels import chosen_kernels
 from polyglossa.model.attention.products import attention_slots
-from polyglossa.model.directory import load_directory_tokenizer, load_model
+from polyglossa.model.directory import load_model
 from polyglossa.model.forward import TextModel
+from polyglossa.model.tokenizer_folder import load_directory_tokenizer
 from polyglossa.model.variants.adapt import adapt, choose_table_rank
 from polyglossa.model.variants.compiled import compile_layers
 from polyglossa.model.variants.exits import exit_layers
@@ -55,7 +57,7 @@ def train(
     warn: Callable[[str], None],
     committed: Callable[[int], None] = lambda step: None,
     leaving: Callable[[int], bool] = lambda done: False,
-    watchers: Callable[[Any], Sequence[Callback]] = lambda backend: (),
+    watchers: Callable[[TrainingBackend], Sequence[Callback]] = lambda backend: (),
     note: Callable[[str], None] = lambda text: None,
     report: Callable[[Mapping[str, Any], str], None] = lambda figures, uri: None,
 ) -> None:
@@ -154,7 +156,7 @@ def _report(report: Callable[[Mapping[str, Any], str], None], run: TrainRun, log
     report(log.last, step_folder(run.checkpoint_uri, done))
 
 
-def _backend(path: str, run: TrainRun, compute: Compute, dtype: str) -> Any:
+def _backend(path: str, run: TrainRun, compute: Compute, dtype: str) -> TrainingBackend:
     stage, objective = run.stage, run.stage.objective
     model = load_model(path)
     backbone = adapt(model.backbone, stage.adaptation).to(compute.device)
@@ -212,7 +214,7 @@ def _rate(run: TrainRun) -> Callable[[int], float]:
 
 
 def _place_batches(
-    batches: Iterable[RankBatch], run: TrainRun, compute: Compute, backend: Any, dtype: str
+    batches: Iterable[RankBatch], run: TrainRun, compute: Compute, backend: TrainingBackend, dtype: str
 ) -> Iterator[RankBatch]:
     teachers = _live_teachers(run, compute, dtype)
     for batch in batches:
@@ -236,7 +238,7 @@ def _budget(run: TrainRun, compute: Compute) -> Budget:
 
 
 def _validation(
-    run: TrainRun, compute: Compute, backend: Any, log: MetricsLog, writer: checkpoint.Writer
+    run: TrainRun, compute: Compute, backend: TrainingBackend, log: MetricsLog, writer: checkpoint.Writer
 ) -> list[Callback]:
     validation = run.stage.validation
     if validation is None:

@@ -20,7 +20,6 @@ from polyglossa.evaluate.evaluation import Call, evaluate
 from polyglossa.evaluate.exchange import Exchange
 from polyglossa.evaluate.models.spec import Conditions, ModelSpec, model_of
 from polyglossa.evaluate.plan import files_fingerprint
-from polyglossa.evaluate.scoring.retrieval import shared_index_scores
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.sections.evaluate import EvaluateConfig
 from polyglossa.runtime.nodes import stage_precision
@@ -108,12 +107,19 @@ def _score_shared_index(
     spec: ModelSpec,
 ) -> None:
     """Add to the summary how well the model's queries find the documents that its teacher embedded."""
-    task = ray.remote(shared_index_scores).options(**placement.ray_options)
+    task = ray.remote(_shared_index_scores).options(**placement.ray_options)
     models = [inputs[role].at("model") for role in ("model", "teacher")]
     how = {"instructed": spec.instructed, "dtype": spec.dtype, "device": spec.device}
     found = ray.get(task.remote(inputs["corpus"], config.heldout, *models, **how))
     summary = read_json(draft.at("summary.json"))
     draft.write_json({**summary, "teacher_documents": found}, "summary.json")
+
+
+def _shared_index_scores(*arguments: Any, **how: Any) -> Any:
+    """Score in a task, which loads torch; the driver does without."""
+    from polyglossa.evaluate.scoring.retrieval import shared_index_scores
+
+    return shared_index_scores(*arguments, **how)
 
 
 class _RemoteExchange:

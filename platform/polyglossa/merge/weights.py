@@ -17,10 +17,11 @@ from polyglossa.errors import UserError
 from polyglossa.model.dense import Dense
 from polyglossa.model.description import describe_like
 from polyglossa.model.directory import load_model, save_model_directory
-from polyglossa.model.encoder import Encoder, tokenizer_fingerprint
+from polyglossa.model.encoder import Encoder
 from polyglossa.model.forward import TextModel
 from polyglossa.model.sentence_modules import read_modules
 from polyglossa.model.tokenizer import load_tokenizer
+from polyglossa.model.tokenizer_folder import tokenizer_fingerprint
 
 _SHAPE = (
     "model_type",

@@ -10,7 +10,7 @@ import pyarrow as pa
 from polyglossa.mine.near import sketch
 from polyglossa.mine.pools import Ragged, Rows, Unit, exclusions
 from polyglossa.mine.texts import Texts
-from polyglossa.mine.unit import Pool, UnitWork
+from polyglossa.mine.work import Pool, UnitWork
 from polyglossa.recipe.sections.mine import MineConfig
 from polyglossa.vectors import as_keys
 

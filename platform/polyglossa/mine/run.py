@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import ray
-import torch
 
 from polyglossa.artifact import Artifact, Draft, clear, exists
 from polyglossa.embedding.actors import SourceSpec, embed_missing, source_facts
@@ -27,7 +26,7 @@ from polyglossa.mine.rescore.candidates import searched
 from polyglossa.mine.rescore.decide import RESCORED
 from polyglossa.mine.tables import read_found, write_table
 from polyglossa.mine.texts import collect, unusable_documents, unusable_rows
-from polyglossa.mine.unit import FOUND, Pool, UnitWork, mine_unit
+from polyglossa.mine.work import FOUND, Pool, UnitWork
 from polyglossa.mine.write import outcome_of, reconcile, rejected, write_outcome
 from polyglossa.recipe import StagePlacement
 from polyglossa.recipe.sections.mine import MineConfig
@@ -151,6 +150,10 @@ def _mine_stored(works: Sequence[UnitWork], pools: Sequence[Any], job: _Job, uri
 
 def _mine_units(works: Sequence[UnitWork], pools: Sequence[Pool], job: _Job, uri: str) -> int:
     """Mine a task's units on a worker and keep the result; returns the rows done."""
+    import torch
+
+    from polyglossa.mine.unit import mine_unit
+
     torch.set_num_threads(job.placement.threads)
     store = _open_store(job.root, job.fingerprint, job.run)
     device = job.placement.torch_device

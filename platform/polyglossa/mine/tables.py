@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from polyglossa.artifact import open_storage
-from polyglossa.mine.unit import FOUND
+from polyglossa.mine.work import FOUND
 
 
 def write_text(uri: str, text: str) -> None:

@@ -34,7 +34,8 @@ from polyglossa.model.families import family_of
 from polyglossa.model.forward import TextModel
 from polyglossa.model.model_files import read_json_file
 from polyglossa.model.sentence_modules import SentenceModules, read_modules, write_json_file, write_modules
-from polyglossa.model.tokenizer import add_end_token, load_tokenizer, plain_tokenizer
+from polyglossa.model.tokenizer import add_end_token, plain_tokenizer
+from polyglossa.model.tokenizer_folder import load_directory_tokenizer
 from polyglossa.model.variants.quantize import quantize_weights
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
@@ -224,28 +225,6 @@ def load_model_tokenizer(
     tokenizer = load_directory_tokenizer(path, revision=revision, max_tokens=limit)
     # A sentence-transformers model's tokenizer is complete: what it does not add, the model does not read.
     return add_end_token(tokenizer) if not declared and model.description.pooling == ("last",) else tokenizer
-
-
-def load_directory_tokenizer(
-    path: str, *, revision: str | None = None, max_tokens: int | None = None
-) -> PreTrainedTokenizerFast:
-    """Load the tokenizer of a model directory as it is, with the directory's longest text, without the model.
-
-    Args:
-        path: directory or hub name.
-        revision: commit on the hub.
-        max_tokens: a lower limit on texts; None keeps the directory's.
-
-    Raises:
-        DataError: there is none, or it is not a fast tokenizer.
-    """
-    modules = read_modules(path, revision=revision)
-    tokenizer = load_tokenizer(
-        path, revision=revision, subfolder=modules.backbone_folder, lower_case=modules.lower_case
-    )
-    own = modules.max_tokens or tokenizer.model_max_length
-    tokenizer.model_max_length = min(max_tokens or own, own)
-    return tokenizer
 
 
 def _read_config(path: str, folder: str, revision: str | None) -> PretrainedConfig:

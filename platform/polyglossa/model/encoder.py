@@ -21,6 +21,7 @@ from polyglossa.model.directory import load_model, load_model_tokenizer
 from polyglossa.model.forward import TextModel, fill_up
 from polyglossa.model.instructions import instruction_prompt
 from polyglossa.model.pass_plan import Pass, plan_passes
+from polyglossa.model.tokenizer_folder import tokenizer_fingerprint
 from polyglossa.runtime.precision import apply_precision
 from polyglossa.runtime.transfer import send
 
@@ -224,11 +225,3 @@ def tokenize(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], max_token
         return []
     encoded = tokenizer(list(texts), truncation=True, max_length=max_tokens, padding=False, return_attention_mask=False)
     return list(encoded["input_ids"])
-
-
-def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
-    """Hash of a tokenizer's vocabulary, merges and post-processor; its limit on length is left out."""
-    backend = tokenizer.backend_tokenizer
-    backend.no_truncation()
-    backend.no_padding()
-    return hashlib.blake2b(backend.to_str().encode(), digest_size=16).hexdigest()

@@ -14,14 +14,7 @@ from polyglossa.model.dense import Dense, dense_config, read_dense, write_dense
 from polyglossa.model.description import ModelDescription
 from polyglossa.model.model_files import find_file, read_json_file
 from polyglossa.model.pooling import POOLINGS
-
-SETTINGS = "config_sentence_transformers.json"
-_TRANSFORMER = "sentence_bert_config.json"
-# What a Transformer module may say without changing a text's tokens or the states that are read.
-_PLAIN_TRANSFORMER = {
-    "max_seq_length", "do_lower_case", "transformer_task", "modality_config", "module_output_name", "unpad_inputs",
-    "tokenizer_name_or_path",
-}  # fmt: skip
+from polyglossa.model.tokenizer_folder import SETTINGS, TRANSFORMER, join, read_transformer, stored_prompts
 
 
 @dataclass(frozen=True)
@@ -57,13 +50,13 @@ def read_modules(path: str, *, revision: str | None = None) -> SentenceModules:
     """
     modules = read_json_file(path, "modules.json", revision=revision)
     settings = read_json_file(path, SETTINGS, revision=revision) or {}
-    prompts = {name: prompt for name, prompt in (settings.get("prompts") or {}).items() if prompt is not None}
+    prompts = stored_prompts(settings)
     if modules is None:
         return SentenceModules(prompts=prompts, default_prompt=settings.get("default_prompt_name"))
     kinds = [str(module["type"]).rpartition(".")[2] for module in modules]
     _check_order(path, kinds)
     folder = str(modules[0].get("path") or "")
-    transformer = _read_transformer(path, folder, revision)
+    transformer = read_transformer(path, folder, revision)
     pooling, width = _read_pooling(path, modules[1]["path"], prompts, revision)
     dense: list[Dense] = []
     for module, kind in zip(modules[2:], kinds[2:], strict=True):
@@ -92,25 +85,10 @@ def _check_order(path: str, kinds: Sequence[str]) -> None:
         )
 
 
-def _read_transformer(path: str, folder: str, revision: str | None) -> dict[str, Any]:
-    config = dict(read_json_file(path, _join(folder, _TRANSFORMER), revision=revision) or {})
-    for name, value in config.items():
-        if name not in _PLAIN_TRANSFORMER and value:
-            raise DataError(f"{path}: {_TRANSFORMER} sets {name} = {json.dumps(value)[:80]}, which is not known here.")
-    if config.get("transformer_task", "feature-extraction") != "feature-extraction":
-        raise DataError(f"{path}: its transformer_task is {config['transformer_task']}, not feature-extraction.")
-    if config.get("module_output_name", "token_embeddings") != "token_embeddings":
-        raise DataError(f"{path}: its backbone gives {config['module_output_name']}, not token_embeddings.")
-    text = (config.get("modality_config") or {}).get("text")
-    if text is not None and (text.get("method"), text.get("method_output_name")) != ("forward", "last_hidden_state"):
-        raise DataError(f"{path}: its texts go through {text}, not through the backbone's last hidden state.")
-    return config
-
-
 def _read_pooling(
     path: str, folder: str, prompts: Mapping[str, str], revision: str | None
 ) -> tuple[tuple[str, ...], int]:
-    config = read_json_file(path, _join(folder, "config.json"), revision=revision)
+    config = read_json_file(path, join(folder, "config.json"), revision=revision)
     if config is None:
         raise DataError(f"{path}: {folder}/config.json is missing, so its pooling is not known.")
     modes = config.get("pooling_mode")
@@ -132,15 +110,11 @@ def _read_pooling(
 
 
 def _read_dense(path: str, folder: str, width: int, revision: str | None) -> Dense:
-    config = read_json_file(path, _join(folder, "config.json"), revision=revision)
+    config = read_json_file(path, join(folder, "config.json"), revision=revision)
     if config is None:
         raise DataError(f"{path}: {folder}/config.json is missing, so its dense layer is not known.")
-    weights = find_file(path, _join(folder, "model.safetensors"), revision=revision)
+    weights = find_file(path, join(folder, "model.safetensors"), revision=revision)
     return read_dense(weights.parent if weights else Path(path, folder), config, width)
-
-
-def _join(folder: str, name: str) -> str:
-    return f"{folder}/{name}" if folder else name
 
 
 def write_modules(root: Path, description: ModelDescription, dense: Sequence[Dense], *, max_tokens: int) -> None:
@@ -168,7 +142,7 @@ def write_modules(root: Path, description: ModelDescription, dense: Sequence[Den
     for folder, layer in zip(folders[2:], dense, strict=False):
         write_json_file(root / folder / "config.json", dense_config(layer))
         write_dense(root / folder, layer)
-    write_json_file(root / _TRANSFORMER, {"max_seq_length": max_tokens, "do_lower_case": False})
+    write_json_file(root / TRANSFORMER, {"max_seq_length": max_tokens, "do_lower_case": False})
     settings = {
         "prompts": dict(description.prompts),
         "default_prompt_name": description.default_prompt,

@@ -6,12 +6,15 @@ token is added to a tokenizer that adds no special token at all (Qwen3's), never
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from polyglossa.errors import DataError
+from polyglossa.model.model_files import read_json_file
 
+_PLAIN_CLASS = "PreTrainedTokenizerFast"
 EOS = "<|endoftext|>"
 PAD = "<|pad|>"
 
@@ -68,7 +71,9 @@ def load_tokenizer(
         DataError: there is none, or it is not a fast tokenizer.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, subfolder=subfolder, trust_remote_code=False)
+        tokenizer = _tokenizer_class(path, subfolder, revision).from_pretrained(
+            path, revision=revision, subfolder=subfolder, trust_remote_code=False
+        )
     except Exception as error:  # tokenizers' Rust code raises plain exceptions, and odd files any other
         reason = " ".join(str(error).split())[:300]
         raise DataError(f"{path}: its tokenizer cannot be loaded ({reason}).") from None
@@ -81,6 +86,22 @@ def load_tokenizer(
         own = backend.normalizer
         backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([own] if own is not None else [])])
     return tokenizer
+
+
+def _tokenizer_class(path: str, subfolder: str, revision: str | None) -> Any:
+    """Choose the class that reads a tokenizer.
+
+    Of a directory that was made here all is in `tokenizer.json`, as its settings say. `AutoTokenizer` reads it with the
+    same class, and loads torch and every model's configuration to find out, which takes two seconds of each process.
+    """
+    prefix = f"{subfolder}/" if subfolder else ""
+    settings = read_json_file(path, f"{prefix}tokenizer_config.json", revision=revision) or {}
+    config = read_json_file(path, f"{prefix}config.json", revision=revision) or {}
+    if (settings.get("tokenizer_class"), config.get("model_type")) == (_PLAIN_CLASS, "qwen3"):
+        return PreTrainedTokenizerFast
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer
 
 
 def adds_special_tokens(tokenizer: PreTrainedTokenizerFast) -> bool:

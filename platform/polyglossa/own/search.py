@@ -3,15 +3,20 @@
 Documents that evaluation embedded are read from the run's vector store; others are embedded once and kept there.
 """
 
+import hashlib
+import posixpath
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
 from polyglossa.errors import DataError
 from polyglossa.own.vectors import StoredVectors
+from polyglossa.serving.documents import write_documents
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,30 @@ def search_documents(question: str, model: str, folder: Path, root: str, count: 
     scores = vectors.documents(texts) @ vectors.queries([question])[0]
     best = np.argsort(-scores, kind="stable")[:count].tolist()
     return [Found(float(scores[place]), sources[place], texts[place]) for place in best]
+
+
+def write_index(models: Mapping[str, str], folder: Path, root: str) -> tuple[str, int]:
+    """Write what an endpoint needs to search the documents with each model.
+
+    Args:
+        models: member → model directory.
+        folder: what `init` wrote.
+        root: storage root, whose vector store is read and added to.
+
+    Returns:
+        The folder (see `polyglossa.serving.documents`), and how many documents it holds.
+
+    Raises:
+        DataError: the folder holds no documents.
+    """
+    sources, texts = _documents(folder)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    vectors = {name: StoredVectors(model, root, device=device).documents(texts) for name, model in models.items()}
+    # Named after the texts: vectors of others that lie there never meet these.
+    digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+    uri = posixpath.join(root, "documents", digest)
+    write_documents(uri, pa.table({"source": sources, "text": texts}), vectors)
+    return uri, len(texts)
 
 
 def _documents(folder: Path) -> tuple[list[str], list[str]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from polyglossa.artifact import Draft
 from polyglossa.engine.tokenizers import load_stored_tokenizer
-from polyglossa.model.encoder import tokenizer_fingerprint
+from polyglossa.model.tokenizer_folder import tokenizer_fingerprint
 from polyglossa.pack.layout import Job
 from polyglossa.recipe.sections.pack import PackConfig
 

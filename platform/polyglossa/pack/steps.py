@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 from polyglossa.artifact import open_storage
 from polyglossa.engine.tokenizers import load_stored_tokenizer
 from polyglossa.model.instructions import pinned_prompts
-from polyglossa.model.sentence_modules import read_modules
+from polyglossa.model.tokenizer_folder import read_prompts
 from polyglossa.pack.bundling import Packed, pack_bundles, pack_texts
 from polyglossa.pack.columns import flat, id_column
 from polyglossa.pack.documents import Documents, id_bytes
@@ -297,7 +297,7 @@ def _packed(
 def _prompts(model_uri: str) -> dict[str, str]:
     """Prompts that a model directory pins."""
     with local_folder(model_uri, weights=False) as folder:
-        return dict(read_modules(folder).prompts)
+        return read_prompts(folder)
 
 
 def _write_bundles(bundles: Iterable[Packed], uri: str) -> Figures:

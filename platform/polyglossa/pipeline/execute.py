@@ -13,7 +13,7 @@ from polyglossa.artifact import Artifact, ArtifactKey
 from polyglossa.lease import Claims
 from polyglossa.pipeline.concurrent.node_task import make_group
 from polyglossa.pipeline.graph import Node
-from polyglossa.pipeline.stages import STAGES, Stage, find_stage
+from polyglossa.pipeline.stages import STAGES, Stage, find_stage_of
 from polyglossa.recipe import Profile
 from polyglossa.runtime import console
 
@@ -66,7 +66,7 @@ def worker_groups(nodes: Sequence[Node], stages: Mapping[str, Stage] = STAGES) -
     group: list[Node] = []
     for node in nodes:
         names = {member.name for member in group}
-        same = group and node.stage == group[0].stage and find_stage(node.stage, stages).shares_workers
+        same = group and node.stage == group[0].stage and find_stage_of(node, stages).shares_workers
         joins = same and not names & set(node.inputs.values())
         if group and not joins:
             yield group
@@ -78,7 +78,7 @@ def worker_groups(nodes: Sequence[Node], stages: Mapping[str, Stage] = STAGES) -
 
 def key_of(node: Node, inputs: Mapping[str, Artifact]) -> ArtifactKey:
     """What shapes a node's artifact; a stage that reads files of the user's says which (`input_fingerprint`)."""
-    module = find_stage(node.stage).load()
+    module = find_stage_of(node).load()
     config = node.config.model_dump(mode="json", by_alias=True)
     fingerprint = module.input_fingerprint(node.config) if hasattr(module, "input_fingerprint") else None
     if fingerprint is not None:

@@ -21,7 +21,7 @@ from polyglossa.pipeline.concurrent.timeline import Stay, drawing, most_at_once,
 from polyglossa.pipeline.graph import Node
 from polyglossa.pipeline.own_outcome import show_own
 from polyglossa.pipeline.promotion import previous_model
-from polyglossa.pipeline.stages import STAGES, find_stage
+from polyglossa.pipeline.stages import STAGES, find_stage_of
 from polyglossa.recipe import Profile, Recipe
 from polyglossa.runtime import console
 from polyglossa.runtime.memory import Peak, watch_memory
@@ -43,7 +43,7 @@ class Forecast:
 
     def of(self, nodes: Sequence[Node]) -> dict[str, float]:
         """Seconds of every node."""
-        return {node.name: self.seconds.get(node.name, find_stage(node.stage).cost.start_seconds) for node in nodes}
+        return {node.name: self.seconds.get(node.name, find_stage_of(node).cost.start_seconds) for node in nodes}
 
 
 def run(
@@ -93,7 +93,7 @@ def make(
         RecipeError: a group of the profile can never hold a node.
         PolyglossaError: nodes failed.
     """
-    for stage in {node.stage: find_stage(node.stage) for node in nodes}.values():
+    for stage in {node.stage: find_stage_of(node) for node in nodes}.values():
         require_extras(stage.extras, f"{recipe.name}: {stage.name}")
     known = forecast or Forecast()
     seconds = known.of(nodes)

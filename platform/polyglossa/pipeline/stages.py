@@ -13,6 +13,21 @@ from polyglossa.costing.work import StageCost
 from polyglossa.errors import RecipeError
 from polyglossa.pipeline.graph import Node
 from polyglossa.recipe import Profile, Recipe, StagePlacement
+from polyglossa.recipe.sections.backbone import BackboneConfig
+from polyglossa.recipe.sections.corpus import CorpusConfig
+from polyglossa.recipe.sections.evaluate import EvaluateConfig, EvaluationTextsConfig
+from polyglossa.recipe.sections.merge import MergeConfig
+from polyglossa.recipe.sections.mine import MineConfig
+from polyglossa.recipe.sections.own import Bm25Config, OwnStage
+from polyglossa.recipe.sections.pack import PackConfig
+from polyglossa.recipe.sections.prune import PruneStage
+from polyglossa.recipe.sections.report import ReportConfig
+from polyglossa.recipe.sections.serve import ServeConfig
+from polyglossa.recipe.sections.sources import SyntheticSource
+from polyglossa.recipe.sections.teacher import TeacherConfig
+from polyglossa.recipe.sections.train import TrainConfig
+from polyglossa.recipe.strict import Strict
+from polyglossa.recipe.trial import SearchConfig
 
 _EVALUATION, _SERVING = ("cluster", "evaluate"), ("cluster", "serve")
 
@@ -22,6 +37,8 @@ class Stage:
     """One stage."""
 
     name: str
+    config: type[Strict]
+    """What shapes its artifacts: the slice of a recipe that its nodes hold, and that `run` takes."""
     module: str
     """Has `STAGE`, `REVISION`, `run`, `run_many` where workers are shared, and `input_fingerprint` where it reads files
     of the user's. Loaded when the stage runs: torch, ray and mteb would cost `recipe check` seconds."""
@@ -76,43 +93,65 @@ STAGES: Mapping[str, Stage] = {
     stage.name: stage
     for stage in (
         Stage(
-            "evaluation_texts", "polyglossa.evaluate.export_texts", "polyglossa.evaluate.export_cost", None,
-            extras=_EVALUATION, has_job=False,
+            "evaluation_texts", EvaluationTextsConfig, "polyglossa.evaluate.export_texts",
+            "polyglossa.evaluate.export_cost", None, extras=_EVALUATION, has_job=False,
         ),
         Stage(
-            "synthesize", "polyglossa.synthesize.run", "polyglossa.synthesize.cost", "synthesize", has_job=False,
+            "synthesize", SyntheticSource, "polyglossa.synthesize.run", "polyglossa.synthesize.cost", "synthesize",
+            has_job=False,
         ),
-        Stage("corpus", "polyglossa.corpus.run", "polyglossa.corpus.cost", "corpus", takes_what_is_there=True),
-        Stage("backbone", "polyglossa.backbone.run", "polyglossa.backbone.cost", "backbone", has_job=False),
-        Stage("pack", "polyglossa.pack.run", "polyglossa.pack.cost", "pack", takes_what_is_there=True),
         Stage(
-            "train", "polyglossa.pipeline.train_and_evaluate", "polyglossa.train.cost", "train",
+            "corpus", CorpusConfig, "polyglossa.corpus.run", "polyglossa.corpus.cost", "corpus",
+            takes_what_is_there=True,
+        ),
+        Stage(
+            "backbone", BackboneConfig, "polyglossa.backbone.run", "polyglossa.backbone.cost", "backbone",
+            has_job=False,
+        ),
+        Stage("pack", PackConfig, "polyglossa.pack.run", "polyglossa.pack.cost", "pack", takes_what_is_there=True),
+        Stage(
+            "train", TrainConfig, "polyglossa.pipeline.train_and_evaluate", "polyglossa.train.cost", "train",
             takes_profile=True, shares_workers=True, makes_model=True,
         ),
-        Stage("mine", "polyglossa.mine.run", "polyglossa.mine.cost", "mine"),
-        Stage("prune", "polyglossa.prune.run", "polyglossa.prune.cost", "prune", makes_model=True),
-        Stage("distill", "polyglossa.distill.run", "polyglossa.distill.cost", "distill"),
-        Stage("merge", "polyglossa.merge.run", "polyglossa.merge.cost", "merge", makes_model=True),
+        Stage("mine", MineConfig, "polyglossa.mine.run", "polyglossa.mine.cost", "mine"),
+        Stage("prune", PruneStage, "polyglossa.prune.run", "polyglossa.prune.cost", "prune", makes_model=True),
+        Stage("distill", TeacherConfig, "polyglossa.distill.run", "polyglossa.distill.cost", "distill"),
+        Stage("merge", MergeConfig, "polyglossa.merge.run", "polyglossa.merge.cost", "merge", makes_model=True),
         Stage(
-            "evaluate", "polyglossa.evaluate.run", "polyglossa.evaluate.cost", "evaluate",
+            "evaluate", EvaluateConfig, "polyglossa.evaluate.run", "polyglossa.evaluate.cost", "evaluate",
             shares_workers=True, extras=_EVALUATION,
         ),
         Stage(
-            "bm25", "polyglossa.evaluate.bm25", "polyglossa.evaluate.bm25_cost", None,
+            "bm25", Bm25Config, "polyglossa.evaluate.bm25", "polyglossa.evaluate.bm25_cost", None,
             extras=_EVALUATION, has_job=False,
         ),
-        Stage("own", "polyglossa.own.run", "polyglossa.own.cost", "evaluate", extras=_EVALUATION, has_job=False),
-        Stage("report", "polyglossa.report.run", "polyglossa.report.cost", None),
         Stage(
-            "serve", "polyglossa.serving.run", "polyglossa.serving.cost", "serve", worker_per_model=True,
+            "own", OwnStage, "polyglossa.own.run", "polyglossa.own.cost", "evaluate", extras=_EVALUATION, has_job=False,
+        ),
+        Stage("report", ReportConfig, "polyglossa.report.run", "polyglossa.report.cost", None),
+        Stage(
+            "serve", ServeConfig, "polyglossa.serving.run", "polyglossa.serving.cost", "serve", worker_per_model=True,
             beside_run=True, extras=_SERVING, has_job=False,
         ),
         Stage(
-            "tune", "polyglossa.tune.run", "polyglossa.tune.cost", "tune", planner="polyglossa.tune.plan",
+            "tune", SearchConfig, "polyglossa.tune.run", "polyglossa.tune.cost", "tune", planner="polyglossa.tune.plan",
             takes_profile=True, has_job=False,
         ),
     )
 }  # fmt: skip
+
+
+def find_stage_of(node: Node, stages: Mapping[str, Stage] = STAGES) -> Stage:
+    """Look a node's stage up.
+
+    Raises:
+        RecipeError: it is not declared.
+        TypeError: the node holds another stage's config.
+    """
+    stage = find_stage(node.stage, stages)
+    if not isinstance(node.config, stage.config):
+        raise TypeError(f"{node.name}: stage {stage.name} takes {stage.config.__name__}, got {node.config!r}")
+    return stage
 
 
 def find_stage(name: str, stages: Mapping[str, Stage] = STAGES) -> Stage:

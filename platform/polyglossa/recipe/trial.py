@@ -5,10 +5,28 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
+from pydantic import Field
+
 from polyglossa.errors import RecipeError
 from polyglossa.recipe.load import apply_overrides, as_spelled, validate
 from polyglossa.recipe.models import Recipe
 from polyglossa.recipe.sections.evaluate import RetrievalTask
+from polyglossa.recipe.sections.tune import TuneConfig
+from polyglossa.recipe.strict import Strict
+
+
+class SearchConfig(Strict):
+    """What shapes the artifact of a search: the whole recipe but for where it is stored."""
+
+    tune: TuneConfig
+    recipe: dict[str, Any]
+    """As YAML would hold it, without `tune` and `storage`."""
+    storage: str = Field(exclude=True)
+    """The recipe's own; no part of the artifact's hash."""
+
+    def whole(self) -> Recipe:
+        """The recipe that is searched."""
+        return trial_recipe_of({**self.recipe, "storage": self.storage}, self.tune)
 
 
 def plain(recipe: Recipe) -> dict[str, Any]:
@@ -17,6 +35,11 @@ def plain(recipe: Recipe) -> dict[str, Any]:
     Sizes are divided already where it was read at `scale: tiny`; written down, it must not be divided again.
     """
     return recipe.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"tune", "scale"})
+
+
+def trial_recipe_of(data: Mapping[str, Any], tune: TuneConfig) -> Recipe:
+    """Put a recipe and its search together again."""
+    return validate(Recipe, {**data, "tune": tune.model_dump(mode="json", by_alias=True, exclude_unset=True)}, "tune")
 
 
 def trial_recipe(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:

@@ -25,12 +25,11 @@ def device_facts_of(placement: StagePlacement) -> list[DeviceFacts]:
     if not ray.is_initialized():
         return [device_facts(device)]
     nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and _holds(node, placement)]
-    if device == "cpu" and nodes == [ray.get_runtime_context().get_node_id()]:
-        return [device_facts(device)]
     ask = ray.remote(_ask)
     if not nodes:
         own = {"num_cpus": placement.cpus, "num_gpus": placement.gpus, "label_selector": placement.labels or None}
         return [ray.get(ask.options(**own).remote(device))]
+    # A task also where the driver is alone with its node: torch then lies in a worker, which the stage takes over.
     # They take nothing: with no GPU reserved, Ray leaves all of a node's in sight.
     places = [NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes]
     return ray.get([ask.options(num_cpus=0, num_gpus=0, scheduling_strategy=place).remote(device) for place in places])

@@ -1,4 +1,6 @@
-"""What a precision of a recipe means on a device: one decision, pure, from what is known of the device. Torch only.
+"""What a precision of a recipe means on a device: one decision, pure, from what is known of the device.
+
+Torch is loaded where a device is asked: whoever passes a decision on does without.
 
 `bfloat16` in a recipe says "at least bfloat16": where a device emulates it (a processor with AVX2 alone computes a
 2048×256×512 product at 1.3 GFLOP/s a core in bfloat16, at 60 in float32), float32 is computed. The decision is one of
@@ -15,8 +17,6 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-
-import torch
 
 _PRODUCT = (512, 256, 512)
 _REPEATS = 8
@@ -93,6 +93,8 @@ def apply_precision(dtype: str) -> None:
     Args:
         dtype: what the process computes in.
     """
+    import torch
+
     torch.backends.cuda.matmul.allow_tf32 = dtype == "bfloat16"
     torch.backends.cudnn.allow_tf32 = dtype == "bfloat16"
 
@@ -100,6 +102,8 @@ def apply_precision(dtype: str) -> None:
 @lru_cache(maxsize=8)
 def device_facts(device: str) -> DeviceFacts:
     """Find out about a torch device of this machine; times a product for some milliseconds where that is needed."""
+    import torch
+
     if device.startswith("cuda"):
         return DeviceFacts(torch.cuda.get_device_name(device), True, _gpu_computes_bfloat16(device))
     native = bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
@@ -108,6 +112,8 @@ def device_facts(device: str) -> DeviceFacts:
 
 def _gpu_computes_bfloat16(device: str) -> bool:
     """Tell whether a GPU has bfloat16 units; torch's own answer is of the current device."""
+    import torch
+
     if torch.version.hip:
         return True
     return torch.cuda.get_device_capability(device) >= (8, 0)
@@ -115,6 +121,8 @@ def _gpu_computes_bfloat16(device: str) -> bool:
 
 def _processor() -> str:
     """Name the processor and the instructions that torch uses of it."""
+    import torch
+
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -129,6 +137,8 @@ def _bfloat16_speed() -> float:
 
     On one thread: on a busy machine two wait for each other for longer than the product takes.
     """
+    import torch
+
     rows, inner, columns = _PRODUCT
     best = {torch.float32: float("inf"), torch.bfloat16: float("inf")}
     factors = {kind: (torch.ones(rows, inner, dtype=kind), torch.ones(inner, columns, dtype=kind)) for kind in best}

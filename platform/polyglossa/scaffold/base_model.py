@@ -102,7 +102,8 @@ def describe_model(name: str, path: str, folder: Path) -> BaseModel:
         UserError: it has no safetensors weights.
         DataError: what is there cannot be read as a model.
     """
-    from polyglossa.model.directory import describe_directory, load_directory_tokenizer
+    from polyglossa.model.directory import describe_directory
+    from polyglossa.model.tokenizer_folder import load_directory_tokenizer
 
     description, config = describe_directory(str(folder))
     tokenizer = load_directory_tokenizer(str(folder))
@@ -165,7 +166,7 @@ def warnings_for(model: BaseModel, texts: Mapping[str, Sequence[str]]) -> Iterat
         texts: a sample of texts by language (ISO 639-3).
     """
     from polyglossa.corpus.clean.language import UNDETERMINED, canonical
-    from polyglossa.model.directory import load_directory_tokenizer
+    from polyglossa.model.tokenizer_folder import load_directory_tokenizer
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     tokenizer = load_directory_tokenizer(str(model.folder))

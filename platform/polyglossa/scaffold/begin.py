@@ -207,7 +207,7 @@ def _source(one: SplitSource, told: Mapping[str, Any], model: BaseModel | None) 
 def _counter(model: BaseModel | None) -> Callable[[str], float]:
     if model is None:
         return lambda text: tokens_of(len(text), text)
-    from polyglossa.model.directory import load_directory_tokenizer
+    from polyglossa.model.tokenizer_folder import load_directory_tokenizer
 
     tokenizer = load_directory_tokenizer(str(model.folder))
     return lambda text: float(min(model.longest, len(tokenizer(text, verbose=False).input_ids)))

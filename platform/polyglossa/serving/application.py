@@ -1,23 +1,23 @@
 """Build the Ray Serve application: one ingress deployment and one deployment for each member."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from polyglossa.recipe import StagePlacement
 from polyglossa.runtime.nodes import stage_precision
-from polyglossa.serving.batching.messages import Send
-from polyglossa.serving.family import Family
-from polyglossa.serving.http.api import make_api
 from polyglossa.serving.http.auth import Keyring
-from polyglossa.serving.metrics import Metrics
 from polyglossa.serving.replica import MemberReplica
 from polyglossa.serving.replica_handle import LocalReplica
 from polyglossa.serving.replica_handle import ReplicaHandle as MemberReplicas
 from polyglossa.serving.rerank.replica import RerankerHandle, RerankerReplica
 from polyglossa.serving.settings import MemberSettings, Replicas, RerankerSettings, read_settings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from polyglossa.serving.batching.messages import Send
 
 
 class Ingress:
@@ -29,8 +29,12 @@ class Ingress:
         self._settings = read_settings(settings)
         self._handles, self._rerankers = handles, rerankers
 
-    def __serve_build_asgi_app__(self) -> FastAPI:
-        """Build the HTTP application inside the replica."""
+    def __serve_build_asgi_app__(self) -> "FastAPI":
+        """Build the HTTP application inside the replica, which alone loads what that takes."""
+        from polyglossa.serving.family import Family
+        from polyglossa.serving.http.api import make_api
+        from polyglossa.serving.metrics import Metrics
+
         metrics = Metrics(serve.get_replica_context().replica_id.unique_id)
         sends: dict[str, Send] = {name: MemberReplicas(handle).send for name, handle in self._handles.items()}
         for member in self._settings.members:

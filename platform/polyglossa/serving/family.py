@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from polyglossa.serving.batching.batcher import Batcher
 from polyglossa.serving.batching.messages import Send
 from polyglossa.serving.batching.tokens import ModelCard, Tokens, read_card
+from polyglossa.serving.documents import Documents
 from polyglossa.serving.errors import ApiError
 from polyglossa.serving.metrics import Metrics
 from polyglossa.serving.rerank.scoring import Score
@@ -46,6 +47,8 @@ class Family:
         self.members: dict[str, Served] = {}
         self.rerankers = dict(rerankers or {})
         """Reranker → how it scores."""
+        self.documents = None if settings.documents is None else Documents(settings.documents)
+        """What `/v1/search` searches."""
         self._settings = settings
         self._starting: list[asyncio.Task[None]] = []
         for member in settings.members:
@@ -103,6 +106,7 @@ class Family:
             "max_tokens": served.card.max_tokens,
             "prompts": served.card.prompts,
             "engine": dict(served.batcher.engine) or None,
+            "documents": len(self.documents) if self.documents is not None and self.documents.has(served.name) else 0,
             "compatible_with": sorted({one for pair in pairs for one in pair} - {served.name}),
         }
 

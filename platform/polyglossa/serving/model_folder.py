@@ -9,7 +9,8 @@ from transformers import PretrainedConfig
 
 from polyglossa.artifact import exists
 from polyglossa.errors import DataError
-from polyglossa.model.directory import describe_directory, load_directory_tokenizer
+from polyglossa.model.directory import describe_directory
+from polyglossa.model.tokenizer_folder import load_directory_tokenizer
 from polyglossa.storage import local_folder
 
 _WEIGHTS = "model.safetensors"

@@ -13,14 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-import torch
 from ray import serve
 
-from polyglossa.engines.choose import open_engine
 from polyglossa.model.pass_plan import cut_passes
 from polyglossa.recipe.load import validate
 from polyglossa.serving.batching.messages import Reply
-from polyglossa.serving.batching.tokens import tokenizer_digest
 from polyglossa.serving.settings import MemberSettings
 from polyglossa.storage import cached_folder
 
@@ -32,6 +29,12 @@ class MemberReplica:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         """Load the model; the replica is ready when this returns."""
+        # Whoever deploys the class loads neither torch nor a model's code.
+        import torch
+
+        from polyglossa.engines.choose import open_engine
+        from polyglossa.serving.batching.tokens import tokenizer_digest
+
         started = time.perf_counter()
         self._settings = validate(MemberSettings, settings, "serve")
         self._threads = 1 if self._settings.gpus else self._settings.threads

@@ -14,7 +14,6 @@ import ray
 
 from polyglossa.artifact import Artifact, Draft
 from polyglossa.errors import PolyglossaError
-from polyglossa.model.encoder import Encoder
 from polyglossa.recipe import StagePlacement
 from polyglossa.recipe.sections.serve import ServeConfig
 from polyglossa.runtime.console import track
@@ -118,6 +117,8 @@ def _check_parity(
 def _least_cosine(uri: str, texts: Sequence[str], answered: Mapping[int, np.ndarray], dtype: str) -> float:
     """Least cosine of answers, by width, to the vectors that the directory gives by both readers."""
     from sentence_transformers import SentenceTransformer
+
+    from polyglossa.model.encoder import Encoder
 
     with local_folder(uri) as path:
         encoder = Encoder.load(path, dtype=dtype)

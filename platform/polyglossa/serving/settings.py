@@ -158,6 +158,8 @@ class AppSettings(Strict):
     """Extra model names → member."""
     compatible: tuple[tuple[str, str], ...] = ()
     """Pairs of members whose vectors may be compared with each other, as the report found; told in `/v1/models`."""
+    documents: str | None = None
+    """Folder of documents that `/v1/search` searches (see `polyglossa.serving.documents`); None has none."""
     keys_file: str | None = None
     """JSON file of API keys (see `polyglossa.serving.http.auth`); None asks for no key."""
     limits: Limits = Limits()

@@ -10,7 +10,6 @@ from typing import Any
 
 import ray
 
-from polyglossa.engine.checkpoints.export import write_checkpoint_model
 from polyglossa.engine.online_evaluation import Evaluations, Evaluator
 from polyglossa.engine.train_run import TrainRun
 from polyglossa.recipe.placement import StagePlacement, TrainPlacement
@@ -44,7 +43,13 @@ def _refuse(run: TrainRun, *_: object) -> Mapping[str, Any]:
 
 def _export(run: TrainRun, step: int, uri: str) -> None:
     """Write a checkpoint's model in a process of its own; one that dies with its node is started again."""
-    ray.get(ray.remote(write_checkpoint_model).options(num_cpus=0, max_retries=_RETRIES).remote(run, step, uri))
+    ray.get(ray.remote(_write_model).options(num_cpus=0, max_retries=_RETRIES).remote(run, step, uri))
+
+
+def _write_model(run: TrainRun, step: int, uri: str) -> None:
+    from polyglossa.engine.checkpoints.export import write_checkpoint_model
+
+    write_checkpoint_model(run, step, uri)
 
 
 def _has_spare_resources(training: TrainPlacement, evaluation: StagePlacement) -> bool:

@@ -19,33 +19,30 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import zip_longest
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 import ray.train
-import torch
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.train.torch import TorchConfig, TorchTrainer
 
 from polyglossa.artifact import Artifact, ArtifactKey, Draft, clear, open_storage, read_json
-from polyglossa.engine.callbacks import DivergedError
 from polyglossa.engine.checkpoints.checkpoint_index import LatestSteps
-from polyglossa.engine.loop import Callback
 from polyglossa.engine.online_evaluation import Evaluations, Evaluator, read_evaluations
 from polyglossa.engine.train_run import SUMMARY, Compute, TrainRun
-from polyglossa.engine.trainer import train
 from polyglossa.errors import TrainingError
 from polyglossa.recipe.placement import StagePlacement, TrainPlacement
 from polyglossa.recipe.sections.train import TrainConfig
 from polyglossa.runtime.progress_board import start_progress_board
 from polyglossa.train.feed import StepDataConfig, placeholder_datasets
-from polyglossa.train.group import Feeds, Leaving, reports, stays
 from polyglossa.train.group_spec import Group
-from polyglossa.train.in_process import fit_in_process
 from polyglossa.train.online_evaluation_ray import start_evaluations
 from polyglossa.train.plan import Job, plan_job
-from polyglossa.train.ray_report import StepGauges, report_checkpoint
 from polyglossa.train.watch import explain_failure, watch_group
+
+if TYPE_CHECKING:
+    from polyglossa.engine.backends.backend import TrainingBackend
+    from polyglossa.engine.loop import Callback
 
 STAGE = "train"
 REVISION = 3
@@ -116,6 +113,8 @@ def fit(
     result = None
     try:
         if placement.workers == 0:
+            from polyglossa.train.in_process import fit_in_process
+
             fit_in_process(runs, placement, evaluations)
         else:
             result = _fit_group(runs, placement, storage, evaluations)
@@ -194,7 +193,18 @@ def _fit(trainer: TorchTrainer, ended: list[ray.train.Result | BaseException]) -
 
 
 def train_as_worker(config: Mapping[str, Group]) -> None:
-    """Train the runs as one worker of the group; Ray Train hands its `group` over in a dictionary."""
+    """Train the runs as one worker of the group; Ray Train hands its `group` over in a dictionary.
+
+    A worker alone loads the engine and a model's code; the driver, which imports this file, does without.
+    """
+    import torch
+    from ray.train.torch import get_device
+
+    from polyglossa.engine.callbacks import DivergedError
+    from polyglossa.engine.trainer import train
+    from polyglossa.train.group import Feeds, Leaving, reports, stays
+    from polyglossa.train.ray_report import report_checkpoint
+
     group = config["group"]
     placement, board = group.placement, group.board
     torch.set_num_threads(placement.threads)
@@ -226,8 +236,10 @@ def train_as_worker(config: Mapping[str, Group]) -> None:
             return
 
 
-def _gauges(name: str, place: int, backend: Any) -> Sequence[Callback]:
+def _gauges(name: str, place: int, backend: "TrainingBackend") -> "Sequence[Callback]":
     """Watch a run's steps on the first worker."""
+    from polyglossa.train.ray_report import StepGauges
+
     return [StepGauges(name)] if place == 0 else []
 
 

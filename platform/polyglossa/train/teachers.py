@@ -6,9 +6,7 @@ import pyarrow.parquet as pq
 
 from polyglossa.artifact import Artifact, open_storage, read_json
 from polyglossa.data.pack_index import read_pack_index
-from polyglossa.engine.tokenizers import load_stored_tokenizer
 from polyglossa.errors import DataError
-from polyglossa.model.encoder import tokenizer_fingerprint
 
 # What of a pack decides which text stands where; tokenizer and longest text do not.
 _ORDER = ("sources", "instructions", "hard_negatives", "max_examples", "bundle_rows", "seed")
@@ -48,6 +46,9 @@ def check_live(teachers: Sequence[Artifact], inputs: Mapping[str, Artifact]) -> 
     Raises:
         DataError: a teacher has another tokenizer.
     """
+    from polyglossa.engine.tokenizers import load_stored_tokenizer
+    from polyglossa.model.tokenizer_folder import tokenizer_fingerprint
+
     own = tokenizer_fingerprint(load_stored_tokenizer(inputs["model"].at("model")))
     for teacher in teachers:
         if tokenizer_fingerprint(load_stored_tokenizer(teacher.at("model"))) != own:

@@ -8,35 +8,16 @@ any width read the same one: a reader takes the first coordinates, which are the
 import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-
-from pydantic import Field
 
 from polyglossa.errors import RecipeError
 from polyglossa.pipeline.build import build
 from polyglossa.pipeline.graph import Node
 from polyglossa.recipe import Recipe
 from polyglossa.recipe.sections.teacher import TeacherConfig
-from polyglossa.recipe.sections.tune import TuneConfig
-from polyglossa.recipe.strict import Strict
-from polyglossa.recipe.trial import plain, searched_member, trial_recipe
+from polyglossa.recipe.trial import SearchConfig, plain, searched_member, trial_recipe
 
 TEACHERS = "distill"
 Widths = Mapping[str, int | None]
-
-
-class SearchConfig(Strict):
-    """What shapes the artifact of a search: the whole recipe but for where it is stored."""
-
-    tune: TuneConfig
-    recipe: dict[str, Any]
-    """As YAML would hold it, without `tune` and `storage`."""
-    storage: str = Field(exclude=True)
-    """The recipe's own; no part of the artifact's hash."""
-
-    def whole(self) -> Recipe:
-        """The recipe that is searched."""
-        return trial_recipe_of({**self.recipe, "storage": self.storage}, self.tune)
 
 
 @dataclass(frozen=True)
@@ -45,13 +26,6 @@ class TrialGraph:
 
     nodes: Sequence[Node]
     student: Node
-
-
-def trial_recipe_of(data: Mapping[str, Any], tune: TuneConfig) -> Recipe:
-    """Put a recipe and its search together again."""
-    from polyglossa.recipe.load import validate
-
-    return validate(Recipe, {**data, "tune": tune.model_dump(mode="json", by_alias=True, exclude_unset=True)}, "tune")
 
 
 def plan_nodes(recipe: Recipe) -> list[Node]:

@@ -15,11 +15,11 @@ from polyglossa.evaluate.plan import files_fingerprint
 from polyglossa.recipe import Profile, Recipe
 from polyglossa.recipe.load import dump_yaml, parse_yaml, validate
 from polyglossa.recipe.sections.tune import TuneConfig
-from polyglossa.recipe.trial import judged_sets, plain, searched_member, trial_recipe, value_at
+from polyglossa.recipe.trial import SearchConfig, judged_sets, plain, searched_member, trial_recipe, value_at
 from polyglossa.runtime.console import say
 from polyglossa.tune.journal import Journal, TrialRecord
 from polyglossa.tune.page.render import render_search
-from polyglossa.tune.plan import SearchConfig, folder_of, retrained_stages, root_of, trial_graph
+from polyglossa.tune.plan import folder_of, retrained_stages, root_of, trial_graph
 from polyglossa.tune.propose import Values
 from polyglossa.tune.results import best_of, complete_values, importance, pareto, stopped_share, table
 from polyglossa.tune.runner import Runner

@@ -14,9 +14,9 @@ from polyglossa.artifact import clear, read_json
 from polyglossa.pipeline.build import stage_of
 from polyglossa.recipe import Profile, Recipe
 from polyglossa.recipe.sections.tune import TuneConfig
-from polyglossa.recipe.trial import searched_member, trial_recipe, value_at
+from polyglossa.recipe.trial import SearchConfig, searched_member, trial_recipe, value_at
 from polyglossa.tune.journal import Journal, TrialRecord
-from polyglossa.tune.plan import SearchConfig, rung_steps
+from polyglossa.tune.plan import rung_steps
 from polyglossa.tune.population import stretch, whole_trials
 from polyglossa.tune.propose import Later, Proposal, Values, listed, propose
 from polyglossa.tune.search import MakerProcess, run_search

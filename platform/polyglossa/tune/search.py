@@ -15,10 +15,10 @@ from ray import tune
 from polyglossa.artifact import clear
 from polyglossa.errors import TrainingError
 from polyglossa.recipe import Profile
+from polyglossa.recipe.trial import SearchConfig
 from polyglossa.runtime.console import track
 from polyglossa.runtime.ray_tasks import results
 from polyglossa.tune.journal import Journal
-from polyglossa.tune.plan import SearchConfig
 from polyglossa.tune.propose import Values
 from polyglossa.tune.trial.maker import Maker
 from polyglossa.tune.trial.process import drive

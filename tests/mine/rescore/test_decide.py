@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from polyglossa.mine.pools import Rows
 from polyglossa.mine.rescore.candidates import list_pairs, searched
 from polyglossa.mine.rescore.decide import NO_SCORE, decide
-from polyglossa.mine.unit import FOUND
+from polyglossa.mine.work import FOUND
 from polyglossa.recipe.sections.mine import MineConfig
 from polyglossa.records import PAIR, row_id, text_id
 

@@ -4,19 +4,40 @@ import gc
 import json
 import time
 from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
 import psutil
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
+from polyglossa.model.encoder import Encoder
+from polyglossa.serving.documents import write_documents
+
 pytestmark = pytest.mark.slow
 
 ROUNDS, BODIES = 20, 520
-ROUTES = ("/v1/embeddings", "/embed", "/similarity", "/v1/rerank")
+ROUTES = (
+    *("/v1/embeddings", "/embed", "/similarity", "/v1/embed", "/v2/embed"),
+    *("/v1/rerank", "/v2/rerank", "/rerank", "/v1/search"),
+)
 FIELDS = (
     *("input", "inputs", "model", "dimensions", "encoding_format", "output_dtype", "input_type", "instruction"),
     *("truncate", "truncation_direction", "normalize", "prompt_name", "parameters", "source_sentence", "sentences"),
+    *(
+        "texts",
+        "embedding_types",
+        "output_dimension",
+        "query",
+        "documents",
+        "top_n",
+        "limit",
+        "return_documents",
+        "text",
+    ),
     *("user", "other", "Input", "normalized", "task", "options", "truncate_prompt_tokens", "add_special_tokens"),
 )
 WORDS = (
@@ -35,16 +56,29 @@ likely = st.fixed_dictionaries(
     {"model": st.sampled_from(WORDS[:3]), "input": st.text() | st.lists(st.text(), max_size=5) | values},
     optional=dict.fromkeys(FIELDS[3:], values),
 )
+asked = st.fixed_dictionaries(
+    {"query": st.text(max_size=40), "texts": st.lists(st.text(max_size=40), max_size=4)},
+    optional=dict.fromkeys(FIELDS, values),
+)
 bodies = (
     st.binary(max_size=300)
     | st.dictionaries(st.sampled_from(FIELDS), values, max_size=6).map(lambda body: json.dumps(body).encode())
-    | likely.map(lambda body: json.dumps(body).encode())
+    | (likely | asked).map(lambda body: json.dumps(body).encode())
     | likely.map(lambda body: json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass"))
 )
 
 
-def test_ten_thousand_bodies_give_vectors_or_typed_refusals(open_api) -> None:
-    client = open_api(access_log=False, limits={"request_seconds": 20.0})
+async def as_long_as(query: str, texts: Sequence[str]) -> np.ndarray:
+    """Score texts by their length: what a cross-encoder would be asked."""
+    return np.array([float(len(text)) for text in texts])
+
+
+def test_ten_thousand_bodies_give_vectors_or_typed_refusals(open_api, models: dict[str, str], tmp_path: Path) -> None:
+    texts = pa.table({"source": ["a", "a"], "text": ["Saksa", "Germany"]})
+    vectors = {name: Encoder.load(path).encode(["Saksa", "Germany"], width=None) for name, path in models.items()}
+    write_documents(str(tmp_path), texts, vectors)
+    scores = {"ranker": as_long_as}
+    client = open_api(scores, access_log=False, limits={"request_seconds": 20.0}, documents=str(tmp_path))
     statuses: Counter[int] = Counter()
 
     def ask(route: str, body: bytes) -> None:

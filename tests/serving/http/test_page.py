@@ -4,19 +4,31 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import uvicorn
+from fastapi import FastAPI
 
+from polyglossa.model.encoder import Encoder
+from polyglossa.serving.documents import write_documents
 from tests.serving import chrome
+from tests.serving.conftest import TEXTS
 
 pytestmark = pytest.mark.skipif(chrome.BINARY is None, reason="no Chromium on this machine")
 
 
 @pytest.fixture
 def page(open_api, tmp_path: Path, free_port: int) -> Iterator[tuple[chrome.Tab, str]]:
-    app = open_api().app
+    with showing(open_api().app, tmp_path, free_port) as shown:
+        yield shown
+
+
+@contextmanager
+def showing(app: FastAPI, tmp_path: Path, free_port: int) -> Iterator[tuple[chrome.Tab, str]]:
+    """Serve an application and open its page."""
     server = uvicorn.Server(uvicorn.Config(app, port=free_port, log_level="error", lifespan="on"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -74,3 +86,19 @@ def test_a_file_of_thousands_of_lines_is_searched_with_two_members_side_by_side(
     assert tab.evaluate("$('othername').textContent") == "small, 8"
     assert "ms for 1202 texts" in tab.evaluate("$('status').textContent")
     assert tab.console == []
+
+
+def test_the_endpoints_own_documents_are_searched_without_a_file(
+    open_api, models: dict[str, str], tmp_path: Path, free_port: int
+) -> None:
+    vectors = {name: Encoder.load(path).encode(TEXTS) for name, path in models.items()}
+    write_documents(str(tmp_path / "own"), pa.table({"source": ["a"] * len(TEXTS), "text": TEXTS}), vectors)
+    with showing(open_api(documents=str(tmp_path / "own")).app, tmp_path, free_port) as (tab, _):
+        assert tab.evaluate("$('count').textContent") == str(len(TEXTS))
+        tab.evaluate("$('beside').value = 'small'; $('beside').dispatchEvent(new Event('change'))")
+        tab.evaluate("$('query').value = 'Germany'; $('go').click()")
+        tab.wait(f"document.querySelectorAll('#results li').length === {len(TEXTS)}")
+        assert f"ms for {len(TEXTS)} documents" in tab.evaluate("$('status').textContent")
+        tab.evaluate("$('mine').click(); $('texts').value = 'Saksa'; $('go').click()")
+        tab.wait("document.querySelectorAll('#results li').length === 1")
+        assert tab.console == []

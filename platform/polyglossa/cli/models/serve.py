@@ -1,7 +1,7 @@
 """`polyglossa serve`: serve a recipe's finished members, or any model directories, until Ctrl-C."""
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +10,7 @@ import typer
 
 from polyglossa.cli.options import Overrides, ProfileFile, recipe_path
 from polyglossa.errors import UserError
-from polyglossa.recipe import load_profile, load_recipe
+from polyglossa.recipe import Recipe, load_profile, load_recipe
 from polyglossa.recipe.sections.serve import ServeConfig
 from polyglossa.runtime import console
 from polyglossa.storage import absolute
@@ -33,12 +33,13 @@ def serve(
     from polyglossa.extras import require_extras
 
     require_extras(("serve",), "serve")
-    config, models, logs = _find_served(recipe, overrides or (), model or ())
+    config, models, logs, loaded = _find_served(recipe, overrides or (), model or ())
     placement = load_profile(profile)
     from polyglossa.serving.lifecycle import running_application
     from polyglossa.serving.run import application_settings, check_settings
 
     settings = check_settings(application_settings(config, models, placement.serve))
+    settings |= _own_documents(loaded, models)
     log = logs / f"serve-{datetime.now():%Y%m%d-%H%M%S}.log"
     from polyglossa.runtime.session import ray_session, terminate_as_interrupt
 
@@ -48,6 +49,8 @@ def serve(
         try:
             with ray_session(placement), running_application(settings, host=bound, port=port) as url:
                 console.say(f"{url}/v1 answers for {', '.join(models)}. Ctrl-C stops it.")
+                if "documents" in settings:
+                    console.say(f"{url} searches the documents of {recipe}; for programs, POST {url}/v1/search.")
                 signal.pause()
         except KeyboardInterrupt:
             console.say("Stopped.")
@@ -55,19 +58,29 @@ def serve(
 
 def _find_served(
     path: Path | None, overrides: Sequence[str], given: Sequence[str]
-) -> tuple[ServeConfig, dict[str, str], Path]:
-    """Settle what is served, a recipe's members, model directories, or both; and the folder of logs."""
+) -> tuple[ServeConfig, dict[str, str], Path, Recipe | None]:
+    """Settle what is served, a recipe's members, model directories, or both; the folder of logs, and the recipe."""
     models = _directories(given)
     if path is None:
         if not models:
             raise UserError("nothing to serve: give a recipe, or --model NAME=PATH.")
-        return ServeConfig(), models, Path("runs/logs")
+        return ServeConfig(), models, Path("runs/logs"), None
     from polyglossa.pipeline.find_artifacts import served_models
     from polyglossa.pipeline.promotion import with_promotions
 
     recipe = load_recipe(path, overrides)
     config, served = with_promotions(recipe, served_models(recipe))
-    return config, {**served, **models}, recipe.logs
+    return config, {**served, **models}, recipe.logs, recipe
+
+
+def _own_documents(recipe: Recipe | None, models: Mapping[str, str]) -> dict[str, str]:
+    """Lay out the documents of a recipe by `init` for the endpoint; those that are embedded already are read."""
+    if recipe is None or recipe.own is None:
+        return {}
+    from polyglossa.own.search import write_index
+
+    folder, _ = write_index(models, Path(recipe.own.folder), absolute(recipe.root))
+    return {"documents": folder}
 
 
 def _directories(given: Sequence[str]) -> dict[str, str]:

@@ -33,7 +33,8 @@ from deepspeed.utils import (  # noqa: E402
 )
 
 from polyglossa.data.batch import Chunk  # noqa: E402
-from polyglossa.engine.backends.plain import ParameterState, ReadState, build_optimizer  # noqa: E402
+from polyglossa.engine.backends.backend import ParameterState, ReadState  # noqa: E402
+from polyglossa.engine.backends.plain import build_optimizer  # noqa: E402
 from polyglossa.engine.embedder import Embedder, evaluating, inputs_of  # noqa: E402
 from polyglossa.engine.stage_spec import OptimizerSettings  # noqa: E402
 from polyglossa.runtime.collectives import rank, world_size  # noqa: E402

@@ -1,19 +1,17 @@
 """The plain torch backend: gradients are summed over ranks by hand. The reference that other backends are held to."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
 
 from polyglossa.data.batch import Chunk
+from polyglossa.engine.backends.backend import ParameterState, ReadState
 from polyglossa.engine.embedder import Embedder, evaluating, inputs_of
 from polyglossa.engine.stage_spec import OptimizerSettings
 from polyglossa.runtime.collectives import sum_in_place
 
-ParameterState = dict[str, Tensor]
-"""`weight`, `exp_avg` and `exp_avg_sq` of one parameter, each of its full shape."""
-ReadState = Callable[[str], ParameterState]
 _PREFIX = "backbone."
 
 

@@ -23,7 +23,7 @@ import pyarrow.fs as pafs
 import safetensors.torch as safetensors
 
 from polyglossa.artifact import MARKER, clear, exists, open_storage, read_json, write_json
-from polyglossa.engine.backends.plain import ParameterState, ReadState
+from polyglossa.engine.backends.backend import ParameterState, ReadState
 from polyglossa.engine.checkpoints.checkpoint_index import committed_steps, files_of, step_folder
 from polyglossa.errors import ArtifactError
 from polyglossa.runtime.collectives import barrier, rank, world_size

@@ -14,6 +14,7 @@ import pyarrow.fs as pafs
 
 from polyglossa.artifact import clear, open_storage, write_json
 from polyglossa.data.pack_index import read_pack_index
+from polyglossa.engine.backends.backend import TrainingBackend
 from polyglossa.engine.checkpoints import checkpoint
 from polyglossa.engine.embedder import TRAINING_AIDS
 from polyglossa.engine.learned_prompts import DEFAULT_PROMPT, learned_prompts
@@ -49,7 +50,7 @@ def late_steps(total_steps: int, count: int, every: int, *, at: str = "from_end"
 class LateModels(Callback):
     """Keeps the model of chosen steps as a directory beside the checkpoints. A callback of the loop."""
 
-    def __init__(self, run: TrainRun, backend: Any) -> None:
+    def __init__(self, run: TrainRun, backend: TrainingBackend) -> None:
         self._run, self._backend = run, backend
         self._due = set(late_of(run))
 
@@ -66,7 +67,7 @@ def late_of(run: TrainRun) -> list[int]:
     return late_steps(run.total_steps, late.count, late.every, at=late.at)
 
 
-def export(run: TrainRun, backend: Any, figures: Mapping[str, Any]) -> None:
+def export(run: TrainRun, backend: TrainingBackend, figures: Mapping[str, Any]) -> None:
     """Write the model directory, the metrics of every step, and last the summary that says it is done. A collective."""
     write_model(run, backend, posixpath.join(run.output_uri, "model"))
     if rank() != 0:
@@ -80,7 +81,7 @@ def export(run: TrainRun, backend: Any, figures: Mapping[str, Any]) -> None:
     write_json(posixpath.join(run.output_uri, SUMMARY), {**_summary(records), **figures, **kept})
 
 
-def write_model(run: TrainRun, backend: Any, uri: str) -> None:
+def write_model(run: TrainRun, backend: TrainingBackend, uri: str) -> None:
     """Write the weights as they are now as a model directory. A collective; rank 0 writes."""
     writes = rank() == 0
     # Under ZeRO 3 every rank takes part in gathering each weight, and only the one that writes keeps it.

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata  # type: ignore[import-untyped]  # scipy ships no types
 
 Floats = npt.NDArray[np.float64]
 _BLOCK = 2_000_000  # resampled values held at once
@@ -26,6 +25,8 @@ class Samples:
         """The subset's score."""
         if self.gold is None:
             return float(np.mean(self.score))
+        from scipy.stats import rankdata  # type: ignore[import-untyped]  # ships no types; a second to import
+
         return float(np.corrcoef(rankdata(self.score), rankdata(self.gold))[0, 1])
 
 
@@ -112,6 +113,8 @@ def _resample(samples: Samples, resamples: int, generator: np.random.Generator) 
 
 def _rank_correlation(a_RN: Floats, b_RN: Floats) -> Floats:
     """Spearman's correlation row by row."""
+    from scipy.stats import rankdata
+
     a_RN, b_RN = (rankdata(x, axis=1) - (x.shape[1] + 1) / 2 for x in (a_RN, b_RN))
     scale = np.sqrt((a_RN**2).sum(axis=1) * (b_RN**2).sum(axis=1))
     return np.divide((a_RN * b_RN).sum(axis=1), scale, out=np.zeros(len(a_RN)), where=scale > 0)

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import ray
-import torch
 
 from polyglossa.answer_store import AnswerStore
 from polyglossa.artifact import clear, read_table
@@ -149,6 +148,8 @@ class _ScoreFiles:
     """An actor of the pool: takes files of pairs."""
 
     def __init__(self, config: MineConfig, fingerprint: str, root: str, device: str, threads: int) -> None:
+        import torch
+
         torch.set_num_threads(threads)
         assert config.rescore is not None
         self._scorer = open_scorer(config.rescore, dtype=config.dtype or "float32", device=device)

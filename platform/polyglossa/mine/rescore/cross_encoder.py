@@ -10,7 +10,7 @@ from sentence_transformers import CrossEncoder
 from transformers import AutoConfig
 
 from polyglossa.errors import DataError
-from polyglossa.model.encoder import tokenizer_fingerprint
+from polyglossa.model.tokenizer_folder import tokenizer_fingerprint
 from polyglossa.storage import cached_folder
 
 _BATCH = {"cpu": 16, "cuda": 128}

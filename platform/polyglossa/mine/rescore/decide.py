@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from polyglossa.mine.rescore.candidates import Pairs
-from polyglossa.mine.unit import FOUND
+from polyglossa.mine.work import FOUND
 from polyglossa.recipe.sections.mine import MineConfig
 
 Ints = npt.NDArray[np.int64]

@@ -26,7 +26,7 @@ from polyglossa.pipeline.concurrent.schedule import Running, Scheduler
 from polyglossa.pipeline.concurrent.timeline import Stay
 from polyglossa.pipeline.execute import say_done
 from polyglossa.pipeline.graph import Node
-from polyglossa.pipeline.stages import STAGES, Stage, find_stage
+from polyglossa.pipeline.stages import STAGES, Stage, find_stage_of
 from polyglossa.recipe import Profile
 from polyglossa.runtime import console
 from polyglossa.runtime.run_board import NodeRelay, RunBoard, start_beside
@@ -205,7 +205,7 @@ class Execution:
         )
         now = self._now()
         remote: Any = ray.remote(self.run_node)
-        stage = find_stage(members[0].node.stage, self.stages)
+        stage = find_stage_of(members[0].node, self.stages)
         options = driver_options(members[0].node, stage, self.profile)
         awake = wake_machine(options, stage, self.profile)
         driver = remote.options(name=" + ".join(names), max_retries=0, **options)
@@ -221,7 +221,7 @@ class Execution:
     def _joining(self, name: str) -> Iterator[_Ready]:
         """Small nodes of the stage that wait for room share the worker group, whose start costs more than they do."""
         first = self._ready[name]
-        stage = find_stage(first.node.stage, self.stages)
+        stage = find_stage_of(first.node, self.stages)
         if not stage.shares_workers or not self._small(name) or name in self._alone:
             return
         for other in self.scheduler.in_order(self._ready):
@@ -232,7 +232,7 @@ class Execution:
                 yield one
 
     def _small(self, name: str) -> bool:
-        start = find_stage(self._ready[name].node.stage, self.stages).cost.start_seconds
+        start = find_stage_of(self._ready[name].node, self.stages).cost.start_seconds
         return self.scheduler.seconds.get(name, 0.0) <= (1 + _SMALL_STARTS) * start
 
     def _wait(self) -> None:

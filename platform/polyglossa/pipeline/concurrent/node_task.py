@@ -17,7 +17,7 @@ from polyglossa.errors import PolyglossaError
 from polyglossa.extras import naming_extras
 from polyglossa.pipeline.graph import Node
 from polyglossa.pipeline.model_card import describe_model
-from polyglossa.pipeline.stages import STAGES, Stage, find_stage
+from polyglossa.pipeline.stages import STAGES, Stage, find_stage_of
 from polyglossa.recipe import Profile
 from polyglossa.runtime import console
 from polyglossa.runtime.session import quieten
@@ -107,7 +107,7 @@ def _run_group(
     profile: Profile,
     stages: Mapping[str, Stage],
 ) -> None:
-    stage = find_stage(nodes[0].stage, stages)
+    stage = find_stage_of(nodes[0], stages)
     module, placement = stage.load(), profile if stage.takes_profile else stage.placement_in(profile)
     if len(nodes) == 1:
         module.run(nodes[0].config, inputs[0], drafts[0], placement)

@@ -12,7 +12,8 @@ from typing import Literal
 import numpy as np
 
 from polyglossa.errors import DataError
-from polyglossa.model.directory import describe_directory, load_directory_tokenizer
+from polyglossa.model.directory import describe_directory
+from polyglossa.model.tokenizer_folder import load_directory_tokenizer
 from polyglossa.serving.errors import ApiError
 
 Keep = Literal["start", "end", "all"]

@@ -38,6 +38,7 @@ from polyglossa.serving.http.requests import (
 from polyglossa.serving.http.rerank import add_rerank_routes
 from polyglossa.serving.http.routing import Routing
 from polyglossa.serving.http.schema import EmbeddingRequest
+from polyglossa.serving.http.search import add_search_routes
 from polyglossa.serving.http.tei import add_tei_routes
 from polyglossa.serving.metrics import Metrics
 from polyglossa.serving.settings import AppSettings, Limits
@@ -62,6 +63,7 @@ def make_api(family: Family, settings: AppSettings, metrics: Metrics) -> FastAPI
     add_rerank_routes(api, family, settings.limits, keyring)
     add_cohere_routes(api, family, settings.limits, keyring)
     add_tei_routes(api, family, settings.limits, keyring)
+    add_search_routes(api, family, settings.limits, keyring)
     add_info_routes(api, family, metrics, keyring)
     if settings.cors_origins:
         api.add_middleware(

@@ -80,6 +80,12 @@ RERANK = _COMMON | {
     "input": Foreign((), "set documents, or texts at /rerank"),
 }
 SIMILARITY = _COMMON | {"options": Foreign()}
+SEARCH = _COMMON | {
+    "input": Foreign((), "set query"),
+    "documents": Foreign((), "the endpoint's own are searched; send others to /v1/embeddings or /v1/rerank"),
+    "top_n": Foreign((), "set limit"),
+    "top_k": Foreign((), "set limit"),
+}
 
 
 def settle_fields(body: Mapping[str, Any], own: Iterable[str], foreign: Mapping[str, Foreign]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ _KNOWN = {
     "/v2/embed",
     "/similarity",
     "/v1/rerank",
+    "/v1/search",
     "/v2/rerank",
     "/rerank",
     "/v1/models",

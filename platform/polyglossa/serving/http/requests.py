@@ -16,6 +16,7 @@ from polyglossa.serving.http.schema import (
     EmbedRequest,
     ErrorBody,
     Input,
+    SearchRequest,
     SimilarityRequest,
     Strict,
     parse,
@@ -28,7 +29,7 @@ ERRORS: dict[int | str, dict[str, object]] = {
 """What the OpenAPI document says of refusals."""
 
 
-Asked = TypeVar("Asked", EmbeddingRequest, EmbedRequest, CohereEmbedRequest, SimilarityRequest)
+Asked = TypeVar("Asked", EmbeddingRequest, EmbedRequest, CohereEmbedRequest, SimilarityRequest, SearchRequest)
 
 
 async def admit(
@@ -76,7 +77,7 @@ def check_items(items: int, limits: Limits) -> None:
         raise ApiError(413, "too_many_items", message, param="input")
 
 
-def check_width(wanted: EmbeddingRequest | EmbedRequest, served: Served) -> int | None:
+def check_width(wanted: EmbeddingRequest | EmbedRequest | SearchRequest, served: Served) -> int | None:
     """Return the width asked for.
 
     Raises:

@@ -12,7 +12,16 @@ from pydantic_core import PydanticCustomError
 
 from polyglossa.serving.errors import ApiError
 from polyglossa.serving.http.explain import explain_field, explain_texts
-from polyglossa.serving.http.foreign_fields import COHERE, OPENAI, RERANK, SIMILARITY, TEI, Foreign, settle_fields
+from polyglossa.serving.http.foreign_fields import (
+    COHERE,
+    OPENAI,
+    RERANK,
+    SEARCH,
+    SIMILARITY,
+    TEI,
+    Foreign,
+    settle_fields,
+)
 from polyglossa.serving.http.json_body import read_object
 
 
@@ -149,6 +158,21 @@ class CohereEmbedRequest(Strict):
     """Width of the vectors."""
     truncate: _Truncate = "end"
     """What goes when a text is too long: its end, its start, or the request (413)."""
+
+
+class SearchRequest(Strict):
+    """`POST /v1/search`."""
+
+    foreign = SEARCH
+
+    query: Text
+    """What is asked for; the model's own query prompt goes before it."""
+    model: Text | None = None
+    """Name or alias of a member; null is the first member."""
+    limit: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Documents returned, at most."""
+    dimensions: Width | None = None
+    """Width of the vectors that are compared."""
 
 
 class SentencePair(Strict):

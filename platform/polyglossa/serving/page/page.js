@@ -33,8 +33,22 @@ async function load() {
     $("beside").replaceChildren(new Option("nothing", ""), ...models.map(one => new Option(one.id, one.id)));
     showWidths("model", "width");
     showWidths("beside", "besidewidth");
+    showOwn();
     say("");
   } catch (error) { say(error.message, true); }
+}
+
+// Offer the endpoint's own documents, where it has some; then they are what is searched at first.
+function showOwn() {
+  const count = Math.max(...models.map(one => one.documents));
+  $("own").hidden = !count;
+  $("count").textContent = count.toLocaleString("en");
+  $("mine").checked = count > 0;
+  followOwn();
+}
+
+function followOwn() {
+  for (const field of ["texts", "file"]) $(field).disabled = $("mine").checked;
 }
 
 // Texts of a file: a line each, or the column of a table whose cells are longest.
@@ -116,6 +130,12 @@ async function rank(model, width, texts, query) {
   return { ranked: ranked.slice(0, SHOWN), tokens: question.tokens + documents.tokens };
 }
 
+async function rankOwn(model, dimensions, query) {
+  const answer = await ask("v1/search", { model, query, dimensions, limit: SHOWN });
+  const ranked = answer.data.map(one => [one.score, one.text]);
+  return { ranked, tokens: answer.usage.total_tokens, searched: answer.documents };
+}
+
 // A text that only one of two columns shows is set off.
 function show(list, ranked, others) {
   const known = others && new Set(others.map(([, text]) => text));
@@ -134,16 +154,18 @@ function show(list, ranked, others) {
 
 async function search(event) {
   event.preventDefault();
-  const texts = uploaded ?? $("texts").value.split("\n").map(line => line.trim()).filter(Boolean);
-  if (!texts.length) return say("Give at least one text.", true);
+  const own = $("mine").checked;
+  const texts = own ? [] : uploaded ?? $("texts").value.split("\n").map(line => line.trim()).filter(Boolean);
+  if (!own && !texts.length) return say("Give at least one text.", true);
   if (!models.length) await load();
   say("…");
   const [model, width] = [$("model").value, Number($("width").value)];
   const [beside, besideWidth] = [$("beside").value, Number($("besidewidth").value)];
   try {
     const started = performance.now();
-    const first = await rank(model, width, texts, $("query").value);
-    const second = beside ? await rank(beside, besideWidth, texts, $("query").value) : null;
+    const find = (member, wide) => own ? rankOwn(member, wide, $("query").value) : rank(member, wide, texts, $("query").value);
+    const first = await find(model, width);
+    const second = beside ? await find(beside, besideWidth) : null;
     const milliseconds = performance.now() - started;
     $("answers").hidden = false;
     $("other").hidden = !second;
@@ -154,7 +176,8 @@ async function search(event) {
       show("otherresults", second.ranked, first.ranked);
     }
     const tokens = first.tokens + (second?.tokens ?? 0);
-    say(`${milliseconds.toFixed(0)} ms for ${texts.length + 1} texts, ${tokens} tokens`);
+    const searched = own ? `${first.searched.toLocaleString("en")} documents` : `${texts.length + 1} texts`;
+    say(`${milliseconds.toFixed(0)} ms for ${searched}, ${tokens} tokens`);
   } catch (error) { say(error.message, true); }
 }
 
@@ -163,5 +186,6 @@ $("model").addEventListener("change", () => showWidths("model", "width"));
 $("beside").addEventListener("change", () => showWidths("beside", "besidewidth"));
 $("file").addEventListener("change", upload);
 $("texts").addEventListener("input", () => { uploaded = null; $("file").value = ""; });
+$("mine").addEventListener("change", followOwn);
 $("key").addEventListener("change", load);
 load();

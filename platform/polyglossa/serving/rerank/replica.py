@@ -7,14 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-import torch
 from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from polyglossa.recipe.load import validate
 from polyglossa.serving.errors import ApiError
-from polyglossa.serving.rerank.cross_encoder import CrossEncoder
 from polyglossa.serving.settings import RerankerSettings
 from polyglossa.storage import cached_folder
 
@@ -25,6 +23,10 @@ class RerankerReplica:
     """The deployment class of every reranker."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
+        import torch
+
+        from polyglossa.serving.rerank.cross_encoder import CrossEncoder
+
         checked = validate(RerankerSettings, settings, "serve")
         self._pool = ThreadPoolExecutor(checked.threads, "reranker", torch.set_num_threads, (1,))
         device = "cuda" if checked.gpus else "cpu"

@@ -13,11 +13,11 @@ from polyglossa.pipeline.execute import execute
 from polyglossa.recipe import Profile, Recipe
 from polyglossa.recipe.sections.train import TrainConfig
 from polyglossa.recipe.sections.tune import TuneConfig
-from polyglossa.recipe.trial import trial_recipe
+from polyglossa.recipe.trial import SearchConfig, trial_recipe
 from polyglossa.runtime.nodes import device_facts_of
 from polyglossa.runtime.precision import DeviceFacts
 from polyglossa.train.plan import plan_run
-from polyglossa.tune.plan import SearchConfig, Widths, rung_steps, teacher_widths, trial_graph
+from polyglossa.tune.plan import Widths, rung_steps, teacher_widths, trial_graph
 from polyglossa.tune.trial.files import trial_files
 from polyglossa.tune.trial.score import placed_sets
 from polyglossa.tune.trial.student import Assignment
