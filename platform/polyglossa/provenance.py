@@ -43,6 +43,8 @@ class Provenance:
     """Hashes of the corpora."""
     adapted_from: tuple[str, ...]
     """Models by name that training started from."""
+    helped_by: tuple[tuple[str, str], ...] = ()
+    """Other models from outside that shaped it: (what it did, name). What they were trained on is not known here."""
 
     @property
     def zero_shot(self) -> tuple[str, ...]:
@@ -70,6 +72,7 @@ class Provenance:
             kept_out=tuple(Benchmark(name, **facts) for name, facts in (told.get("kept_out") or {}).items()),
             corpora=tuple(told.get("corpora") or ()),
             adapted_from=tuple(told.get("adapted_from") or ()),
+            helped_by=tuple((what, name) for what, name in told.get("helped_by") or ()),
         )
 
 
@@ -91,7 +94,27 @@ def provenance(artifacts: Iterable[Artifact]) -> Provenance:
         kept_out=tuple(sorted(shared, key=lambda one: one.name)),
         corpora=tuple(corpus.hash for corpus in corpora),
         adapted_from=tuple(dict.fromkeys(str(one["model"]) for one in backbones if one.get("model"))),
+        helped_by=tuple(sorted({helper for one in behind for helper in _helpers(one)})),
     )
+
+
+def _helpers(artifact: Artifact) -> Iterator[tuple[str, str]]:
+    """Models from outside that an artifact was made with."""
+    config = artifact.manifest["config"]
+    match artifact.manifest["stage"]:
+        case "distill":
+            guides = posixpath.basename(artifact.uri).startswith("distill._guide.")
+            named = [("guided" if guides else "taught", config.get("outside"))]
+        case "mine":
+            named = [("mined", config.get("model")), ("re-scored", (config.get("rescore") or {}).get("model"))]
+        case "corpus":
+            named = [("wrote", (source.get("writer") or {}).get("model")) for source in config.get("sources") or ()]
+        case _:
+            named = []
+    for what, model in named:
+        name = model["model"] if isinstance(model, Mapping) else model
+        if name and not (isinstance(model, str) and "@" in model):
+            yield what, str(name)
 
 
 def _ancestors(artifacts: Iterable[Artifact]) -> Iterator[Artifact | None]:

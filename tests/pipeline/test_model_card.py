@@ -13,7 +13,7 @@ from polyglossa.evaluate.models.spec import model_of
 from polyglossa.evaluate.scoring.outcome import clean_tasks
 from polyglossa.evaluate.standalone import model_spec
 from polyglossa.pipeline.model_card import describe_model
-from polyglossa.provenance import provenance
+from polyglossa.provenance import Provenance, provenance
 from polyglossa.recipe.sections.evaluate import EvaluateConfig, StsTask
 
 MODEL = {"hidden_size": 32, "matryoshka_dimensions": [8, 16, 32]}
@@ -85,6 +85,30 @@ def test_what_one_corpus_behind_a_model_was_not_cleaned_of_is_not_zero_shot(tmp_
     assert told["adapted_from"] == ["org/base"]
     head = Path(tmp_path).glob("artifacts/train/*/model/README.md")
     assert all(yaml.safe_load(card.read_text().split("---")[1])["base_model"] == ["org/base"] for card in head)
+
+
+def test_models_from_outside_are_named_with_what_they_did(tmp_path: Path) -> None:
+    web = corpus(tmp_path, "web", "xquad")
+    pack = produce(str(tmp_path), ArtifactKey("pack", "pack", 1, {"sources": None}, {"corpus": web}), lambda _: None)
+    parents: dict[str, Artifact] = {"pack": pack}
+    for role, name, stage, config in (
+        ("teacher", "distill._outside.base.stage2", "distill", {"outside": {"model": "org/teacher", "endpoint": "x"}}),
+        ("guide", "distill._guide.stage2", "distill", {"outside": {"model": "org/guide"}}),
+        ("own", "distill.big.stage2", "distill", {"outside": None}),
+        ("mine", "mine", "mine", {"model": "org/miner", "rescore": {"model": "org/judge"}}),
+        ("mine2", "mine.stage2", "mine", {"model": "base@stage1"}),
+    ):
+        parents[role] = produce(str(tmp_path), ArtifactKey(stage, name, 1, config, {"pack": pack}), lambda _: None)
+    model = made(tmp_path, "train", {}, parents)
+    assert metadata(model)["helped_by"] == [
+        ["guided", "org/guide"], ["mined", "org/miner"], ["re-scored", "org/judge"], ["taught", "org/teacher"],
+    ]  # fmt: skip
+    text = Path(model.at("model", "README.md")).read_text()
+    assert "Learned from the vectors of: org/teacher." in text
+    assert "What these models were trained on is not known here." in text
+    again = Provenance.read(model.at("model"))
+    assert again is not None
+    assert again.helped_by == provenance([model]).helped_by
 
 
 def test_nothing_is_claimed_where_a_corpus_is_gone_or_nothing_was_checked(tmp_path: Path) -> None:

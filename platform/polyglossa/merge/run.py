@@ -50,7 +50,9 @@ def run(config: MergeConfig, inputs: Mapping[str, Artifact], draft: Draft, place
         raise UserError(f"merge.weights: got {len(config.weights)} for {len(models)} models; give one each.")
     scratch = f"{draft.uri}.work"
     clear(scratch)
-    work = _Work(config, inputs["pack"].uri, placement, scratch)
+    precision = stage_precision(None, placement)
+    draft.precision = precision.plain()
+    work = _Work(config, inputs["pack"].uri, placement, precision.dtype, scratch)
     with track(STAGE, total=len(models) + 2, unit="models") as bar:
         waiting = [work.validate(model) for model in models]
         scores = []
@@ -101,13 +103,12 @@ def _describe_choice(report: Mapping[str, Any], best: float) -> str:
 class _Work:
     """Starts tasks that average and validate; averages lie in a scratch folder until they are kept or beaten."""
 
-    def __init__(self, config: MergeConfig, pack_uri: str, placement: StagePlacement, scratch: str) -> None:
+    def __init__(self, config: MergeConfig, pack_uri: str, placement: StagePlacement, dtype: str, scratch: str) -> None:
         self._average = ray.remote(_average).options(**placement.ray_options)
         self._validate = ray.remote(_validate).options(**placement.ray_options)
         self._method = "linear" if config.method == "greedy_soup" else config.method
         self._pack_uri, self._queries, self._threads = pack_uri, config.validation_queries, placement.threads
-        self._device = placement.torch_device
-        self._dtype = stage_precision(None, placement).dtype if placement.gpus else "float32"
+        self._device, self._dtype = placement.torch_device, dtype
         self._sources = validation_sources(pack_uri)
         self._shares = deal_sources(self._sources, placement.workers)
         self._scratch = scratch

@@ -36,6 +36,15 @@ def describe_model(draft: Draft, name: str, parents: Iterable[Artifact]) -> None
     _write(folder, "README.md", card(name, sizes, known))
 
 
+_HELP = {
+    "taught": "Learned from the vectors of",
+    "guided": "Negatives of a batch were left out by",
+    "mined": "Hard negatives were mined by",
+    "re-scored": "False negatives were refused by",
+    "wrote": "Pairs were written by",
+}
+
+
 def card(name: str, sizes: Mapping[str, Any], known: Provenance) -> str:
     """Lay the card out as Markdown with the YAML head that model hubs read."""
     widths = sorted(sizes["matryoshka_dimensions"] or (), reverse=True)
@@ -57,6 +66,8 @@ def card(name: str, sizes: Mapping[str, Any], known: Provenance) -> str:
         "",
         f"Sources: {', '.join(known.training_datasets) or 'none'}.",
         *([f"Started from {', '.join(known.adapted_from)}."] if known.adapted_from else []),
+        *(f"{_HELP[what]}: {name}." for what, name in known.helped_by),
+        *(["What these models were trained on is not known here."] if known.adapted_from or known.helped_by else []),
         "",
         "## Benchmarks that stayed out of training",
         "",
