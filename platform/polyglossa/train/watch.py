@@ -11,7 +11,7 @@ from polyglossa.engine.train_run import TrainRun
 from polyglossa.errors import PolyglossaError, TrainingError
 from polyglossa.runtime.console import Bar, say, say_once, track
 
-_POLL_SECONDS = 0.5
+_POLL_SECONDS = 1.0
 
 
 def watch_group(runs: Sequence[TrainRun], board: Any, fitting: threading.Thread, evaluations: Evaluations) -> None:
