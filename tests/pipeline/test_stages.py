@@ -27,6 +27,7 @@ import sys
 from polyglossa.pipeline.stages import STAGES
 for name in ("corpus", "pack", "mine", "distill", "evaluate", "report", "serve"):
     STAGES[name].load()
+STAGES["backbone"].load(), STAGES["prune"].load()
 print({"torch", "mteb"} & set(sys.modules) or "without torch")
 STAGES["train"].load()
 print({"deepspeed", "polyglossa.engine.trainer", "polyglossa.model.forward"} & set(sys.modules) or "without an engine")

@@ -1,0 +1,171 @@
+"""Protects the graph on a cluster that scales: nodes run at once, and lost machines and drivers change no byte.
+
+Three members train at the same time on the twin. One of its training machines is killed, then the run's own process;
+the same command goes on and ends with the artifacts of a run that makes one node after another on this machine.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+import pytest
+import yaml
+
+from cluster.schemas import ROOT
+from cluster.specs import changed
+from cluster.twin.jobs import RAY, environment, submit
+from polyglossa.cluster.local_cluster import LocalCluster, running_local_cluster
+
+pytestmark = pytest.mark.slow
+
+Found = TypeVar("Found")
+
+MEMBER = """
+  - name: {name}
+    backbone:
+      shape: {{hidden: {hidden}, mlp: 64, layers: 2, heads: 2, kv_heads: 1, head_dim: 16}}
+      tokenizer: {{vocabulary: 1000}}
+      max_tokens: 64
+    stages: [stage1]
+"""
+RECIPE = f"""
+name: three
+corpus:
+  sources: [{{kind: pydoc}}]
+training:
+  stage1: {{global_batch: 64, steps: 400, max_tokens: 64, learning_rate: 1.0e-3, warmup_steps: 10, dtype: float32}}
+members:
+{"".join(MEMBER.format(name=name, hidden=hidden) for name, hidden in (("a", 32), ("b", 48), ("c", 64)))}
+evaluate: {{heldout: [pydoc]}}
+"""
+GROUPS = {"cpu": (1, 2), "train": (2, 2), "embed": (1, 2), "serve": (2, 1)}
+"""CPUs and number of machines of each group."""
+LIMIT_SECONDS = 420
+
+
+def test_lost_machines_and_drivers_change_nothing_of_what_nodes_at_the_same_time_make(tmp_path: Path) -> None:
+    (tmp_path / "three.yaml").write_text(RECIPE)
+    (tmp_path / "wide.yaml").write_text(yaml.safe_dump(profile(labelled=True)))
+    (tmp_path / "narrow.yaml").write_text(yaml.safe_dump(profile(labelled=False) | {"concurrent_nodes": 1}))
+    one_after_another(tmp_path)
+    groups = {name: {"twin": {"cpus": cpus, "max": machines}} for name, (cpus, machines) in GROUPS.items()}
+    with running_local_cluster(changed(groups=groups), idle_seconds=60) as twin:
+        command = ["python", "jobs/pipeline.py", *arguments(tmp_path, "wide")]
+        assert submit(twin, *command, options=("--no-wait", "--submission-id", "first")).returncode == 0
+        root = tmp_path / "wide" / "three"
+        until(lambda: len(at_work(root, "train")) >= 3 and checkpoints(root), twin, "first")
+        machine = until(lambda: driver_of("train.a.stage1", twin), twin, "first").parent()
+        assert machine is not None
+        machine.kill()
+        time.sleep(5)
+        until(lambda: driver_of("train.a.stage1", twin), twin, "first")  # it has begun again
+        run = until(lambda: process_of(str(tmp_path / "three.yaml"), twin), twin, "first")
+        run.kill()
+        until(lambda: driver_of("train.a.stage1", twin) is None, twin, "first")
+        again = submit(twin, *command, seconds=LIMIT_SECONDS)
+        assert again.returncode == 0, again.stdout[-3000:]
+    assert content(root) == content(tmp_path / "narrow" / "three")
+    assert timeline(tmp_path / "narrow" / "three")["most_nodes_at_once"] == 1
+    assert timeline(root)["most_nodes_at_once"] >= 3
+    assert not list(root.glob("leases/*"))
+
+
+def profile(*, labelled: bool) -> dict[str, object]:
+    """Placement of one core a node; on the twin each stage has its group."""
+    placed = {
+        "corpus": "cpu", "pack": "cpu", "backbone": "cpu", "train": "train", "evaluate": "embed", "serve": "serve",
+    }  # fmt: skip
+    stages: dict[str, object] = {
+        stage: {"workers": 1, "cpus": 1, **({"labels": {"group": group}} if labelled else {})}
+        for stage, group in placed.items()
+    }
+    training = {"workers": 0, "checkpoint_steps": 10, **({"labels": {"group": "train"}} if labelled else {})}
+    serving = {"cpus": 0.1, **({"labels": {"group": "serve"}} if labelled else {})}
+    limits = {name: {"machines": machines, "cpus": cpus} for name, (cpus, machines) in GROUPS.items()}
+    return stages | {"name": "three", "train": training, "serve": serving, **({"groups": limits} if labelled else {})}
+
+
+def arguments(folder: Path, name: str) -> list[str]:
+    """Recipe, profile and storage of a run."""
+    placed = ["--profile", str(folder / f"{name}.yaml"), "--set", f"storage={folder / name}"]
+    return [str(folder / "three.yaml"), *placed]
+
+
+def one_after_another(folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "polyglossa.cli", "run", *arguments(folder, "narrow")],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "platform")},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+
+
+def until(condition: Callable[[], Found], twin: LocalCluster, job: str) -> Found:
+    """Wait for something, and return it."""
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while not (found := condition()):
+        assert time.monotonic() < deadline, log(twin, job)
+        time.sleep(0.2)
+    return found
+
+
+def log(twin: LocalCluster, job: str) -> str:
+    ask = [RAY, "job", "logs", job]
+    return subprocess.run(ask, env=environment(twin), capture_output=True, text=True, timeout=120).stdout[-3000:]
+
+
+def at_work(root: Path, stage: str) -> list[Path]:
+    """Artifacts of a stage in the making: their leases are held."""
+    return [lease for lease in root.glob(f"leases/{stage}.*.json") if not committed(root, stage, lease)]
+
+
+def committed(root: Path, stage: str, lease: Path) -> bool:
+    name = lease.name.rpartition(".")[0].rpartition(".")[0]
+    return (root / "artifacts" / stage / name / "COMMITTED").exists()
+
+
+def checkpoints(root: Path) -> list[Path]:
+    return list(root.glob("checkpoints/*/*"))
+
+
+def driver_of(node: str, twin: LocalCluster) -> psutil.Process | None:
+    """The worker process that runs a node's task: Ray gives it the task's name."""
+    return process_of(f"ray::{node}", twin)
+
+
+def process_of(named: str, twin: LocalCluster) -> psutil.Process | None:
+    for process in psutil.process_iter(["cmdline"]):
+        command = process.info["cmdline"] or [""]
+        try:
+            ours = os.getsid(process.pid) == twin.session
+        except ProcessLookupError:
+            continue
+        if ours and any(part.startswith(named) for part in command) and command[0] != "/bin/sh":
+            return process
+    return None
+
+
+def content(root: Path) -> dict[str, str]:
+    """Hash of every file of data of every artifact; manifests tell times."""
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.glob("artifacts/*/*/**/*"))
+        if path.is_file() and path.suffix in (".parquet", ".safetensors", ".arrow")
+    }
+
+
+def timeline(root: Path) -> dict[str, int]:
+    """What the ledger says of the last invocation."""
+    entry: dict[str, int] = json.loads((root / "invocations.json").read_text())[-1]
+    return entry
