@@ -30,8 +30,8 @@ _ENVIRONMENT = {
     "PYTORCH_ALLOC_CONF": "expandable_segments:True",  # passes differ in size, and fixed segments would not be reused
 }
 
-# Of a Ray that is started here: its log monitor has nobody to tell, and its agent looks at every process, which took 6 %
-# of a core beside a training on two.
+# Of a Ray that is started here: its log monitor has nobody to tell, and its agent looks at every process. Beside a
+# training on two cores that took 6 % of one.
 _ENVIRONMENT_OF_LOCAL_RAY = {"LOG_NAME_UPDATE_INTERVAL_S": "10", "REPORTER_UPDATE_INTERVAL_MS": "20000"}
 
 
