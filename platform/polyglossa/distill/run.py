@@ -43,15 +43,13 @@ def run(config: TeacherConfig, inputs: Mapping[str, Artifact], draft: Draft, pla
     files = [file.path for source in sources for file in source.files]
     texts = sum(bundle.texts for source in sources for bundle in source.bundles)
     model = inputs["model"].at("model")
-    # The tasks that write import this module, and have no need of torch.
-    from polyglossa.distill.teacher import Teacher
     from polyglossa.runtime.nodes import stage_precision
     from polyglossa.runtime.progress_board import start_progress_board
 
     precision = stage_precision(config.dtype, placement)
     draft.precision = precision.plain()
     computed = config.changed(dtype=precision.dtype)
-    actor: Any = ray.remote(Teacher)
+    actor: Any = ray.remote(_Teacher)
     teachers = [
         actor.options(**placement.ray_options).remote(model, computed, placement.threads, placement.gpus > 0)
         for _ in range(placement.workers)
@@ -76,6 +74,18 @@ def run(config: TeacherConfig, inputs: Mapping[str, Artifact], draft: Draft, pla
     if len(width) > 1:
         raise DataError(f"teacher states of widths {sorted(width)} in one store")
     draft.count(texts=texts, embedded=sum(count for count, _ in written), width=width.pop())
+
+
+class _Teacher:
+    """An actor that holds the teacher; it alone loads torch."""
+
+    def __init__(self, *arguments: Any) -> None:
+        from polyglossa.distill.teacher import Teacher
+
+        self._teacher = Teacher(*arguments)
+
+    def states(self, texts: Sequence[NDArray[np.uint32]]) -> States:
+        return self._teacher.states(texts)
 
 
 @ray.remote(num_cpus=0)
