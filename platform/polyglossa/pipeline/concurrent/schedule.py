@@ -12,7 +12,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from polyglossa.errors import ArtifactError, RecipeError
 from polyglossa.pipeline.graph import Node
-from polyglossa.pipeline.stages import STAGES, Stage, find_stage_of
+from polyglossa.pipeline.stages import STAGES, Stage, find_stage
 from polyglossa.recipe import Profile, StagePlacement, TrainPlacement
 from polyglossa.recipe.placement import GROUP_LABEL
 
@@ -90,7 +90,7 @@ def demand_of(node: Node, profile: Profile, rooms: Mapping[str, Room], stages: M
 
     On processors a worker holds its threads, where the group has so many.
     """
-    stage = find_stage_of(node, stages)
+    stage = find_stage(node.stage, stages)
     if stage.placement is None:
         return Demand(DRIVER, 1, 0.0)
     placement = stage.placement_in(profile)
@@ -124,7 +124,7 @@ def refuse_misfits(
     """
     misfits: dict[str, str] = {}
     for node in nodes:
-        stage = find_stage_of(node, stages)
+        stage = find_stage(node.stage, stages)
         if stage.placement is None or stage.name in misfits:
             continue
         placement = stage.placement_in(profile)
