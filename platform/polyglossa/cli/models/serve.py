@@ -4,7 +4,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,7 +14,6 @@ from polyglossa.recipe import Recipe, load_profile, load_recipe
 from polyglossa.recipe.sections.serve import ServeConfig
 from polyglossa.runtime import console
 from polyglossa.storage import absolute
-
 
 def serve(
     recipe: Annotated[
@@ -26,6 +25,10 @@ def serve(
     overrides: Overrides = None,
     profile: ProfileFile = None,
     model: Annotated[list[str] | None, typer.Option(metavar="NAME=PATH", help="A model directory.")] = None,
+    engine: Annotated[
+        Literal["torch", "onnx", "openvino", "vllm", "auto"] | None,
+        typer.Option(help="What computes; `auto` measures those installed (default: the recipe's, or torch)."),
+    ] = None,
     host: Annotated[str | None, typer.Option(help="Address to bind (default: the recipe's, or loopback).")] = None,
     port: Annotated[int | None, typer.Option(help="Port (default: the recipe's, or 8000).")] = None,
 ) -> None:
@@ -34,6 +37,8 @@ def serve(
 
     require_extras(("serve",), "serve")
     config, models, logs, loaded = _find_served(recipe, overrides or (), model or ())
+    if engine is not None:
+        config = config.changed(engine=engine)
     placement = load_profile(profile)
     from polyglossa.serving.lifecycle import running_application
     from polyglossa.serving.run import application_settings, check_settings
