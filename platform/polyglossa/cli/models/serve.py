@@ -15,6 +15,7 @@ from polyglossa.recipe.sections.serve import ServeConfig
 from polyglossa.runtime import console
 from polyglossa.storage import absolute
 
+
 def serve(
     recipe: Annotated[
         Path | None,
