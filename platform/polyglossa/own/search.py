@@ -5,7 +5,7 @@ Documents that evaluation embedded are read from the run's vector store; others 
 
 import hashlib
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +15,11 @@ import pyarrow.parquet as pq
 import torch
 
 from polyglossa.errors import DataError
-from polyglossa.own.vectors import StoredVectors
+from polyglossa.own.vectors import Floats, StoredVectors
+from polyglossa.runtime.console import track
 from polyglossa.serving.documents import write_documents
+
+_TEXTS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -66,13 +69,23 @@ def write_index(models: Mapping[str, str], folder: Path, root: str) -> tuple[str
         DataError: the folder holds no documents.
     """
     sources, texts = _documents(folder)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    vectors = {name: StoredVectors(model, root, device=device).documents(texts) for name, model in models.items()}
+    vectors = {name: _embed_all(name, model, texts, root) for name, model in models.items()}
     # Named after the texts: vectors of others that lie there never meet these.
     digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
     uri = posixpath.join(root, "documents", digest)
     write_documents(uri, pa.table({"source": sources, "text": texts}), vectors)
     return uri, len(texts)
+
+
+def _embed_all(name: str, model: str, texts: Sequence[str], root: str) -> Floats:
+    """Vectors of all documents; those that are stored are read."""
+    vectors = StoredVectors(model, root, device="cuda" if torch.cuda.is_available() else "cpu")
+    with track(f"{name}: documents", total=len(texts), unit="texts") as bar:
+        parts = []
+        for start in range(0, len(texts), _TEXTS_AT_ONCE):
+            parts.append(vectors.documents(texts[start : start + _TEXTS_AT_ONCE]))
+            bar.advance(len(parts[-1]))
+    return np.concatenate(parts)
 
 
 def _documents(folder: Path) -> tuple[list[str], list[str]]:

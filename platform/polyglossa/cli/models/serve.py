@@ -45,7 +45,6 @@ def serve(
     from polyglossa.serving.run import application_settings, check_settings
 
     settings = check_settings(application_settings(config, models, placement.serve))
-    settings |= _own_documents(loaded, models)
     log = logs / f"serve-{datetime.now():%Y%m%d-%H%M%S}.log"
     from polyglossa.runtime.session import ray_session, terminate_as_interrupt
 
@@ -53,6 +52,7 @@ def serve(
     with terminate_as_interrupt(), console.open_console(log):
         console.say(f"Starting {', '.join(models)}; details in {log}")
         try:
+            settings |= _own_documents(loaded, models)
             with ray_session(placement), running_application(settings, host=bound, port=port) as url:
                 console.say(f"{url}/v1 answers for {', '.join(models)}. Ctrl-C stops it.")
                 if "documents" in settings:
