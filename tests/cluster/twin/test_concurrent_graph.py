@@ -67,7 +67,7 @@ def test_lost_machines_and_drivers_change_nothing_of_what_nodes_at_the_same_time
         machine.kill()
         time.sleep(5)
         until(lambda: driver_of("train.a.stage1", twin), twin, "first")  # it has begun again
-        run = until(lambda: process_of(str(tmp_path / "three.yaml"), twin), twin, "first")
+        run = until(lambda: run_of(tmp_path / "three.yaml"), twin, "first")
         run.kill()
         until(lambda: driver_of("train.a.stage1", twin) is None, twin, "first")
         again = submit(twin, *command, seconds=LIMIT_SECONDS)
@@ -142,19 +142,24 @@ def checkpoints(root: Path) -> list[Path]:
 
 def driver_of(node: str, twin: LocalCluster) -> psutil.Process | None:
     """The worker process that runs a node's task: Ray gives it the task's name."""
-    return process_of(f"ray::{node}", twin)
+    found = processes_with(f"ray::{node}")
+    return next((process for process in found if os.getsid(process.pid) == twin.session), None)
 
 
-def process_of(named: str, twin: LocalCluster) -> psutil.Process | None:
-    for process in psutil.process_iter(["cmdline"]):
-        command = process.info["cmdline"] or [""]
-        try:
-            ours = os.getsid(process.pid) == twin.session
-        except ProcessLookupError:
-            continue
-        if ours and any(part.startswith(named) for part in command) and command[0] != "/bin/sh":
-            return process
-    return None
+def run_of(recipe: Path) -> psutil.Process | None:
+    """The run's own process: a submitted job has a session of its own, and the recipe lies where no other does."""
+    return next(iter(processes_with(str(recipe))), None)
+
+
+def processes_with(word: str) -> list[psutil.Process]:
+    """Processes, shells apart, one of whose words begins with this one."""
+    found = psutil.process_iter(["cmdline"])
+    commands = {process: process.info["cmdline"] or [""] for process in found}
+    return [
+        process
+        for process, command in commands.items()
+        if any(part.startswith(word) for part in command) and not command[0].endswith("sh")
+    ]
 
 
 def content(root: Path) -> dict[str, str]:
