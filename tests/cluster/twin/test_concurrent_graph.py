@@ -58,7 +58,7 @@ def test_lost_machines_and_drivers_change_nothing_of_what_nodes_at_the_same_time
     one_after_another(tmp_path)
     groups = {name: {"twin": {"cpus": cpus, "max": machines}} for name, (cpus, machines) in GROUPS.items()}
     with running_local_cluster(changed(groups=groups), idle_seconds=60) as twin:
-        command = ["python", "jobs/pipeline.py", *arguments(tmp_path, "wide")]
+        command = ["python", "jobs/train.py", *arguments(tmp_path, "wide")]
         assert submit(twin, *command, options=("--no-wait", "--submission-id", "first")).returncode == 0
         root = tmp_path / "wide" / "three"
         until(lambda: len(at_work(root, "train")) >= 3 and checkpoints(root), twin, "first")
@@ -96,12 +96,12 @@ def profile(*, labelled: bool) -> dict[str, object]:
 def arguments(folder: Path, name: str) -> list[str]:
     """Recipe, profile and storage of a run."""
     placed = ["--profile", str(folder / f"{name}.yaml"), "--set", f"storage={folder / name}"]
-    return [str(folder / "three.yaml"), *placed, "--until", "train"]
+    return [str(folder / "three.yaml"), *placed]
 
 
 def one_after_another(folder: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "polyglossa.cli", "run", *arguments(folder, "narrow")],
+        [sys.executable, "-m", "polyglossa.cli", "run", *arguments(folder, "narrow"), "--until", "train"],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT / "platform")},
         capture_output=True,
