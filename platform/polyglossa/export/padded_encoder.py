@@ -4,18 +4,21 @@ States come out as the encoder gives them. Texts are padded to the longest of a 
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from polyglossa.errors import DataError
 from polyglossa.extras import require_extras
 from polyglossa.model.pass_plan import cut_passes
 from polyglossa.vectors import Floats
 
 Run = Callable[[np.ndarray, np.ndarray], Floats]
 """ids_BL, mask_BL (int64) → raw states [B, S]."""
+_ISA_LIMIT = "ONEDNN_MAX_CPU_ISA"
 _MOST_PADDED = 1.25
 """Most token slots of a pass over its tokens; what would pad more is a pass of its own."""
 
@@ -55,7 +58,13 @@ class PaddedEncoder:
         lengths = [len(token_ids[index]) for index in written]
         for rows in padded_passes(lengths, chunk_tokens):
             texts = [written[row] for row in rows]
-            state_NS[texts] = self._run(*pad([token_ids[index] for index in texts], self._padding))
+            state_BS = self._run(*pad([token_ids[index] for index in texts], self._padding))
+            if len(state_BS) != len(texts):
+                raise DataError(
+                    f"the exported graph gave {len(state_BS)} states for {len(texts)} texts: its runtime does not "
+                    "compute it on this processor. Take another engine or format."
+                )
+            state_NS[texts] = state_BS
         return state_NS
 
 
@@ -107,6 +116,17 @@ def open_onnx(file: Path, *, threads: int = 1, padding: int = 0) -> PaddedEncode
     return PaddedEncoder(run, padding=padding)
 
 
+@contextmanager
+def _without_isa_limit() -> Iterator[None]:
+    """Hide oneDNN's limit on instructions: OpenVINO brings a oneDNN of its own, which answers nothing below one."""
+    limit = os.environ.pop(_ISA_LIMIT, None)
+    try:
+        yield
+    finally:
+        if limit is not None:
+            os.environ[_ISA_LIMIT] = limit
+
+
 def open_openvino(file: Path, *, threads: int = 1, padding: int = 0) -> PaddedEncoder:
     """Load an OpenVINO file that `write_openvino` wrote.
 
@@ -118,7 +138,8 @@ def open_openvino(file: Path, *, threads: int = 1, padding: int = 0) -> PaddedEn
     import openvino
 
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": str(threads), "INFERENCE_PRECISION_HINT": "f32"}
-    compiled = openvino.Core().compile_model(file, "CPU", settings)
+    with _without_isa_limit():
+        compiled = openvino.Core().compile_model(file, "CPU", settings)
     port = compiled.output("state")
 
     def run(ids_BL: np.ndarray, mask_BL: np.ndarray) -> Floats:
