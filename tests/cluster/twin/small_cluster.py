@@ -62,7 +62,12 @@ class SmallCluster:
         return f"http://127.0.0.1:{self._dashboard_port}"
 
     def start_head(self) -> None:
-        """Start the head, or start it again where it was."""
+        """Start the head, or start it again where it was.
+
+        A new head's machine does not know of the one before. Here the nodes' processes lie beside it, and Ray would
+        take them for a head that runs.
+        """
+        Path(self._folder, "ray", "ray_current_cluster").unlink(missing_ok=True)
         self._start(
             "head", "--head", "--num-cpus=0", f"--port={self._port}", f"--dashboard-port={self._dashboard_port}",
             "--include-dashboard=true", f"--ray-client-server-port={self._client_port}",
