@@ -37,7 +37,7 @@ def run(name: str, storage: Path, *more: str) -> Path:
 @pytest.mark.parametrize(
     ("name", "served"),
     [("f2llm-v2", MEMBERS), ("f2llm-v2-improved", {"0.6b", "80m"}), ("f2llm-v2-stage2", {"0.6b", "80m"})],
-    ids=lambda value: value if isinstance(value, str) else "",
+    ids=["f2llm-v2", "f2llm-v2-improved", "f2llm-v2-stage2"],
 )
 def test_the_scaled_down_recipe_ends_with_eight_judged_members(name: str, served: set[str], tmp_path: Path) -> None:
     fewer = [] if served == MEMBERS else ["--set", f"serve.members={json.dumps(sorted(served))}"]

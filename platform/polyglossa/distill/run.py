@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from polyglossa.artifact import Artifact, Draft, open_storage
 from polyglossa.data.pack_index import read_pack_index
 from polyglossa.distill.store import Remembered, States, store_schema, teacher_bundles
+from polyglossa.distill.teacher import Teacher
 from polyglossa.errors import DataError
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.sections.teacher import TeacherConfig
@@ -49,7 +50,7 @@ def run(config: TeacherConfig, inputs: Mapping[str, Artifact], draft: Draft, pla
     precision = stage_precision(config.dtype, placement)
     draft.precision = precision.plain()
     computed = config.changed(dtype=precision.dtype)
-    actor: Any = ray.remote(_Teacher)
+    actor: Any = ray.remote(Teacher)
     teachers = [
         actor.options(**placement.ray_options).remote(model, computed, placement.threads, placement.gpus > 0)
         for _ in range(placement.workers)
@@ -74,18 +75,6 @@ def run(config: TeacherConfig, inputs: Mapping[str, Artifact], draft: Draft, pla
     if len(width) > 1:
         raise DataError(f"teacher states of widths {sorted(width)} in one store")
     draft.count(texts=texts, embedded=sum(count for count, _ in written), width=width.pop())
-
-
-class _Teacher:
-    """An actor that holds the teacher; it alone loads torch."""
-
-    def __init__(self, *arguments: Any) -> None:
-        from polyglossa.distill.teacher import Teacher
-
-        self._teacher = Teacher(*arguments)
-
-    def states(self, texts: Sequence[NDArray[np.uint32]]) -> States:
-        return self._teacher.states(texts)
 
 
 @ray.remote(num_cpus=0)

@@ -38,6 +38,11 @@ def find_file(path: str, name: str, *, revision: str | None = None) -> Path | No
     return Path(found) if found else None
 
 
+def join(folder: str, name: str) -> str:
+    """Name a file of a module's folder; the first module may lie in the model's own."""
+    return f"{folder}/{name}" if folder else name
+
+
 def read_json_file(path: str, name: str, *, revision: str | None = None) -> Any:
     """Read a JSON file of a model; None where it has none.
 

@@ -12,9 +12,9 @@ from typing import Any
 from polyglossa.errors import DataError
 from polyglossa.model.dense import Dense, dense_config, read_dense, write_dense
 from polyglossa.model.description import ModelDescription
-from polyglossa.model.model_files import find_file, read_json_file
+from polyglossa.model.model_files import find_file, join, read_json_file
 from polyglossa.model.pooling import POOLINGS
-from polyglossa.model.tokenizer_folder import SETTINGS, TRANSFORMER, join, read_transformer, stored_prompts
+from polyglossa.model.tokenizer_folder import SETTINGS, TRANSFORMER, read_transformer, stored_prompts
 
 
 @dataclass(frozen=True)

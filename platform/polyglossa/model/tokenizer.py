@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerFast
 
 from polyglossa.errors import DataError
-from polyglossa.model.model_files import read_json_file
+from polyglossa.model.model_files import join, read_json_file
 
 _PLAIN_CLASS = "PreTrainedTokenizerFast"
 EOS = "<|endoftext|>"
@@ -94,9 +94,8 @@ def _tokenizer_class(path: str, subfolder: str, revision: str | None) -> Any:
     Of a directory that was made here all is in `tokenizer.json`, as its settings say. `AutoTokenizer` reads it with the
     same class, and loads torch and every model's configuration to find out, which takes two seconds of each process.
     """
-    prefix = f"{subfolder}/" if subfolder else ""
-    settings = read_json_file(path, f"{prefix}tokenizer_config.json", revision=revision) or {}
-    config = read_json_file(path, f"{prefix}config.json", revision=revision) or {}
+    settings = read_json_file(path, join(subfolder, "tokenizer_config.json"), revision=revision) or {}
+    config = read_json_file(path, join(subfolder, "config.json"), revision=revision) or {}
     if (settings.get("tokenizer_class"), config.get("model_type")) == (_PLAIN_CLASS, "qwen3"):
         return PreTrainedTokenizerFast
     from transformers import AutoTokenizer

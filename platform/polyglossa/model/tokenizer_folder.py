@@ -8,7 +8,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerFast
 
 from polyglossa.errors import DataError
-from polyglossa.model.model_files import read_json_file
+from polyglossa.model.model_files import join, read_json_file
 from polyglossa.model.tokenizer import load_tokenizer
 
 SETTINGS = "config_sentence_transformers.json"
@@ -79,8 +79,3 @@ def read_transformer(path: str, folder: str, revision: str | None) -> dict[str, 
     if text is not None and (text.get("method"), text.get("method_output_name")) != ("forward", "last_hidden_state"):
         raise DataError(f"{path}: its texts go through {text}, not through the backbone's last hidden state.")
     return config
-
-
-def join(folder: str, name: str) -> str:
-    """Name a file of a module's folder; the first module may lie in the model's own."""
-    return f"{folder}/{name}" if folder else name

@@ -6,7 +6,7 @@ Inside a submitted job, or with RAY_ADDRESS set, the run joins that cluster; oth
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import FrameType
 
@@ -37,7 +37,11 @@ _ENVIRONMENT_OF_LOCAL_RAY = {"LOG_NAME_UPDATE_INTERVAL_S": "10", "REPORTER_UPDAT
 
 def quieten() -> None:
     """Keep libraries from drawing bars and from meddling with devices in this process and its children."""
-    os.environ.update({name: os.environ.get(name, value) for name, value in _ENVIRONMENT.items()})
+    _set_where_unset(_ENVIRONMENT)
+
+
+def _set_where_unset(variables: Mapping[str, str]) -> None:
+    os.environ.update({name: os.environ.get(name, value) for name, value in variables.items()})
 
 
 @contextmanager
@@ -69,8 +73,7 @@ def local_ray(*, cpus: int | None, object_store_gib: float) -> Iterator[None]:
         cpus: logical CPUs; None takes what the machine has.
         object_store_gib: size of the object store (GiB).
     """
-    for name, value in _ENVIRONMENT_OF_LOCAL_RAY.items():
-        os.environ.setdefault(name, value)
+    _set_where_unset(_ENVIRONMENT_OF_LOCAL_RAY)
     with _end_leftovers(), _defer_interrupts(), _on_loopback():
         ray.init(
             address="local",

@@ -61,15 +61,26 @@ class Documents:
             query_D: unit vector, of the member's width or its first so many coordinates.
             count: documents returned, at most.
         """
-        vector_ND = self._vectors[file_stem(member)]
-        blocks = range(0, len(vector_ND), _BLOCK)
-        score_N = np.concatenate([_cosine(vector_ND[start : start + _BLOCK], query_D) for start in blocks])
-        best = np.argsort(-score_N, kind="stable")[:count]
-        rows = self._texts.take(best).to_pylist()
-        return [
-            Found(int(index), float(score_N[index]), row["source"], row["text"])
-            for index, row in zip(best, rows, strict=True)
-        ]
+        return nearest(self._texts, self._vectors[file_stem(member)], query_D, count)
+
+
+def nearest(texts: pa.Table, vector_ND: Floats, query_D: Floats, count: int) -> list[Found]:
+    """Find the documents nearest to a query; equals in the order of the documents.
+
+    Args:
+        texts: columns `source` and `text`, a row a document.
+        vector_ND: their unit vectors.
+        query_D: unit vector, of the same width or its first so many coordinates.
+        count: documents returned, at most.
+    """
+    blocks = range(0, len(vector_ND), _BLOCK)
+    score_N = np.concatenate([_cosine(vector_ND[start : start + _BLOCK], query_D) for start in blocks])
+    best = np.argsort(-score_N, kind="stable")[:count]
+    rows = texts.take(best).to_pylist()
+    return [
+        Found(int(index), float(score_N[index]), row["source"], row["text"])
+        for index, row in zip(best, rows, strict=True)
+    ]
 
 
 def write_documents(uri: str, texts: pa.Table, vectors: Mapping[str, Floats]) -> None:

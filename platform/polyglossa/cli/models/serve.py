@@ -85,8 +85,7 @@ def _own_documents(recipe: Recipe | None, models: Mapping[str, str]) -> dict[str
         return {}
     from polyglossa.own.search import write_index
 
-    folder, _ = write_index(models, Path(recipe.own.folder), absolute(recipe.root))
-    return {"documents": folder}
+    return {"documents": write_index(models, Path(recipe.own.folder), absolute(recipe.root))}
 
 
 def _directories(given: Sequence[str]) -> dict[str, str]:
