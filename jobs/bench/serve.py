@@ -246,9 +246,9 @@ def wait_for(port: int) -> None:
 
 def free_port() -> int:
     """Find a free port on loopback."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    from polyglossa.runtime.ports import free_ports
+
+    return free_ports(1)[0]
 
 
 def _options() -> argparse.Namespace:

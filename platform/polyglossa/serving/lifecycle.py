@@ -13,8 +13,9 @@ from typing import Any
 
 import httpx
 from ray import serve
+from ray.exceptions import RayError
 
-from polyglossa.errors import PolyglossaError
+from polyglossa.errors import PolyglossaError, UserError
 from polyglossa.runtime.ports import free_ports
 from polyglossa.serving.application import build
 
@@ -37,15 +38,24 @@ def start(args: dict[str, Any], *, host: str = "127.0.0.1", port: int = 8000) ->
         URL of the endpoint.
 
     Raises:
+        UserError: something else listens on the port.
         PolyglossaError: a deployment did not start.
     """
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    serve.start(
-        proxy_location="HeadOnly",
-        http_options={"host": host, "port": port},
-        logging_config={"log_level": "WARNING", "enable_access_log": False},
-        controller_options={"runtime_env": {"env_vars": environment(host)}},
-    )
+    try:
+        serve.start(
+            proxy_location="HeadOnly",
+            http_options={"host": host, "port": port},
+            logging_config={"log_level": "WARNING", "enable_access_log": False},
+            controller_options={"runtime_env": {"env_vars": environment(host)}},
+        )
+    except RayError as error:
+        told = str(error)
+        serve.shutdown()  # a proxy that did not start leaves its controller
+        if "Address already in use" in told or "Failed to bind" in told:  # HAProxy's words, and Ray's own proxy's
+            to_do = "end what listens there, or give another port (`--port`)"
+            raise UserError(f"port {port} of {host} is taken: {to_do}.") from None
+        raise PolyglossaError(f"the endpoint did not start: {told.strip().splitlines()[-1]}") from None
     redeploy(args)
     url = f"http://{host}:{port}"
     _wait_until_ready(url)
