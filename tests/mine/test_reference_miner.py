@@ -79,7 +79,7 @@ def exact_scores(rows: list[dict], model: str) -> dict[str, dict[str, float]]:
     passages = list(dict.fromkeys(passage for row in rows for passage in row["passages"]))
     queries = encoder.encode([row["query"] for row in rows], prompt="query")
     scores = queries.astype(np.float64) @ encoder.encode(passages, prompt="document").astype(np.float64).T
-    return {row["query"]: dict(zip(passages, line.tolist(), strict=True)) for row, line in zip(rows, scores, strict=True)}
+    return {row["query"]: dict(zip(passages, scores[at].tolist(), strict=True)) for at, row in enumerate(rows)}
 
 
 def assert_best_below(choice: list[str], row: dict, scores: dict[str, float], bar: Callable[[float], float]) -> None:
