@@ -13,6 +13,7 @@ from polyglossa.readers.files import File
 from polyglossa.readers.formats import BY_SUFFIX
 from polyglossa.readers.survey import Survey, survey
 from polyglossa.recipe.sections.corpus import CorpusConfig
+from polyglossa.scaffold.beginning import check_encoding, check_header
 
 _ROWS = 300
 DOCUMENT_SUFFIXES = (".md", ".markdown", ".txt", ".rst")
@@ -92,8 +93,13 @@ def _as_listed(path: Path) -> File:
 
 
 def _look(path: Path) -> Look:
-    found = survey(_as_listed(path), _ROWS)
+    file = _as_listed(path)
+    if file.format not in (None, "parquet"):
+        check_encoding(file)
+    found = survey(file, _ROWS)
     _check_unwrapped(path, found)
+    if file.format in ("csv", "tsv"):
+        check_header(file, found.columns)
     lost, total = found.bad.total(), found.rows + found.bad.total()
     told = ", ".join(f"{reason} {count:,}" for reason, count in sorted(found.bad.items()))
     if lost > _MAX_REJECTED_SHARE * total:
