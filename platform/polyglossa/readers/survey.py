@@ -11,7 +11,7 @@ from polyglossa.artifact import open_storage
 from polyglossa.errors import DataError
 from polyglossa.readers.delimited_rows import USUAL, delimited_rows, read_dialect
 from polyglossa.readers.files import File
-from polyglossa.readers.formats import NAMES
+from polyglossa.readers.formats import BY_SUFFIX, NAMES
 from polyglossa.readers.json_rows import json_rows
 from polyglossa.readers.pieces import Piece
 from polyglossa.readers.rows import Bad
@@ -45,7 +45,11 @@ def format_of(file: File, given: str | None = None) -> str:
     """
     kind = given or file.format
     if kind is None:
-        raise DataError(f"{file.uri}: unknown suffix; set `format` to one of {', '.join(NAMES)}.")
+        known = ", ".join(BY_SUFFIX)
+        raise DataError(
+            f"{file.uri}: unknown suffix. Let its name end in one of {known}; in a recipe, `format` may say which of "
+            f"{', '.join(NAMES)} it is instead."
+        )
     return kind
 
 

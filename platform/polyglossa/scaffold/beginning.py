@@ -13,6 +13,8 @@ from polyglossa.readers.files import File
 from polyglossa.readers.head import HEAD_BYTES, open_bytes, read_head
 
 _MAX_WRONG_SHARE = 0.01
+_FEW_WRONG = 3
+"""So few lines, or this share of many, are rows to refuse: a slip, and not an encoding."""
 _GUESSED_BYTES = 2**16
 _NAME_CHARACTERS = 12
 """Names of columns are rarely longer, unless they are words joined by underscores."""
@@ -37,13 +39,13 @@ def check_encoding(file: File) -> None:
     lines = start.splitlines()
     complete = lines if head.is_whole else lines[:-1]  # a character at the end may be cut
     wrong = [line for line in complete if not _is_utf8(line)]
-    if len(wrong) <= _MAX_WRONG_SHARE * len(complete):
+    if len(wrong) <= max(_FEW_WRONG, _MAX_WRONG_SHARE * len(complete)):
         return
     best = from_bytes(b"\n".join(wrong)[:_GUESSED_BYTES]).best()
     told = f"{file.uri}: {len(wrong):,} of its first {len(complete):,} lines are no UTF-8."
     if best is None:
         raise DataError(f"{told} Save it as UTF-8.")
-    name = codecs.lookup(best.encoding).name
+    name = "cp1252" if "cp1252" in best.could_be_from_charset else codecs.lookup(best.encoding).name
     example = wrong[0].decode(name, "replace")[:60]
     raise DataError(
         f"{told} As {name} the first of them reads {example!r}. If that is right: iconv -f {name} -t UTF-8; if not, "
