@@ -14,6 +14,7 @@ from polyglossa.export import write
 from polyglossa.export.gguf_file import check_gguf, read_gguf
 from polyglossa.export.padded_encoder import open_onnx, open_openvino
 from polyglossa.export.panel import Fidelity, Panel, Promise, compare, text_panel
+from polyglossa.export.request import check_request
 from polyglossa.export.write import MANIFEST, export_model
 from polyglossa.model.directory import build_model, save_model_directory
 from polyglossa.model.encoder import Encoder
@@ -158,7 +159,7 @@ def test_a_folder_of_somebody_elses_is_never_replaced(path: str, tmp_path: Path)
 )
 def test_unknown_formats_and_weights_are_named_with_what_there_is(to: str, weights: tuple[str, ...], said: str) -> None:
     with pytest.raises(UserError, match=said):
-        write.check_request(to, weights)
+        check_request(to, weights)
 
 
 def test_states_that_are_not_finite_keep_no_promise() -> None:

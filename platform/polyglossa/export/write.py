@@ -26,21 +26,11 @@ from polyglossa.export.onnx_file import outliers, quantize_int4, quantize_int8, 
 from polyglossa.export.openvino_file import write_openvino
 from polyglossa.export.padded_encoder import States, open_onnx, open_openvino, pad
 from polyglossa.export.panel import Fidelity, Panel, Promise, builtin_panel, hold
-from polyglossa.extras import require_extras
+from polyglossa.export.request import PACKAGES, check_request
 from polyglossa.model.encoder import Encoder
 from polyglossa.vectors import Floats
 
 MANIFEST = "export.json"
-WEIGHTS: Mapping[str, tuple[str, ...]] = {
-    "onnx": ("float32", "int8", "int4"),
-    "openvino": ("float32", "int8"),
-    "gguf": ("F16", "Q8_0"),
-    "folder": ("float32",),
-}
-"""Weights that each format may have; those of `DEFAULT_WEIGHTS` are written unless others are named."""
-DEFAULT_WEIGHTS: Mapping[str, tuple[str, ...]] = {
-    "onnx": ("float32", "int8"), "openvino": ("int8",), "gguf": ("F16",), "folder": ("float32",),
-}  # fmt: skip
 PROMISES: Mapping[str, Promise] = {
     "float32": Promise(0.9999, 0.999),
     "F16": Promise(0.9999, 0.999),
@@ -123,29 +113,8 @@ def export_model(
     return manifest
 
 
-def check_request(to: str, weights: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the weights that are written.
-
-    Raises:
-        UserError: a format or weights that are not known, or a package that is not installed.
-    """
-    if to not in WEIGHTS:
-        raise UserError(f"--to {to}: not a format; there are {', '.join(WEIGHTS)} and hub.")
-    odd = [one for one in weights if one not in WEIGHTS[to]]
-    if odd:
-        raise UserError(f"--weights {odd[0]}: {to} has {', '.join(WEIGHTS[to])}.")
-    if to != "folder":
-        require_extras((to,), f"export --to {to}")
-        for package in _PACKAGES[to]:
-            __import__(package)
-    return tuple(dict.fromkeys(weights)) or DEFAULT_WEIGHTS[to]
-
-
-_PACKAGES = {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino"), "gguf": ("gguf",)}
-
-
 def _libraries(to: str) -> dict[str, str]:
-    names = ("torch", "transformers", *_PACKAGES.get(to, ()))
+    names = ("torch", "transformers", *PACKAGES.get(to, ()))
     return {name: version(name) for name in names}
 
 

@@ -3,7 +3,6 @@
 import statistics
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from itertools import product
 
 import torch
@@ -18,35 +17,6 @@ _SHARES = (0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)  # of the parent's hidden 
 _STEP = 8  # widths are multiples of it: the smallest Matryoshka width
 _SLACK = 0.2  # a candidate spends at least this much less than the budget at most
 _LATENCY_TOKENS = 32
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What a student may cost at most: one of the two."""
-
-    parameters: int | None = None
-    milliseconds: float | None = None
-    """One text of 32 tokens on one CPU thread, median."""
-
-    @classmethod
-    def parse(cls, text: str) -> "Budget":
-        """Read `100M`, `850K`, `0.6B`, `557952` (parameters) or `4.5ms`.
-
-        Raises:
-            RecipeError: it is neither.
-        """
-        scale = {"K": 1e3, "M": 1e6, "B": 1e9}
-        try:
-            if text.lower().endswith("ms"):
-                found = cls(milliseconds=float(text[:-2]))
-            else:
-                factor = scale.get(text[-1:].upper(), 1)
-                found = cls(parameters=int(float(text[:-1] if factor != 1 else text) * factor))
-        except ValueError:
-            found = cls()
-        if not (found.parameters or found.milliseconds or 0) > 0:
-            raise RecipeError(f"--budget {text}: write parameters as 100M or 850K, or time per text as 5ms.")
-        return found
 
 
 def candidates(parent: Shape) -> list[Shape]:

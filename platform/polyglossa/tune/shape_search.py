@@ -18,8 +18,9 @@ from polyglossa.recipe import Profile, Recipe
 from polyglossa.recipe.sections.backbone import Shape
 from polyglossa.recipe.sections.members import Member
 from polyglossa.recipe.shortened import listed_search, shortened, taught_member
+from polyglossa.tune.budget import Budget
 from polyglossa.tune.plan import plan_nodes
-from polyglossa.tune.shape_candidates import Budget, candidates, choose_within, milliseconds_once
+from polyglossa.tune.shape_candidates import candidates, choose_within, milliseconds_once
 
 _QUERIES = 3000
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from polyglossa.artifact import Artifact, open_artifact
+from polyglossa.artifact import MANIFEST, Artifact, exists, open_artifact
 from polyglossa.cli.options import Overrides
 from polyglossa.errors import DataError
 from polyglossa.recipe import Recipe, load_recipe
@@ -32,9 +32,11 @@ def _find_evaluation(label: str, recipe: Recipe | None) -> Artifact:
     """An evaluation by its address, or of a member of a recipe.
 
     Raises:
-        DataError: the recipe has no evaluation of that name.
+        DataError: there is no such evaluation.
     """
     if recipe is None:
+        if not exists(f"{label.rstrip('/')}/{MANIFEST}"):
+            raise DataError(f"{label}: no evaluation; give the folder that `polyglossa evaluate` names, or --recipe.")
         return open_artifact(label)
     from polyglossa.pipeline.find_artifacts import find_artifacts
 

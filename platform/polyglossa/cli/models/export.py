@@ -42,7 +42,7 @@ def export(
     if hub and (name is None or licence is None):
         raise UserError("export --to hub: give --name ORGANISATION/MODEL and --licence.")
     from polyglossa.export.hub import check_card
-    from polyglossa.export.write import check_request, export_model
+    from polyglossa.export.request import check_request
 
     if hub:
         check_card(name or "", licence or "")
@@ -51,6 +51,7 @@ def export(
     path, called = find_member(member, recipe, overrides or ())
     place = out or f"exports/{called}-{to}"
     texts = _panel(panel) if panel is not None else None
+    from polyglossa.export.write import export_model
     from polyglossa.storage import local_folder
 
     with local_folder(path) as folder:

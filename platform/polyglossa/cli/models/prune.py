@@ -32,10 +32,11 @@ def search(
 
     Each shape is a trial of a search over recipes; interrupted, the same command goes on where it was.
     """
-    from polyglossa.tune import shape_search
-    from polyglossa.tune.shape_candidates import Budget
+    from polyglossa.tune.budget import Budget
 
     loaded, placement, limit = load_recipe(recipe, overrides or ()), load_profile(profile), Budget.parse(budget)
+    from polyglossa.tune import shape_search
+
     with taken_up_again():
         found = shape_search.search(loaded, placement, budget=limit, member=member, trials=trials, steps=steps)
     typer.echo(shape_search.table(found))

@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from polyglossa.artifact import exists
 from polyglossa.cli.options import Overrides, ProfileFile, recipe_path
-from polyglossa.errors import UserError
+from polyglossa.errors import DataError, UserError
 from polyglossa.recipe import Recipe, load_profile, load_recipe
 from polyglossa.recipe.sections.serve import ServeConfig
 from polyglossa.runtime import console
@@ -41,10 +42,12 @@ def serve(
     if engine is not None:
         config = config.changed(engine=engine)
     placement = load_profile(profile)
-    from polyglossa.serving.lifecycle import running_application
     from polyglossa.serving.run import application_settings, check_settings
 
     settings = check_settings(application_settings(config, models, placement.serve))
+    _check_directories(model or (), models)
+    from polyglossa.serving.lifecycle import running_application
+
     log = logs / f"serve-{datetime.now():%Y%m%d-%H%M%S}.log"
     from polyglossa.runtime.session import ray_session, terminate_as_interrupt
 
@@ -89,10 +92,7 @@ def _own_documents(recipe: Recipe | None, models: Mapping[str, str]) -> dict[str
 
 
 def _directories(given: Sequence[str]) -> dict[str, str]:
-    """Model directories by the names they are served under, each checked before anything starts."""
-    from polyglossa.embedding.parity import check_parity
-    from polyglossa.serving.model_folder import check_model_folder
-
+    """Model directories by the names they are served under."""
     models: dict[str, str] = {}
     for text in given:
         name, _, path = text.partition("=")
@@ -100,7 +100,20 @@ def _directories(given: Sequence[str]) -> dict[str, str]:
             raise UserError(f"--model {text}: write NAME=PATH, where PATH is a model directory.")
         if name in models:
             raise UserError(f"--model {text}: the name {name} is taken by {models[name]}.")
-        check_model_folder(path)
-        check_parity(path)
+        if not exists(f"{path}/config.json"):  # told before a model's code is loaded, which takes seconds
+            raise DataError(f"{path}: no model directory (it holds config.json).")
         models[name] = absolute(path)
     return models
+
+
+def _check_directories(given: Sequence[str], models: Mapping[str, str]) -> None:
+    """Check each model directory before anything starts."""
+    if not given:
+        return
+    from polyglossa.embedding.parity import check_parity
+    from polyglossa.serving.model_folder import check_model_folder
+
+    for text in given:
+        path = models[text.partition("=")[0]]
+        check_model_folder(path)
+        check_parity(path)
