@@ -79,12 +79,18 @@ class SmallCluster:
             time.sleep(0.3)
 
     def start_node(self, name: str, group: str, cpus: int) -> None:
-        """Start a node of a group."""
-        labels = f"--labels=group={group}"
+        """Start a node of a group and wait until it is up: two that start at once take the same socket of a machine."""
+        labels, log = f"--labels=group={group}", Path(self._folder, f"{name}.log")
+        said_before = log.stat().st_size if log.exists() else 0
         self._start(
             name, f"--address=127.0.0.1:{self._port}", f"--num-cpus={cpus}", labels,
             f"--dashboard-agent-listen-port={free_ports(1, '')[0]}",
         )  # fmt: skip
+        deadline = time.monotonic() + START_SECONDS
+        while b"Ray runtime started" not in (said := log.read_bytes()[said_before:]):
+            assert self._sessions[name].poll() is None, said[-3000:].decode()
+            assert time.monotonic() < deadline, said[-3000:].decode()
+            time.sleep(0.3)
 
     def kill(self, name: str) -> None:
         """Kill every process of the head or of a node, as a lost machine would."""
