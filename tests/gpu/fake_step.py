@@ -217,8 +217,8 @@ def main() -> None:
         ("whole", build_objective(known, width=WIDTH), batch, Budget(1 << 20, 1 << 20)),
         ("two passes", build_objective(known, width=WIDTH), batch, Budget(64, 128)),
         ("taught", build_objective(terms, width=WIDTH, distillation_weight=1.0), taught, Budget(64, 1 << 20)),
-        ("16 × in two passes", build_objective(known, width=WIDTH), enlarge(batch, 16), Budget(64, 128)),
-        ("16 × whole", build_objective(known, width=WIDTH), enlarge(batch, 16), Budget(1 << 20, 1 << 20)),
+        ("4 × in two passes", build_objective(known, width=WIDTH), enlarge(batch, 4), Budget(64, 128)),
+        ("4 × whole", build_objective(known, width=WIDTH), enlarge(batch, 4), Budget(1 << 20, 1 << 20)),
         ("no negatives", build_objective(known, width=WIDTH), replace(batch, negatives_QN=batch.negatives_QN[:, :0]),
          Budget(64, 1 << 20)),
     ]  # fmt: skip
