@@ -9,6 +9,7 @@ from rich.console import Console
 
 from evaluate.test_local import labelled
 from polyglossa.errors import EndpointError, UserError
+from polyglossa.evaluate.models.sources import open_source
 from polyglossa.evaluate.result_cache import ResultCache
 from polyglossa.evaluate.scoring.task_result import TaskResult
 from polyglossa.evaluate.standalone import evaluate_model, model_spec, summary_table
@@ -44,10 +45,18 @@ def test_an_endpoint_that_cannot_be_reached_or_refuses_is_one_line(tmp_path: Pat
             (url, "other", "status 404"),
             ("http://127.0.0.1:9/v1", "m", "ConnectError"),
         ):
-            spec = model_spec(address, config, name=model)
             with pytest.raises(EndpointError, match=message) as error:
-                evaluate_model(spec, config, None, str(tmp_path / "store"), StagePlacement(workers=1))
+                open_source(model_spec(address, config, name=model))
             assert "\n" not in str(error.value)
+        with pytest.raises(EndpointError, match=message) as error:  # as it is raised by a worker
+            evaluate_model(
+                model_spec(address, config, name=model),
+                config,
+                None,
+                str(tmp_path / "store"),
+                StagePlacement(workers=1),
+            )
+        assert "\n" not in str(error.value)
     assert not list((tmp_path / "store").rglob("manifest.json"))
 
 

@@ -4,6 +4,7 @@ import json
 from functools import partial
 from pathlib import Path
 from threading import Timer
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -59,8 +60,7 @@ def sts_task(folder: Path) -> StsTask:
 def test_what_was_judged_before_is_not_embedded_again(model: Artifact, corpus: Artifact, tmp_path: Path) -> None:
     config = EvaluateConfig(local=(sts_task(tmp_path / "data"),))
     drafts = [stored(tmp_path, "first"), stored(tmp_path, "second")]
-    for draft in drafts:
-        stage.run(config, {"corpus": corpus, "model": model}, draft, StagePlacement())
+    stage.run_many([(config, {"corpus": corpus, "model": model}, draft) for draft in drafts], StagePlacement())
     assert drafts[0].counts["texts_embedded"] > 0
     assert drafts[1].counts["texts_embedded"] == 0
     assert Path(drafts[0].uri, "summary.json").read_bytes() == Path(drafts[1].uri, "summary.json").read_bytes()
@@ -85,14 +85,16 @@ def test_a_task_that_cannot_be_judged_says_why_and_the_others_finish(
 
 
 def test_two_evaluations_are_compared_on_the_same_rows(model: Artifact, corpus: Artifact, tmp_path: Path) -> None:
+    actors = stage.start_actors(StagePlacement(), offline=True)
     made = [
         produce(
             str(tmp_path),
             ArtifactKey("evaluate", name, stage.REVISION, {"max_tokens": tokens}),
-            partial(_evaluate, EvaluateConfig(max_tokens=tokens), {"corpus": corpus, "model": model}),
+            partial(_evaluate, actors, EvaluateConfig(max_tokens=tokens), model, corpus),
         )
         for name, tokens in (("long", 160), ("short", 80))
     ]
+    stage.stop_actors(actors)
     comparison = compare(*made, resamples=200)
     assert [task.task for task in comparison.tasks] == ["cldr", "pydoc"]
     cldr = comparison.tasks[0]
@@ -102,8 +104,8 @@ def test_two_evaluations_are_compared_on_the_same_rows(model: Artifact, corpus: 
     assert comparison_table(comparison).row_count == 3
 
 
-def _evaluate(config: EvaluateConfig, inputs: dict[str, Artifact], draft: Draft) -> None:
-    stage.run(config, inputs, draft, StagePlacement())
+def _evaluate(actors: list[Any], config: EvaluateConfig, model: Artifact, corpus: Artifact, draft: Draft) -> None:
+    stage.evaluate_model(actors, stage.model_of(config, model), config, corpus, draft)
 
 
 @pytest.mark.slow
