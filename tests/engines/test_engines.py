@@ -40,7 +40,7 @@ class Timed:
         self.clock, self.seconds, self.off, self.width = clock, seconds, off, 2
         self.about: dict[str, Any] = {}
 
-    def states(self, token_ids: Sequence[Sequence[int]]) -> np.ndarray:
+    def states(self, token_ids: Sequence[Sequence[int]], task: str | None = None) -> np.ndarray:
         self.clock[0] += self.seconds
         return np.array([[1.0, self.off]] * len(token_ids), np.float32)
 

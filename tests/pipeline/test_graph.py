@@ -40,6 +40,22 @@ def test_the_names_of_averaged_models_do_not_shape_the_artifact() -> None:
     assert "models" not in config.model_dump()
 
 
+LORA = "training.stage2.lora={rank: 4}"
+TASKS = "{name: tasks, backbone: {model: some/model}, stages: [stage1], adapters: {retrieval: stage2, sts: stage2}}"
+
+
+def test_a_member_with_adapters_trains_each_from_one_model_judges_each_and_is_served_as_one() -> None:
+    found = graph(LORA, f"members=[{TASKS}]", "mine.model=tasks@stage1", "serve.members=[tasks]").nodes
+    assert found["train.tasks.stage2"].inputs["model"] == "train.tasks.stage1"
+    adapter = "train.tasks.stage2"
+    assert found["adapters.tasks"].inputs == {
+        "model": "train.tasks.stage1", "adapter:retrieval": adapter, "adapter:sts": adapter
+    }  # fmt: skip
+    assert found["evaluate.tasks"].inputs["model"] == "adapters.tasks"
+    assert found["evaluate.tasks.retrieval"].inputs["model"] == adapter
+    assert found["serve"].inputs["model:tasks"] == "adapters.tasks"
+
+
 def test_a_smaller_vocabulary_reads_the_corpus_and_packs_for_itself() -> None:
     nodes = graph("members.small.prune.vocabulary={tokens: 1024}").nodes
     assert nodes["prune.small"].inputs["corpus"] == "corpus"
@@ -60,6 +76,10 @@ def test_without_one_student_and_teacher_share_their_pack() -> None:
     [
         (["members.base.merge={}"], "one model is no average; set training.stage2.late_checkpoints or `models`"),
         ([LATE, "members.base.merge={late_checkpoints: false}"], "one model is no average"),
+        (["members.base.adapters={sts: stage2}"], "training.stage2 has no `lora`, so it ends as no adapter; add it"),
+        (["members.base.adapters={sts: stage9}"], "members.0.adapters: 'stage9' is not one of stage1, stage2"),
+        ([LORA, "members.base.adapters={S T S: stage2}"], "'S T S' is no name of a task"),
+        ([LORA, LATE, "members.base.adapters={sts: stage2}", "members.base.merge={}"], "does not go with `merge`"),
         (["members.base.merge={models: [base@stage9]}"], "it has backbone, stage1, stage2, merge"),
         (["members.base.merge={models: [base@stage2]}"], "'base@stage2' is merged anyway; leave it out"),
         (["members.base.merge={models: [base@stage1, base@stage1]}"], "named twice"),

@@ -80,7 +80,7 @@ class LocalMember:
         self.cancelled = 0
         self.tokenizer = tokenizer_digest(path)
 
-    async def send(self, tokens: np.ndarray, lengths: list[int]) -> Reply:
+    async def send(self, tokens: np.ndarray, lengths: list[int], task: str | None = None) -> Reply:
         self.batches.append(lengths)
         try:
             await self.hold.wait()

@@ -10,6 +10,7 @@ from polyglossa.engines.engine import Engine, TorchEngine, open_exported
 from polyglossa.engines.spec import EngineSpec
 from polyglossa.errors import UserError
 from polyglossa.export.panel import builtin_panel, compare
+from polyglossa.model.adapter_files import adapter_folder, adapter_tasks
 from polyglossa.model.encoder import Encoder
 from polyglossa.vectors import Floats
 
@@ -29,6 +30,13 @@ def open_engine(path: str, spec: EngineSpec) -> Engine:
     Raises:
         UserError: a package that the engine needs is not installed, or the engine cannot run this model.
     """
+    tasks = adapter_tasks(path)
+    if tasks and (spec.engine not in ("torch", "auto") or spec.dtype == "int8"):
+        what = f"engine: {spec.engine}" if spec.engine not in ("torch", "auto") else "dtype: int8"
+        raise UserError(
+            f"{path}: {what} computes no adapters, and the model has some ({', '.join(tasks)}). Take engine: torch in "
+            "float32 or bfloat16, or serve each task's own model (the training's `model/`)."
+        )
     if spec.engine == "vllm":
         from polyglossa.engines.vllm import open_vllm
 
@@ -40,13 +48,14 @@ def open_engine(path: str, spec: EngineSpec) -> Engine:
     if spec.engine in ("onnx", "openvino"):
         return open_exported(path, spec.engine, spec.dtype or "float32")
     own = _open_torch(path, spec)
-    return fastest(path, own, spec) if spec.engine == "auto" and not spec.gpus else own
+    return fastest(path, own, spec) if spec.engine == "auto" and not (spec.gpus or tasks) else own
 
 
 def _open_torch(path: str, spec: EngineSpec) -> TorchEngine:
     dtype, device = spec.dtype or "float32", "cuda" if spec.gpus else "cpu"
     encoder = Encoder.load(path, dtype=dtype, device=device, max_tokens=spec.max_tokens)
-    return TorchEngine(encoder, dtype=dtype, on_gpu=bool(spec.gpus))
+    adapters = {task: adapter_folder(path, task) for task in adapter_tasks(path)}
+    return TorchEngine(encoder, dtype=dtype, on_gpu=bool(spec.gpus), adapters=adapters)
 
 
 def fastest(path: str, own: TorchEngine, spec: EngineSpec) -> Engine:

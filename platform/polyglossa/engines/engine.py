@@ -28,8 +28,8 @@ class Engine(Protocol):
     def width(self) -> int:
         """Width of a state."""
 
-    def states(self, token_ids: Sequence[Sequence[int]]) -> Floats:
-        """Return the raw states [N, S] of one pass, float32."""
+    def states(self, token_ids: Sequence[Sequence[int]], task: str | None = None) -> Floats:
+        """Return the raw states [N, S] of one pass, float32; with the adapter of a task, where one is named."""
 
     def slots(self, lengths: Sequence[int]) -> int:
         """Count the token slots that one pass over texts of these lengths computes in attention."""
@@ -38,8 +38,19 @@ class Engine(Protocol):
 class TorchEngine:
     """The encoder's own packed forward pass."""
 
-    def __init__(self, encoder: Encoder, *, dtype: str, on_gpu: bool) -> None:
+    def __init__(
+        self, encoder: Encoder, *, dtype: str, on_gpu: bool, adapters: Mapping[str, str] | None = None
+    ) -> None:
+        """Hold an encoder, and another of the same weights for each task.
+
+        Args:
+            encoder: the model.
+            dtype: of its weights.
+            on_gpu: whether it is there.
+            adapters: task → folder of its adapter.
+        """
         self._encoder, self._on_gpu = encoder, on_gpu
+        self._tasks = {task: encoder.with_adapter(folder) for task, folder in (adapters or {}).items()}
         self.about: dict[str, Any] = {"name": "torch", "weights": dtype}
 
     @property
@@ -47,9 +58,10 @@ class TorchEngine:
         """Width of a state."""
         return self._encoder.width
 
-    def states(self, token_ids: Sequence[Sequence[int]]) -> Floats:
-        """Return the raw states [N, S] of one pass, float32."""
-        state_NS: Floats = self._encoder.states(token_ids, chunk_tokens=max(1, sum(map(len, token_ids)))).numpy()
+    def states(self, token_ids: Sequence[Sequence[int]], task: str | None = None) -> Floats:
+        """Return the raw states [N, S] of one pass, float32; with the adapter of a task, where one is named."""
+        encoder = self._encoder if task is None else self._tasks[task]
+        state_NS: Floats = encoder.states(token_ids, chunk_tokens=max(1, sum(map(len, token_ids)))).numpy()
         return state_NS
 
     def slots(self, lengths: Sequence[int]) -> int:
@@ -68,8 +80,8 @@ class ExportedEngine:
         """Width of a state."""
         return self._encoder.width
 
-    def states(self, token_ids: Sequence[Sequence[int]]) -> Floats:
-        """Return the raw states [N, S] of one pass, float32."""
+    def states(self, token_ids: Sequence[Sequence[int]], task: str | None = None) -> Floats:
+        """Return the raw states [N, S] of one pass, float32; no export holds adapters."""
         return self._encoder.states(token_ids, chunk_tokens=max(1, sum(map(len, token_ids))))
 
     def slots(self, lengths: Sequence[int]) -> int:

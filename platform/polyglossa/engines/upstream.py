@@ -25,8 +25,8 @@ class UpstreamEngine:
         """Width of a vector."""
         return self._client.width
 
-    def states(self, token_ids: Sequence[Sequence[int]]) -> Floats:
-        """Return vectors [N, S], float32, as the other server gives them."""
+    def states(self, token_ids: Sequence[Sequence[int]], task: str | None = None) -> Floats:
+        """Return vectors [N, S], float32, as the other server gives them; it has no tasks."""
         return self._client.embed([list(one) for one in token_ids])
 
     def slots(self, lengths: Sequence[int]) -> int:

@@ -32,8 +32,8 @@ class VllmEngine:
         """Width of a state."""
         return self._width
 
-    def states(self, token_ids: Sequence[Sequence[int]]) -> Floats:
-        """Return vectors [N, S], float32."""
+    def states(self, token_ids: Sequence[Sequence[int]], task: str | None = None) -> Floats:
+        """Return vectors [N, S], float32; it has no tasks."""
         prompts = [{"prompt_token_ids": list(one)} for one in token_ids]
         answers = self._model.embed(prompts, use_tqdm=False)
         return np.array([one.outputs.embedding for one in answers], np.float32)

@@ -27,6 +27,8 @@ from polyglossa.export.openvino_file import write_openvino
 from polyglossa.export.padded_encoder import States, open_onnx, open_openvino, pad
 from polyglossa.export.panel import Fidelity, Panel, Promise, builtin_panel, hold
 from polyglossa.export.request import PACKAGES, check_request
+from polyglossa.model.adapter_files import FOLDER as ADAPTERS
+from polyglossa.model.adapter_files import adapter_tasks
 from polyglossa.model.encoder import Encoder
 from polyglossa.vectors import Floats
 
@@ -91,6 +93,12 @@ def export_model(
         DataError: the model has a part that the format lacks, or the export does not keep what is promised.
     """
     chosen = check_request(to, weights)
+    tasks = adapter_tasks(path)
+    if tasks and to != "folder":
+        raise UserError(
+            f"{path}: {to} holds no adapters, and the model has some ({', '.join(tasks)}). Export each task's own "
+            "model: the training's `model/`, which has them in its weights."
+        )
     encoder = Encoder.load(path)
     if to == "gguf":
         check_gguf(encoder.description)
@@ -173,14 +181,14 @@ def _is_full(error: BaseException | None) -> bool:
 
 
 def _copy_small_files(path: Path, folder: Path) -> None:
-    """Copy what describes the model: configuration, tokenizer, modules, card; no weights of the backbone."""
+    """Copy what describes the model: configuration, tokenizer, modules, card, adapters; no weights of the backbone."""
     for file in sorted(path.rglob("*")):
         relative = file.relative_to(path)
         inside = relative.parts[0] in ("onnx", "openvino", "gguf") or any(
             part.startswith(".") for part in relative.parts
         )
         weights = file.suffix in (".bin", ".h5", ".pt", ".onnx") or (
-            file.suffix == ".safetensors" and "Dense" not in relative.parts[0]
+            file.suffix == ".safetensors" and relative.parts[0] != ADAPTERS and "Dense" not in relative.parts[0]
         )
         if file.is_file() and not inside and not weights and file.name != MANIFEST:
             target = folder / relative

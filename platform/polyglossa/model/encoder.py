@@ -87,6 +87,20 @@ class Encoder:
         tokenizer = load_model_tokenizer(path, model, revision=revision, max_tokens=max_tokens)
         return cls(model, tokenizer, max_tokens=tokenizer.model_max_length)
 
+    def with_adapter(self, folder: str) -> "Encoder":
+        """Return an encoder of the same weights, held once, and a task's adapter.
+
+        Args:
+            folder: of the adapter, in peft's form: `adapters/<task>` of a model directory.
+
+        Raises:
+            DataError: it is no LoRA adapter of this model.
+        """
+        from polyglossa.model.variants.lora import with_adapter  # peft is large
+
+        model = TextModel(with_adapter(self.backbone, folder), list(self.model.dense), self.description)
+        return Encoder(model, self.tokenizer, max_tokens=self.max_tokens)
+
     @property
     def backbone(self) -> PreTrainedModel:
         """The model without pooling and dense layers."""

@@ -2,7 +2,7 @@
 
 corpus → backbone → pack → train ┬→ mine → pack → train ─┬→ evaluate → report → serve
 └→ prune → (distill) → train ┘
-train → merge, where a member averages models
+train → merge, where a member averages models; train → adapters, where it has one for each task
 corpus → pack of texts → distill, where a teacher is from outside
 synthesize → corpus, where a language model writes a source
 """
@@ -15,7 +15,7 @@ from polyglossa.pipeline.graph import Graph, Node
 from polyglossa.recipe.models import Recipe
 from polyglossa.recipe.outside import OutsideTeacher, is_own
 from polyglossa.recipe.sections.evaluate import EvaluationTextsConfig
-from polyglossa.recipe.sections.members import Member
+from polyglossa.recipe.sections.members import AdaptersConfig, Member
 from polyglossa.recipe.sections.own import Bm25Config, OwnConfig, OwnStage, PreviousModel
 from polyglossa.recipe.sections.pack import PackConfig
 from polyglossa.recipe.sections.prune import PruneStage
@@ -92,8 +92,21 @@ class _Builder:
             if taught and member.without_distillation:
                 self.models[f"{member.name}@without"] = self._train(member, stage, model, pack, taught=False)
             self.models[f"{member.name}@{stage}"] = model = trained
+        if member.adapters is not None:
+            self._adapted(member, model)
         if member.merge is not None:
             self.models[f"{member.name}@merge"] = self._merged(member)
+
+    def _adapted(self, member: Member, model: str) -> None:
+        """Train an adapter a task, all from one model, and put them beside it."""
+        assert member.adapters is not None
+        for stage in dict.fromkeys(member.adapters.values()):
+            pack = self._pack(member, stage)
+            self.models[f"{member.name}@{stage}"] = self._train(member, stage, model, pack, taught=False)
+        roles = {f"adapter:{task}": self.models[f"{member.name}@{stage}"] for task, stage in member.adapters.items()}
+        config = AdaptersConfig(tasks=tuple(sorted(member.adapters)))
+        node = Node(f"adapters.{member.name}", "adapters", config, {"model": model, **roles})
+        self.models[f"{member.name}@adapters"] = self.graph.add(node)
 
     def _pruned(self, member: Member) -> str:
         assert member.prune is not None
@@ -120,7 +133,7 @@ class _Builder:
         name, _, stage = reference.partition("@")
         member = self.recipe.member(name)
         if stage == "backbone":
-            return self._pack(member, member.stages[0])  # it has read none here: the first that it will read
+            return self._pack(member, member.trainings[0])  # it has read none here: the first that it will read
         if stage != "merge":
             return self._pack(member, stage)
         assert member.merge is not None
@@ -169,7 +182,7 @@ class _Builder:
             projection=member.projection,
             evaluation=evaluation,
         )
-        untaught = ".without" if stage == member.stages[-1] and member.teacher is not None and not taught else ""
+        untaught = ".without" if member.teacher is not None and stage == member.stages[-1] and not taught else ""
         return self.graph.add(Node(f"train.{member.name}.{stage}{untaught}", "train", config, inputs))
 
     def _final(self, name: str) -> str:
@@ -246,6 +259,8 @@ class _Builder:
             without = self.models.get(f"{member.name}@without")
             if without is not None:
                 labels[f"{member.name}.without_distillation"] = without
+            tasks = {f"{member.name}.{task}": stage for task, stage in (member.adapters or {}).items()}
+            labels |= {label: self.models[f"{member.name}@{stage}"] for label, stage in tasks.items()}
             rows.append(
                 ReportedMember(
                     name=member.name,
@@ -255,6 +270,7 @@ class _Builder:
                     teacher=member.taught_by,
                 )
             )
+            rows += [ReportedMember(name=label, untrained=untrained) for label in tasks]
         inputs = {"corpus": "corpus"}
         inputs |= {name: name for name, node in self.graph.nodes.items() if node.stage == "mine"}
         for label, model in labels.items():

@@ -16,6 +16,7 @@ from polyglossa.recipe import Profile, Recipe, StagePlacement
 from polyglossa.recipe.sections.backbone import BackboneConfig
 from polyglossa.recipe.sections.corpus import CorpusConfig
 from polyglossa.recipe.sections.evaluate import EvaluateConfig, EvaluationTextsConfig
+from polyglossa.recipe.sections.members import AdaptersConfig
 from polyglossa.recipe.sections.merge import MergeConfig
 from polyglossa.recipe.sections.mine import MineConfig
 from polyglossa.recipe.sections.own import Bm25Config, OwnStage
@@ -117,6 +118,10 @@ STAGES: Mapping[str, Stage] = {
         Stage("prune", PruneStage, "polyglossa.prune.run", "polyglossa.prune.cost", "prune", makes_model=True),
         Stage("distill", TeacherConfig, "polyglossa.distill.run", "polyglossa.distill.cost", "distill"),
         Stage("merge", MergeConfig, "polyglossa.merge.run", "polyglossa.merge.cost", "merge", makes_model=True),
+        Stage(
+            "adapters", AdaptersConfig, "polyglossa.merge.adapters", "polyglossa.merge.adapters_cost", None,
+            makes_model=True, has_job=False,
+        ),
         Stage(
             "evaluate", EvaluateConfig, "polyglossa.evaluate.run", "polyglossa.evaluate.cost", "evaluate",
             shares_workers=True, extras=_EVALUATION,

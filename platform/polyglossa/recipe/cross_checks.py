@@ -21,11 +21,15 @@ def check(recipe: Recipe) -> None:
         where = f"members.{index}"
         if member.name in seen:
             raise ValueError(f"{where}.name: {member.name!r} names two members; names must differ")
-        for stage in member.stages:
+        for stage in member.trainings:
             if stage not in recipe.training:
-                raise ValueError(f"{where}.stages: {stage!r} is not one of {_names(recipe.training)}")
+                field = "stages" if stage in member.stages else "adapters"
+                raise ValueError(f"{where}.{field}: {stage!r} is not one of {_names(recipe.training)}")
             if recipe.training[stage].hard_negatives and recipe.mine is None:
                 raise ValueError(f"training.{stage}.hard_negatives: needs a `mine` section, and there is none")
+        for stage in (member.adapters or {}).values():
+            if recipe.training[stage].lora is None:
+                raise ValueError(f"{where}.adapters: training.{stage} has no `lora`, so it ends as no adapter; add it")
         if member.reads_with is not None and member.reads_with not in seen:
             known = _names(seen)
             raise ValueError(f"{where}.reads_with: {member.reads_with!r} is not an earlier member; those are {known}")
@@ -189,7 +193,7 @@ def _model_at(reference: str, seen: dict[str, Member], where: str) -> None:
     if not stage:
         raise ValueError(f"{where}: {reference!r} names no stage; write {name}@{(*seen[name].stages, 'merge')[0]}")
     start = ["backbone"] if seen[name].backbone is not None else []
-    has = (*start, *seen[name].stages, *(["merge"] if seen[name].merge is not None else []))
+    has = (*start, *seen[name].trainings, *(["merge"] if seen[name].merge is not None else []))
     if stage not in has:
         raise ValueError(f"{where}: {name!r} has no stage {stage!r}; it has {_names(has)}")
 

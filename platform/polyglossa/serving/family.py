@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from polyglossa.serving.batching.batcher import Batcher
 from polyglossa.serving.batching.messages import Send
@@ -25,6 +26,22 @@ class Served:
     card: ModelCard
     tokens: Tokens
     batcher: Batcher
+    tasks: Mapping[str, Batcher]
+    """Task → what batches for its adapter."""
+
+    def batcher_of(self, task: str | None) -> Batcher:
+        """Look up what batches for a task; None is the model without an adapter.
+
+        Raises:
+            ApiError: 422, it has no such task.
+        """
+        if task is None:
+            return self.batcher
+        if task not in self.tasks:
+            none = f"{self.name} has no task adapters; set input_type or instruction"
+            has = f"{self.name} has {', '.join(self.tasks)}" if self.tasks else none
+            raise ApiError(422, "invalid_field", f"task: {task!r} is not served; {has}.", param="task")
+        return self.tasks[task]
 
 
 class Family:
@@ -55,8 +72,14 @@ class Family:
             path = cached_folder(member.path)
             card = read_card(path, member.max_tokens)
             tokens = Tokens(path, card)
-            batcher = Batcher(member, tokens, sends[member.name], settings.limits, metrics, settings.cache_mib)
-            self.members[member.name] = Served(member.name, card, tokens, batcher)
+            common = settings.limits, metrics, settings.cache_mib // (1 + len(card.tasks))
+            send = sends[member.name]
+            batcher = Batcher(member, tokens, send, *common)
+            tasks = {
+                task: Batcher(member.changed(name=f"{member.name}/{task}"), tokens, partial(send, task=task), *common)
+                for task in card.tasks
+            }
+            self.members[member.name] = Served(member.name, card, tokens, batcher, tasks)
 
     @property
     def names(self) -> list[str]:
@@ -105,6 +128,7 @@ class Family:
             "widths": served.card.widths,
             "max_tokens": served.card.max_tokens,
             "prompts": served.card.prompts,
+            "tasks": served.card.tasks,
             "engine": dict(served.batcher.engine) or None,
             "documents": len(self.documents) if self.documents is not None and self.documents.has(served.name) else 0,
             "compatible_with": sorted({one for pair in pairs for one in pair} - {served.name}),
@@ -115,12 +139,15 @@ class Family:
 
         A new ingress before running members, as every redeployment brings, must not refuse its first requests.
         """
-        self._starting = [asyncio.create_task(served.batcher.await_replica()) for served in self.members.values()]
+        self._starting = [asyncio.create_task(batcher.await_replica()) for batcher in self._batchers()]
         await asyncio.wait(self._starting, timeout=_PATIENCE_SECONDS)
 
     async def close(self) -> None:
         """Stop all batchers."""
         for task in self._starting:
             task.cancel()
-        for served in self.members.values():
-            await served.batcher.close()
+        for batcher in self._batchers():
+            await batcher.close()
+
+    def _batchers(self) -> list[Batcher]:
+        return [batcher for served in self.members.values() for batcher in (served.batcher, *served.tasks.values())]

@@ -48,17 +48,18 @@ class MemberReplica:
         list(self._pool.map(self._pass, [[[0] * 8]] * self._threads))
         self._start_seconds = time.perf_counter() - started
 
-    async def embed(self, tokens: np.ndarray, lengths: list[int]) -> Reply:
+    async def embed(self, tokens: np.ndarray, lengths: list[int], task: str | None = None) -> Reply:
         """Embed a batch; where the call is cancelled, passes that have not begun are dropped.
 
         Args:
             tokens: int32 token ids of all texts, end to end.
             lengths: tokens of each text.
+            task: whose adapter is used; None uses none.
         """
         texts = [part.tolist() for part in np.split(tokens, np.cumsum(lengths)[:-1])]
         cut = cut_passes(lengths, self._settings.forward_tokens)
         loop = asyncio.get_running_loop()
-        passes = [loop.run_in_executor(self._pool, self._pass, [texts[index] for index in rows]) for rows in cut]
+        passes = [loop.run_in_executor(self._pool, self._pass, [texts[index] for index in rows], task) for rows in cut]
         state_ND = np.empty((len(texts), self._engine.width), np.float32)
         seconds = 0.0
         for rows, (state_BD, took) in zip(cut, await asyncio.gather(*passes), strict=True):
@@ -68,17 +69,17 @@ class MemberReplica:
         known = (self._replica, self._tokenizer, seconds, slots, self._start_seconds, self._engine.about)
         return Reply(state_ND, *known)
 
-    def _pass(self, texts: list[list[int]]) -> tuple[np.ndarray, float]:
+    def _pass(self, texts: list[list[int]], task: str | None = None) -> tuple[np.ndarray, float]:
         started = time.perf_counter()
-        return self._states(texts), time.perf_counter() - started
+        return self._states(texts, task), time.perf_counter() - started
 
-    def _states(self, texts: list[list[int]]) -> np.ndarray:
+    def _states(self, texts: list[list[int]], task: str | None) -> np.ndarray:
         """Embed one pass; where it fails, each text alone, so that a bad one costs itself (its row is NaN)."""
         try:
-            state_BD: np.ndarray = self._engine.states(texts)
+            state_BD: np.ndarray = self._engine.states(texts, task)
         except Exception:
             _log.exception("a pass over %d texts failed", len(texts))
             if len(texts) == 1:
                 return np.full((1, self._engine.width), np.nan, np.float32)
-            return np.concatenate([self._states([text]) for text in texts])
+            return np.concatenate([self._states([text], task) for text in texts])
         return state_BD

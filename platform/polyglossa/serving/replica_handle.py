@@ -21,14 +21,14 @@ class ReplicaHandle:
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle = handle
 
-    async def send(self, tokens: np.ndarray, lengths: list[int]) -> Reply:
+    async def send(self, tokens: np.ndarray, lengths: list[int], task: str | None = None) -> Reply:
         """Have a batch embedded.
 
         Raises:
             Problem: 424, two replicas in a row died under it, or one failed.
         """
         for attempt in range(2):
-            response = self._handle.embed.remote(tokens, lengths)
+            response = self._handle.embed.remote(tokens, lengths, task)
             try:
                 return await response
             except RayActorError as error:
@@ -45,7 +45,7 @@ class ReplicaHandle:
 class Embeds(Protocol):
     """A replica of a member."""
 
-    async def embed(self, tokens: np.ndarray, lengths: list[int]) -> Reply:
+    async def embed(self, tokens: np.ndarray, lengths: list[int], task: str | None = None) -> Reply:
         """Embed a batch."""
 
 
@@ -55,14 +55,14 @@ class LocalReplica:
     def __init__(self, replica: Embeds) -> None:
         self._replica = replica
 
-    async def send(self, tokens: np.ndarray, lengths: list[int]) -> Reply:
+    async def send(self, tokens: np.ndarray, lengths: list[int], task: str | None = None) -> Reply:
         """Have a batch embedded.
 
         Raises:
             Problem: 424, the model failed.
         """
         try:
-            return await self._replica.embed(tokens, lengths)
+            return await self._replica.embed(tokens, lengths, task)
         except ApiError:
             raise
         except Exception as error:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -34,15 +35,25 @@ def start(storage: Path, *more: str) -> subprocess.Popen[str]:
 
 
 def holder_and_waiter(storage: Path) -> tuple[subprocess.Popen[str], subprocess.Popen[str]]:
-    """Start a run that makes the corpus, and one that waits for it."""
-    first = start(storage)
+    """Start two runs at once; return the one that makes the corpus, then the one that waits for it."""
+    runs = {run.pid: run for run in (start(storage), start(storage))}
     deadline = time.monotonic() + 120
-    while not list(storage.glob("*/leases/corpus-*.json")) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    second = start(storage)
-    while len(list(storage.glob("*/leases/corpus-*.json"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.1)
+    while len(line := in_line(storage)) < 2:
+        assert time.monotonic() < deadline, "no two runs stand in line for the corpus"
+        time.sleep(0.05)
+    first, second = (runs[pid] for pid in line)
     return first, second
+
+
+def in_line(storage: Path) -> list[int]:
+    """Processes that hold the corpus's lease or wait for it, in order."""
+    claims = []
+    for path in storage.glob("*/leases/corpus-*.json"):
+        with suppress(OSError, ValueError):  # it is being written, or left
+            claims.append(json.loads(path.read_text()))
+    return [
+        claim["pid"] for claim in sorted(claims, key=lambda one: (one["ticket"], one["claim_id"])) if claim["ticket"]
+    ]
 
 
 def made(storage: Path) -> int:

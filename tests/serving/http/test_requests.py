@@ -279,7 +279,6 @@ def test_a_foreign_field_that_asks_for_other_vectors_is_refused_with_what_to_sen
     for field, value, hint in (
         ("normalize", False, "use /embed"),
         ("truncate_prompt_tokens", 128, "limit only"),
-        ("task", "retrieval.query", "set input_type"),
         ("late_chunking", True, "one by one"),
         ("output_dimension", 8, "set dimensions"),
         ("embedding_types", ["int8"], "output_dtype"),

@@ -23,11 +23,13 @@ from polyglossa.engine.train_run import SUMMARY, TrainRun
 from polyglossa.model.directory import load_model, load_model_tokenizer, save_model_directory
 from polyglossa.model.forward import TextModel
 from polyglossa.model.variants.adapt import adapt, restore
+from polyglossa.model.variants.lora import save_adapter
 from polyglossa.objectives.matryoshka import widths
 from polyglossa.runtime.collectives import rank
 from polyglossa.storage import local_folder, writable_folder
 
 LATE = "late"
+ADAPTER = "adapter"
 _DENSE = "dense."
 
 
@@ -69,7 +71,8 @@ def late_of(run: TrainRun) -> list[int]:
 
 def export(run: TrainRun, backend: TrainingBackend, figures: Mapping[str, Any]) -> None:
     """Write the model directory, the metrics of every step, and last the summary that says it is done. A collective."""
-    write_model(run, backend, posixpath.join(run.output_uri, "model"))
+    adapter = posixpath.join(run.output_uri, ADAPTER)
+    write_model(run, backend, posixpath.join(run.output_uri, "model"), adapter_uri=adapter)
     if rank() != 0:
         return
     late = late_of(run)
@@ -81,8 +84,16 @@ def export(run: TrainRun, backend: TrainingBackend, figures: Mapping[str, Any]) 
     write_json(posixpath.join(run.output_uri, SUMMARY), {**_summary(records), **figures, **kept})
 
 
-def write_model(run: TrainRun, backend: TrainingBackend, uri: str) -> None:
-    """Write the weights as they are now as a model directory. A collective; rank 0 writes."""
+def write_model(run: TrainRun, backend: TrainingBackend, uri: str, *, adapter_uri: str | None = None) -> None:
+    """Write the weights as they are now as a model directory. A collective; rank 0 writes.
+
+    Args:
+        run: whose model.
+        backend: holds the weights.
+        uri: of the directory.
+        adapter_uri: where low-rank additions are written too, apart from the weights that they are folded into; None
+            writes them nowhere else.
+    """
     writes = rank() == 0
     # Under ZeRO 3 every rank takes part in gathering each weight, and only the one that writes keeps it.
     weights = {
@@ -98,6 +109,9 @@ def write_model(run: TrainRun, backend: TrainingBackend, uri: str) -> None:
         dense = {name: weights.pop(name) for name in list(weights) if name.startswith(_DENSE)}
         model.backbone.load_state_dict(weights)
         model.dense.load_state_dict({name.removeprefix(_DENSE): value for name, value in dense.items()})
+        if adapter_uri is not None and run.stage.adaptation.lora is not None:
+            with writable_folder(adapter_uri) as beside:
+                save_adapter(model.backbone, run.stage.adaptation.lora, beside)
         _save(run, model, source, folder)
 
 

@@ -1,5 +1,6 @@
 """Recipe section `members`: the family. A member starts from a backbone, is pruned from another, or is an average."""
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -8,7 +9,17 @@ from polyglossa.recipe.outside import OutsideTeacher
 from polyglossa.recipe.sections.backbone import BackboneConfig, Shape
 from polyglossa.recipe.sections.merge import MemberMerge
 from polyglossa.recipe.sections.prune import PruneConfig
-from polyglossa.recipe.strict import Strict
+from polyglossa.recipe.strict import Strict, is_absent
+
+TASK = r"[a-z][a-z0-9_-]*"
+"""What the task of an adapter may be called."""
+
+
+class AdaptersConfig(Strict):
+    """Which adapters a model holds; their trainings' own hashes stand for the rest."""
+
+    tasks: tuple[str, ...]
+    """Names of the tasks."""
 
 
 def _kind_of_teacher(value: Any) -> str:
@@ -34,6 +45,9 @@ class Member(Strict):
     """Whom the member is cut out of, unless it has a backbone."""
     stages: tuple[str, ...] = ()
     """Training stages in order, keys of `training`; none where the member is only an average of others."""
+    adapters: dict[str, str] | None = Field(None, min_length=1, exclude_if=is_absent)
+    """Task → training stage with `lora` that ends as that task's adapter. Each starts from what `stages` end with, or
+    from the backbone; the model, `<member>@adapters`, holds those weights once and an adapter a task."""
     merge: MemberMerge | None = None
     """Average what the last stage ends with and its late checkpoints, or other models; None takes the last stage's."""
     teacher: (
@@ -82,9 +96,25 @@ class Member(Strict):
             raise ValueError("`projection` and `teacher_states` are for a member with a `teacher`")
         if self.reads_with is not None and self.backbone is None:
             raise ValueError("`reads_with` needs a `backbone`; other members read with their parent's tokenizer")
-        if starts and not self.stages:
+        if starts and not self.stages and not self.adapters:
             raise ValueError("stages: empty; name at least one training stage")
+        if self.adapters is not None:
+            self._check_adapters()
         return self
+
+    def _check_adapters(self) -> None:
+        odd = next((task for task in self.adapters or () if not re.fullmatch(TASK, task)), None)
+        if odd is not None:
+            raise ValueError(f"adapters: {odd!r} is no name of a task; write small letters, digits, - and _")
+        if self.merge is not None or self.teacher is not None:
+            raise ValueError("adapters: does not go with `merge` or `teacher`; give those to the member it is cut from")
+        if self.prune is None and self.backbone is None:
+            raise ValueError("adapters: need a `backbone` or `prune` to start from")
+
+    @property
+    def trainings(self) -> tuple[str, ...]:
+        """Its training stages: those in order, then its adapters'."""
+        return (*self.stages, *dict.fromkeys((self.adapters or {}).values()))
 
     @property
     def teachers(self) -> dict[str, float]:
@@ -106,6 +136,8 @@ class Member(Strict):
     @property
     def final(self) -> str:
         """Where the member's final model comes from: `merge`, or its last stage."""
+        if self.adapters is not None:
+            return "adapters"
         return "merge" if self.merge is not None else self.stages[-1]
 
     @property

@@ -1,8 +1,8 @@
 """Messages between the endpoint and a replica: tokens of a batch there, states back."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -27,5 +27,17 @@ class Reply:
     """What the replica computes with, and how that was chosen."""
 
 
-Send = Callable[[np.ndarray, list[int]], Awaitable[Reply]]
-"""Takes the tokens of a batch end to end and their lengths; raises `Problem`."""
+class Send(Protocol):
+    """How batches reach a member."""
+
+    def __call__(self, tokens: np.ndarray, lengths: list[int], task: str | None = None) -> Awaitable[Reply]:
+        """Have a batch embedded.
+
+        Args:
+            tokens: of all texts, end to end.
+            lengths: tokens of each text.
+            task: whose adapter is used; None uses none.
+
+        Raises:
+            ApiError: it could not be.
+        """

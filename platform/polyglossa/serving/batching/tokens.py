@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from polyglossa.errors import DataError
+from polyglossa.model.adapter_files import adapter_tasks
 from polyglossa.model.directory import describe_directory
 from polyglossa.model.tokenizer_folder import load_directory_tokenizer
 from polyglossa.serving.errors import ApiError
@@ -31,6 +32,8 @@ class ModelCard:
     default_prompt: str | None
     """Name of the prompt of texts for which none is named."""
     widths: tuple[int, ...]
+    tasks: tuple[str, ...] = ()
+    """Tasks that it has adapters for."""
 
 
 def read_card(path: str, max_tokens: int | None) -> ModelCard:
@@ -52,6 +55,7 @@ def read_card(path: str, max_tokens: int | None) -> ModelCard:
         prompts=dict(description.prompts),
         default_prompt=description.default_prompt,
         widths=tuple(getattr(config, "matryoshka_dimensions", None) or (description.width,)),
+        tasks=adapter_tasks(path),
     )
 
 

@@ -45,6 +45,7 @@ from polyglossa.serving.settings import AppSettings, Limits
 from polyglossa.vectors import OUTPUT_DTYPES, finish
 
 _KEEP: dict[str, Keep] = {"end": "start", "start": "end", "error": "all"}
+_PROMPT_OF = {"query": "query", "passage": "document"}
 
 
 def make_api(family: Family, settings: AppSettings, metrics: Metrics) -> FastAPI:
@@ -104,14 +105,14 @@ def _add_embeddings(api: FastAPI, family: Family, limits: Limits, keyring: Keyri
         texts, ids = split_input(wanted.input)
         trace_of(request).note(served.name, max(len(texts), len(ids)), key)
         check_items(max(len(texts), len(ids)), limits)
-        keep = _KEEP[wanted.truncate]
+        keep, batcher = _KEEP[wanted.truncate], served.batcher_of(_split_task(wanted)[0])
         if texts:
             prompt = _prompt(served, wanted)
-            state_ND, tokens_N = await served.batcher.states_of_texts([prompt + text for text in texts], keep)
+            state_ND, tokens_N = await batcher.states_of_texts([prompt + text for text in texts], keep)
         else:
             check_ids(ids, wanted.input, served)
             arrays = [served.tokens.fit(np.array(part, np.int32), keep) for part in ids]
-            state_ND, tokens_N = await served.batcher.states_of_tokens(arrays)
+            state_ND, tokens_N = await batcher.states_of_tokens(arrays)
         trace_of(request).tokens = total = int(tokens_N.sum())
         vector_NV = OUTPUT_DTYPES[wanted.output_dtype](finish(state_ND, width))
         if wanted.encoding_format == "bytes":
@@ -122,4 +123,13 @@ def _add_embeddings(api: FastAPI, family: Family, limits: Limits, keyring: Keyri
 def _prompt(served: Served, wanted: EmbeddingRequest) -> str:
     if wanted.instruction is not None:
         return instruction_prompt(wanted.instruction)
-    return served.card.prompts.get(wanted.input_type or served.card.default_prompt or "", "")
+    asked = wanted.input_type or _split_task(wanted)[1]
+    return served.card.prompts.get(asked or served.card.default_prompt or "", "")
+
+
+def _split_task(wanted: EmbeddingRequest) -> tuple[str | None, str | None]:
+    """Tell a task from the prompt that it names, as in `retrieval.query` (Jina's names)."""
+    task, mark, kind = (wanted.task or "").rpartition(".")
+    if mark and kind in _PROMPT_OF:
+        return task, _PROMPT_OF[kind]
+    return wanted.task, None

@@ -47,7 +47,6 @@ OPENAI = _COMMON | {
     "truncation": Foreign((True,), "set truncate to error"),
     "truncate_prompt_tokens": Foreign((-1,), "a text is cut at the model's own limit only"),
     "truncation_side": Foreign(("right",), "set truncate to start"),
-    "task": Foreign((), "set input_type or instruction"),
     "prompt_name": Foreign((), "set input_type"),
     "output_dimension": Foreign((), "set dimensions"),
     "texts": Foreign((), "set input"),

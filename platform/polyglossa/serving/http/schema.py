@@ -95,7 +95,7 @@ class Strict(BaseModel):
 
 
 class EmbeddingRequest(Strict):
-    """`POST /v1/embeddings`: OpenAI's fields, and four more."""
+    """`POST /v1/embeddings`: OpenAI's fields, and five more."""
 
     foreign = OPENAI
     texts = {"input": True}
@@ -114,6 +114,9 @@ class EmbeddingRequest(Strict):
     """Puts the model's own prompt of that name before each text; null takes the model's default, if it has one."""
     instruction: Text | None = None
     """Task instruction put before each text, instead of the model's prompt; an empty one leaves texts as they are."""
+    task: Text | None = None
+    """Task whose adapter is used, of a model that has some; `retrieval.query` and `retrieval.passage` name the prompt
+    too, as `input_type` does. Null uses none."""
     truncate: _Truncate = "end"
     """What goes when a text is too long: its end, its start, or the request (413)."""
 
