@@ -51,7 +51,7 @@ def test_a_member_with_adapters_trains_each_from_one_model_judges_each_and_is_se
     assert found["adapters.tasks"].inputs == {
         "model": "train.tasks.stage1", "adapter:retrieval": adapter, "adapter:sts": adapter
     }  # fmt: skip
-    assert found["evaluate.tasks"].inputs["model"] == "adapters.tasks"
+    assert found["evaluate.tasks"].inputs["model"] == "train.tasks.stage1"
     assert found["evaluate.tasks.retrieval"].inputs["model"] == adapter
     assert found["serve"].inputs["model:tasks"] == "adapters.tasks"
 

@@ -16,6 +16,7 @@ import transformers
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
+from polyglossa.model.dense import Dense
 from polyglossa.model.description import ModelDescription
 from polyglossa.model.directory import load_model, load_model_tokenizer
 from polyglossa.model.forward import TextModel, fill_up
@@ -98,7 +99,8 @@ class Encoder:
         """
         from polyglossa.model.variants.lora import with_adapter  # peft is large
 
-        model = TextModel(with_adapter(self.backbone, folder), list(self.model.dense), self.description)
+        dense = [layer for layer in self.model.dense if isinstance(layer, Dense)]
+        model = TextModel(with_adapter(self.backbone, folder), dense, self.description)
         return Encoder(model, self.tokenizer, max_tokens=self.max_tokens)
 
     @property

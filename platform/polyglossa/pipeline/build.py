@@ -48,6 +48,7 @@ class _Builder:
         self.models: dict[str, str] = {}  # "<member>@<stage>" → node
         self.roots: dict[str, str] = {}  # member → the backbone node whose tokenizer it reads with
         self.start: dict[str, str] = {}  # member → the node of its untrained model
+        self.judged: dict[str, str] = {}  # node of a model with adapters → the node of the same weights without
 
     def build(self) -> Graph:
         self.graph.add(Node("corpus", "corpus", self.recipe.corpus, self._evaluation_texts() | self._synthetic()))
@@ -106,7 +107,8 @@ class _Builder:
         roles = {f"adapter:{task}": self.models[f"{member.name}@{stage}"] for task, stage in member.adapters.items()}
         config = AdaptersConfig(tasks=tuple(sorted(member.adapters)))
         node = Node(f"adapters.{member.name}", "adapters", config, {"model": model, **roles})
-        self.models[f"{member.name}@adapters"] = self.graph.add(node)
+        self.models[f"{member.name}@adapters"] = adapted = self.graph.add(node)
+        self.judged[adapted] = model
 
     def _pruned(self, member: Member) -> str:
         assert member.prune is not None
@@ -274,7 +276,7 @@ class _Builder:
         inputs = {"corpus": "corpus"}
         inputs |= {name: name for name, node in self.graph.nodes.items() if node.stage == "mine"}
         for label, model in labels.items():
-            roles = {"corpus": "corpus", "model": model, **self._shared_index(label)}
+            roles = {"corpus": "corpus", "model": self.judged.get(model, model), **self._shared_index(label)}
             config = cheap if cheap is not None and label in beside else judged
             inputs[f"evaluate:{label}"] = self.graph.add(Node(f"evaluate.{label}", "evaluate", config, roles))
         for node in self.graph.nodes.values():
