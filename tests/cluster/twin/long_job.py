@@ -1,10 +1,13 @@
 """A driver that lasts: `long_job.py FILE SECONDS` runs a task a second and writes each result down."""
 
+import os
 import sys
 import time
 from pathlib import Path
 
 import ray
+
+from cluster.twin.small_cluster import NODE_FOLDER
 
 
 @ray.remote(num_cpus=0.5)
@@ -13,7 +16,7 @@ def square(number: int) -> int:
 
 
 def main(path: str, seconds: int) -> None:
-    ray.init(logging_level="error", log_to_driver=False)
+    ray.init(logging_level="error", log_to_driver=False, _temp_dir=os.environ[NODE_FOLDER])
     for number in range(seconds):
         with Path(path).open("a") as file:
             file.write(f"{ray.get(square.remote(number))}\n")

@@ -24,6 +24,8 @@ from polyglossa.runtime.ports import free_ports
 
 RAY = str(Path(sys.executable).with_name("ray"))
 START_SECONDS = 90
+NODE_FOLDER = "TWIN_NODE_FOLDER"
+"""Of several nodes of one machine, a driver is given the head, which it dies with; on a cluster, its own node."""
 
 
 class SmallCluster:
@@ -79,11 +81,11 @@ class SmallCluster:
             time.sleep(0.3)
 
     def start_node(self, name: str, group: str, cpus: int) -> None:
-        """Start a node of a group and wait until it is up: two that start at once take the same socket of a machine."""
+        """Start a node of a group and wait until it is up; its folder tells its drivers which node is theirs."""
         labels, log = f"--labels=group={group}", Path(self._folder, f"{name}.log")
         said_before = log.stat().st_size if log.exists() else 0
         self._start(
-            name, f"--address=127.0.0.1:{self._port}", f"--num-cpus={cpus}", labels,
+            name, f"--address=127.0.0.1:{self._port}", f"--num-cpus={cpus}", labels, f"--temp-dir={self._folder}/{name}",
             f"--dashboard-agent-listen-port={free_ports(1, '')[0]}",
         )  # fmt: skip
         deadline = time.monotonic() + START_SECONDS
@@ -110,7 +112,7 @@ class SmallCluster:
         with open(Path(self._folder, f"{name}.log"), "ab") as log:
             self._sessions[name] = subprocess.Popen(
                 [*command, "--disable-usage-stats", *options],
-                env=self._environment, stdout=log, stderr=log, start_new_session=True, cwd=self._folder,
+                env=self._environment | {NODE_FOLDER: f"{self._folder}/{name}"}, stdout=log, stderr=log, start_new_session=True, cwd=self._folder,
             )  # fmt: skip
 
     def _answers(self) -> bool:
