@@ -85,7 +85,8 @@ class SmallCluster:
         labels, log = f"--labels=group={group}", Path(self._folder, f"{name}.log")
         said_before = log.stat().st_size if log.exists() else 0
         self._start(
-            name, f"--address=127.0.0.1:{self._port}", f"--num-cpus={cpus}", labels, f"--temp-dir={self._folder}/{name}",
+            name, f"--address=127.0.0.1:{self._port}", f"--num-cpus={cpus}", labels,
+            f"--temp-dir={self._folder}/{name}",
             f"--dashboard-agent-listen-port={free_ports(1, '')[0]}",
         )  # fmt: skip
         deadline = time.monotonic() + START_SECONDS
@@ -109,10 +110,11 @@ class SmallCluster:
 
     def _start(self, name: str, *options: str) -> None:
         command = [RAY, "start", "--block", "--object-store-memory=200000000"]
+        environment = self._environment | {NODE_FOLDER: f"{self._folder}/{name}"}
         with open(Path(self._folder, f"{name}.log"), "ab") as log:
             self._sessions[name] = subprocess.Popen(
                 [*command, "--disable-usage-stats", *options],
-                env=self._environment | {NODE_FOLDER: f"{self._folder}/{name}"}, stdout=log, stderr=log, start_new_session=True, cwd=self._folder,
+                env=environment, stdout=log, stderr=log, start_new_session=True, cwd=self._folder,
             )  # fmt: skip
 
     def _answers(self) -> bool:
