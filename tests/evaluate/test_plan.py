@@ -8,13 +8,13 @@ import pytest
 
 from polyglossa.artifact import Artifact
 from polyglossa.errors import DataError
-from polyglossa.evaluate.plan import in_order, plan_heldout, plan_local
+from polyglossa.evaluate.plan import in_order, plan_heldout, plan_local, unreadable_tasks
 from polyglossa.evaluate.result_cache import ResultCache, result_key
 from polyglossa.evaluate.scoring.statistics import Samples
 from polyglossa.evaluate.scoring.task_result import TaskResult, join
 from polyglossa.evaluate.tasks.prompts import prompts_for
 from polyglossa.evaluate.tasks.tables import read_table
-from polyglossa.recipe.sections.evaluate import BitextTask, EvaluateConfig, StsTask
+from polyglossa.recipe.sections.evaluate import BitextTask, ClassificationTask, EvaluateConfig, StsTask
 
 
 def test_shares_hold_every_language_once_and_the_largest_come_first(corpus: Artifact) -> None:
@@ -85,3 +85,15 @@ def test_pinned_prompts_win_over_the_defaults_of_a_kind() -> None:
 
 def test_a_model_without_instructions_reads_bare_texts() -> None:
     assert prompts_for({}, {"mine": "Find."}, instructed=False, search=True) == {}
+
+
+def test_files_that_are_not_there_are_named_before_anything_is_made(tmp_path: Path) -> None:
+    there, lost = str(tmp_path / "there.parquet"), str(tmp_path / "lost.parquet")
+    pq.write_table(pa.table({"text": ["a"], "label": ["b"]}), there)
+    good = ClassificationTask(kind="classification", name="good", path=there)
+    bad = ClassificationTask(kind="classification", name="bad", path=there, train=lost)
+    found = unreadable_tasks(EvaluateConfig(heldout=(), local=(good, bad)))
+    assert found == {"bad": f"{lost} matches no file."}
+    assert unreadable_tasks(EvaluateConfig(heldout=("cldr",), local=(bad,))).keys() == {"bad"}
+    with pytest.raises(DataError, match=r"^evaluate: nothing could be judged: bad: .*lost\.parquet matches no file\.$"):
+        unreadable_tasks(EvaluateConfig(heldout=(), local=(bad,)))

@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from polyglossa.artifact import Artifact
-from polyglossa.recipe.sections.report import ReportConfig
+from polyglossa.errors import PolyglossaError
+from polyglossa.recipe.sections.report import ReportConfig, ReportedMember
 from polyglossa.report.curves import evaluation_curve, thin
 from polyglossa.report.distillation_audit import audit_distillation
 from polyglossa.report.lineage import lineage
@@ -131,3 +132,10 @@ def test_peers_are_marked_on_benchmarks_that_they_were_trained_on(
     marks = {row["name"]: row["trained_on"] for row in found["rows"]}
     assert marks["F2LLM-v2 80M"] == {"MTEB(eng, v2)": {"tasks": ["ArguAna"], "likely": ["SIB200"]}}
     assert marks["F2LLM-v2 14B"] == marks["base"] == marks["small"] == {}
+
+
+def test_where_every_task_failed_the_first_reason_is_told() -> None:
+    summary = {"model": "m", "parameters": 1, "dim": 8, "tasks": {}, "failed": {"sts": "its file is not there."}}
+    config = ReportConfig(members=(ReportedMember(name="m"),))
+    with pytest.raises(PolyglossaError, match=r"^m: nothing was judged, so nothing can be reported: sts: its file is"):
+        family_results(config, {"m": summary})

@@ -4,10 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from polyglossa.artifact import Artifact
-from polyglossa.errors import UserError
+from polyglossa.errors import DataError, UserError
 from polyglossa.evaluate.tasks.file_lists import files_of, survey_local
 from polyglossa.evaluate.tasks.heldout import HeldoutSet, read_heldout
 from polyglossa.evaluate.tasks.tables import locate, revision_of
+from polyglossa.readers.files import list_files
 from polyglossa.recipe.sections.evaluate import EvaluateConfig, LocalTask
 
 _LEAST_ROWS = 64  # a share below this costs more to start than to judge
@@ -87,6 +88,25 @@ def _plan_local(task: LocalTask, most_shares: int) -> PlannedTask:
         return replace(plan, revision=revision_of(files_of(task)), shares=shares, notices=survey.notices)
     except UserError as error:
         return replace(plan, reason=str(error))
+
+
+def unreadable_tasks(config: EvaluateConfig) -> dict[str, str]:
+    """Name the tasks whose files are not there, with the reason. Lists files, reads none.
+
+    Raises:
+        DataError: there is no other task, so that nothing could be judged.
+    """
+    found: dict[str, str] = {}
+    for task in config.local:
+        try:
+            for path in files_of(place_paths(task, config.data)):
+                list_files((path,), path)
+        except (UserError, OSError) as error:
+            found[task.name] = " ".join(str(error).split())
+    if found and len(found) == len(config.local) and not (config.heldout or config.tasks or config.benchmarks):
+        name, reason = next(iter(found.items()))
+        raise DataError(f"evaluate: nothing could be judged: {name}: {reason}")
+    return found
 
 
 def place_paths(task: LocalTask, data: str) -> LocalTask:

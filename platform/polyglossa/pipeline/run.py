@@ -13,6 +13,7 @@ from datetime import datetime
 
 from polyglossa import artifact
 from polyglossa.artifact import Artifact, open_storage
+from polyglossa.evaluate.plan import unreadable_tasks
 from polyglossa.extras import require_extras
 from polyglossa.lease import Claims, held
 from polyglossa.pipeline.build import build
@@ -91,10 +92,12 @@ def make(
     Raises:
         MissingExtra: a stage needs what is not installed.
         RecipeError: a group of the profile can never hold a node.
+        DataError: no task is there to judge by.
         PolyglossaError: nodes failed.
     """
     for stage in {node.stage: find_stage_of(node) for node in nodes}.values():
         require_extras(stage.extras, f"{recipe.name}: {stage.name}")
+    lost = unreadable_tasks(recipe.evaluate) if any(node.stage == "evaluate" for node in nodes) else {}
     known = forecast or Forecast()
     seconds = known.of(nodes)
     Scheduler.of(nodes, profile, known.rooms, seconds)  # refuses before Ray starts
@@ -113,6 +116,8 @@ def make(
         Claims(root) as claims,  # left when Ray is down, and nothing of this run can write any more
     ):
         console.say(f"{recipe.name}: {len(nodes)} artifacts under {root}; details in {log}")
+        for task, reason in lost.items():
+            console.say(f"{task} will not be judged: {reason}")
         with ray_session(profile):
             scheduler = Scheduler.of(nodes, profile, rooms_of_this_ray(profile, known.rooms), seconds)
             execution = Execution(

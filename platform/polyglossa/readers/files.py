@@ -55,7 +55,8 @@ def list_files(patterns: Iterable[str], source: str, folder: str = "") -> list[F
     for pattern in patterns:
         files = _list(under(folder, pattern))
         if not files:
-            raise DataError(f"corpus source {source!r}: {pattern} matches no file.")
+            whose = "" if source == pattern else f"corpus source {source!r}: "  # a file that no source reads
+            raise DataError(f"{whose}{pattern} matches no file.")
         found.update(files)
     return sorted(found)
 

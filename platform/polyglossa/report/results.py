@@ -6,6 +6,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from polyglossa.errors import PolyglossaError
 from polyglossa.recipe.sections.report import ReportConfig, ReportedMember
 
 Summary = Mapping[str, Any]
@@ -74,8 +75,17 @@ def main_task(summary: Summary) -> Mapping[str, Any]:
 
 
 def main_task_name(summary: Summary) -> str:
-    """Name of that task: `cldr`, else the one with the most languages."""
+    """Name of that task: `cldr`, else the one with the most languages.
+
+    Raises:
+        PolyglossaError: every task failed.
+    """
     tasks: Mapping[str, Mapping[str, Any]] = summary["tasks"]
+    if not tasks:
+        task, reason = next(iter(summary["failed"].items()), ("no task", "none was asked for"))
+        raise PolyglossaError(
+            f"{summary['model']}: nothing was judged, so there is nothing to report: {task}: {reason}"
+        )
     return "cldr" if "cldr" in tasks else max(tasks, key=lambda name: len(tasks[name]["by_language"]))
 
 
