@@ -83,9 +83,7 @@ def main_task_name(summary: Summary) -> str:
     tasks: Mapping[str, Mapping[str, Any]] = summary["tasks"]
     if not tasks:
         task, reason = next(iter(summary["failed"].items()), ("no task", "none was asked for"))
-        raise PolyglossaError(
-            f"{summary['model']}: nothing was judged, so there is nothing to report: {task}: {reason}"
-        )
+        raise PolyglossaError(f"{summary['model']}: nothing was judged, so nothing can be reported: {task}: {reason}")
     return "cldr" if "cldr" in tasks else max(tasks, key=lambda name: len(tasks[name]["by_language"]))
 
 
