@@ -6,7 +6,7 @@ labelled requests (`make bench-own`).
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ _LORA_RATE = 1e-4
 _CORE_FLOPS = 4e10
 """What a core computes in float32, about."""
 _OVERHEAD_SECONDS = 150
+_PATIENCE_SECONDS = 15 * 60
+"""How long a run of `init` may take on processors: steps are fewer where long texts or a large model take longer."""
+_FEWEST_STEPS = 30
 _SEARCHED = ("search", "clicks", "translations")
 
 
@@ -80,7 +83,7 @@ class Learning:
 
 
 def choose_learning(sources: Sequence[Source], model: BaseModel, machine: Machine) -> Learning:
-    """Choose batch, steps, rate, negatives and the longest text."""
+    """Choose batch, steps, rate, negatives and the longest text; on processors steps that end within patience."""
     rows = sum(source.training_rows for source in sources)
     batch = max(8, min(256 if machine.on_gpu else 64, 2 ** int(math.log2(max(8, rows / 16)))))
     passes = 3.0 if rows <= 1500 else 2.0 if rows <= 20_000 else 1.0
@@ -93,7 +96,12 @@ def choose_learning(sources: Sequence[Source], model: BaseModel, machine: Machin
     max_tokens = int(min(model.longest, 512 if machine.on_gpu else 128, wanted))
     negatives = 4 if machine.on_gpu else 1
     dtype = "bfloat16" if machine.on_gpu else "float32"
-    return Learning(batch, steps, _LORA_RATE if lora else rate, negatives, max_tokens, lora, dtype)
+    chosen = Learning(batch, steps, _LORA_RATE if lora else rate, negatives, max_tokens, lora, dtype)
+    if machine.on_gpu:
+        return chosen
+    beside = expected_seconds(sources, model, replace(chosen, steps=0), machine)
+    step = (expected_seconds(sources, model, chosen, machine) - beside) / steps
+    return replace(chosen, steps=max(min(steps, _FEWEST_STEPS), min(steps, int((_PATIENCE_SECONDS - beside) / step))))
 
 
 def compose_tuning(
