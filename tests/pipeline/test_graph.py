@@ -40,7 +40,7 @@ def test_the_names_of_averaged_models_do_not_shape_the_artifact() -> None:
     assert "models" not in config.model_dump()
 
 
-LORA = "training.stage2.lora={rank: 4}"
+LORA, ONE = "training.stage2.lora={rank: 4}", "members.base.stages=[stage1]"
 TASKS = "{name: tasks, backbone: {model: some/model}, stages: [stage1], adapters: {retrieval: stage2, sts: stage2}}"
 
 
@@ -76,10 +76,15 @@ def test_without_one_student_and_teacher_share_their_pack() -> None:
     [
         (["members.base.merge={}"], "one model is no average; set training.stage2.late_checkpoints or `models`"),
         ([LATE, "members.base.merge={late_checkpoints: false}"], "one model is no average"),
-        (["members.base.adapters={sts: stage2}"], "training.stage2 has no `lora`, so it ends as no adapter; add it"),
+        (
+            [ONE, "members.base.adapters={sts: stage2}"],
+            "training.stage2 has no `lora`, so it ends as no adapter; add it",
+        ),
         (["members.base.adapters={sts: stage9}"], "members.0.adapters: 'stage9' is not one of stage1, stage2"),
         ([LORA, "members.base.adapters={S T S: stage2}"], "'S T S' is no name of a task"),
-        ([LORA, LATE, "members.base.adapters={sts: stage2}", "members.base.merge={}"], "does not go with `merge`"),
+        ([LORA, "members.base.adapters={untrained: stage2}"], "'untrained' names another evaluation of the member"),
+        ([LORA, "members.base.adapters={sts: stage2}"], "'stage2' is among `stages` too"),
+        ([LORA, ONE, "members.base.adapters={sts: stage2}", "members.base.merge={}"], "does not go with `merge`"),
         (["members.base.merge={models: [base@stage9]}"], "it has backbone, stage1, stage2, merge"),
         (["members.base.merge={models: [base@stage2]}"], "'base@stage2' is merged anyway; leave it out"),
         (["members.base.merge={models: [base@stage1, base@stage1]}"], "named twice"),

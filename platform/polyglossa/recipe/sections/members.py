@@ -13,6 +13,7 @@ from polyglossa.recipe.strict import Strict, is_absent
 
 TASK = r"[a-z][a-z0-9_-]*"
 """What the task of an adapter may be called."""
+_LABELS = ("untrained", "unmerged", "without_distillation")
 
 
 class AdaptersConfig(Strict):
@@ -44,7 +45,7 @@ class Member(Strict):
     prune: PruneConfig | None = None
     """Whom the member is cut out of, unless it has a backbone."""
     stages: tuple[str, ...] = ()
-    """Training stages in order, keys of `training`; none where the member is only an average of others."""
+    """Training stages in order, keys of `training`; none where the member is an average, or has adapters alone."""
     adapters: dict[str, str] | None = Field(None, min_length=1, exclude_if=is_absent)
     """Task → training stage with `lora` that ends as that task's adapter. Each starts from what `stages` end with, or
     from the backbone; the model, `<member>@adapters`, holds those weights once and an adapter a task."""
@@ -106,6 +107,12 @@ class Member(Strict):
         odd = next((task for task in self.adapters or () if not re.fullmatch(TASK, task)), None)
         if odd is not None:
             raise ValueError(f"adapters: {odd!r} is no name of a task; write small letters, digits, - and _")
+        taken = next((task for task in self.adapters or () if task in _LABELS), None)
+        if taken is not None:
+            raise ValueError(f"adapters: {taken!r} names another evaluation of the member; call the task otherwise")
+        twice = next((stage for stage in (self.adapters or {}).values() if stage in self.stages), None)
+        if twice is not None:
+            raise ValueError(f"adapters: {twice!r} is among `stages` too, and cannot start from what it ends with")
         if self.merge is not None or self.teacher is not None:
             raise ValueError("adapters: does not go with `merge` or `teacher`; give those to the member it is cut from")
         if self.prune is None and self.backbone is None:
