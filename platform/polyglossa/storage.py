@@ -93,6 +93,13 @@ def writable_folder(uri: str) -> Iterator[str]:
         pafs.copy_files(folder, path, source_filesystem=pafs.LocalFileSystem(), destination_filesystem=filesystem)
 
 
+def copy_folder(source: str, target: str) -> None:
+    """Copy a folder from storage to storage; files that lie at the target under other names stay."""
+    (filesystem, path), (other, place) = open_storage(source), open_storage(target)
+    other.create_dir(place, recursive=True)
+    pafs.copy_files(path, place, source_filesystem=filesystem, destination_filesystem=other)
+
+
 def place_file(source: str, target: str) -> None:
     """Give a file a second place on the same storage: under another name where it can be, else as a copy."""
     filesystem, path = open_storage(source)

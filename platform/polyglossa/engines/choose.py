@@ -47,14 +47,14 @@ def open_engine(path: str, spec: EngineSpec) -> Engine:
         return open_upstream(path, spec)
     if spec.engine in ("onnx", "openvino"):
         return open_exported(path, spec.engine, spec.dtype or "float32")
-    own = _open_torch(path, spec)
+    own = _open_torch(path, spec, tasks)
     return fastest(path, own, spec) if spec.engine == "auto" and not (spec.gpus or tasks) else own
 
 
-def _open_torch(path: str, spec: EngineSpec) -> TorchEngine:
+def _open_torch(path: str, spec: EngineSpec, tasks: Sequence[str]) -> TorchEngine:
     dtype, device = spec.dtype or "float32", "cuda" if spec.gpus else "cpu"
     encoder = Encoder.load(path, dtype=dtype, device=device, max_tokens=spec.max_tokens)
-    adapters = {task: adapter_folder(path, task) for task in adapter_tasks(path)}
+    adapters = {task: adapter_folder(path, task) for task in tasks}
     return TorchEngine(encoder, dtype=dtype, on_gpu=bool(spec.gpus), adapters=adapters)
 
 

@@ -6,13 +6,12 @@ Copies files alone; loads no model.
 import posixpath
 from collections.abc import Mapping
 
-import pyarrow.fs as pafs
-
-from polyglossa.artifact import Artifact, Draft, exists, open_storage
+from polyglossa.artifact import Artifact, Draft, exists
 from polyglossa.errors import ArtifactError
 from polyglossa.model.adapter_files import CONFIG, FOLDER
 from polyglossa.recipe import StagePlacement
 from polyglossa.recipe.sections.members import AdaptersConfig
+from polyglossa.storage import copy_folder
 
 STAGE = "adapters"
 REVISION = 1
@@ -31,7 +30,7 @@ def run(config: AdaptersConfig, inputs: Mapping[str, Artifact], draft: Draft, pl
         ArtifactError: a training has kept no adapter.
     """
     model = draft.at("model")
-    _copy(inputs["model"].at("model"), model)
+    copy_folder(inputs["model"].at("model"), model)
     for task in config.tasks:
         source = inputs[f"adapter:{task}"].at("adapter")
         if not exists(posixpath.join(source, CONFIG)):
@@ -39,12 +38,5 @@ def run(config: AdaptersConfig, inputs: Mapping[str, Artifact], draft: Draft, pl
                 f"{source}: no adapter is here: the training was made before adapters were kept. Remove the artifact, "
                 "and the same command makes it again."
             )
-        _copy(source, posixpath.join(model, FOLDER, task))
+        copy_folder(source, posixpath.join(model, FOLDER, task))
     draft.count(tasks=len(config.tasks))
-
-
-def _copy(source: str, target: str) -> None:
-    """Copy a folder from storage to storage."""
-    (filesystem, path), (other, place) = open_storage(source), open_storage(target)
-    other.create_dir(place, recursive=True)
-    pafs.copy_files(path, place, source_filesystem=filesystem, destination_filesystem=other)

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import pyarrow.fs as pafs
-
 from polyglossa.artifact import clear, open_storage, write_json
 from polyglossa.data.pack_index import read_pack_index
 from polyglossa.engine.backends.backend import TrainingBackend
@@ -23,10 +21,9 @@ from polyglossa.engine.train_run import SUMMARY, TrainRun
 from polyglossa.model.directory import load_model, load_model_tokenizer, save_model_directory
 from polyglossa.model.forward import TextModel
 from polyglossa.model.variants.adapt import adapt, restore
-from polyglossa.model.variants.lora import save_adapter
 from polyglossa.objectives.matryoshka import widths
 from polyglossa.runtime.collectives import rank
-from polyglossa.storage import local_folder, writable_folder
+from polyglossa.storage import copy_folder, local_folder, writable_folder
 
 LATE = "late"
 ADAPTER = "adapter"
@@ -110,6 +107,8 @@ def write_model(run: TrainRun, backend: TrainingBackend, uri: str, *, adapter_ur
         model.backbone.load_state_dict(weights)
         model.dense.load_state_dict({name.removeprefix(_DENSE): value for name, value in dense.items()})
         if adapter_uri is not None and run.stage.adaptation.lora is not None:
+            from polyglossa.model.variants.lora import save_adapter  # peft is large, and few trainings need it
+
             with writable_folder(adapter_uri) as beside:
                 save_adapter(model.backbone, run.stage.adaptation.lora, beside)
         _save(run, model, source, folder)
@@ -159,10 +158,7 @@ def _save(run: TrainRun, model: TextModel, source: str, folder: str) -> None:
 
 
 def _move(source: str, target: str) -> None:
-    filesystem, path = open_storage(source)
-    other, destination = open_storage(target)
-    other.create_dir(destination, recursive=True)
-    pafs.copy_files(path, destination, source_filesystem=filesystem, destination_filesystem=other)
+    copy_folder(source, target)
     clear(source)
 
 
