@@ -189,7 +189,7 @@ def longest_path(graph: Graph, seconds: Mapping[str, float]) -> tuple[str, ...]:
 
 def _size(family: Family, member: str) -> MemberSize:
     shape, parameters = family.shape_of(member), family.parameters_of(member)
-    return MemberSize(member, parameters, parameters - shape.parameters(0), shape.hidden)
+    return MemberSize(member, parameters, family.table_of(member), shape.hidden)
 
 
 class _Planner:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import cached_property
 
 from polyglossa.costing.counts import Counts, count_stage
+from polyglossa.costing.named_models import NamedModel, measure_model
 from polyglossa.costing.work import TEXT_BYTES, PlannedNode
 from polyglossa.errors import RecipeError
 from polyglossa.recipe import Recipe
@@ -38,23 +39,48 @@ class Family:
         return given or self.largest_pack.stored_tokens * TEXT_BYTES
 
     def parameters_of(self, member: str) -> int:
-        """Exact parameter count of a member.
+        """Parameter count of a member: exact, but of a named model of another architecture that was pruned.
 
         Raises:
-            RecipeError: the recipe does not tell.
+            RecipeError: the recipe does not tell, and the model is not here.
         """
-        shape = self.shape_of(member)
-        return shape.parameters(self._vocabulary(member))
+        named = self._named(member)
+        return named.parameters if named else self.shape_of(member).parameters(self._vocabulary(member))
+
+    def table_of(self, member: str) -> int:
+        """Parameters of a member's embedding table."""
+        named = self._named(member)
+        return named.table if named else self._vocabulary(member) * self.shape_of(member).hidden
 
     def shape_of(self, member: str) -> Shape:
-        """A member's shape."""
+        """A member's shape.
+
+        Raises:
+            RecipeError: the recipe does not tell, and the model is not here.
+        """
         shape = self._shapes[member]
-        if shape is None:
+        if shape is not None:
+            return shape
+        named = self._named(member)
+        if named is not None:
+            return named.shape
+        entry = self.recipe.member(member)
+        if entry.backbone is not None:
             raise RecipeError(
-                f"members.{member}: the recipe does not say what its backbone is; write `shape` and `tokenizer` beside "
-                "`backbone.model`."
+                f"members.{member}: {entry.backbone.model} is no directory here and not in the hub's cache, and the "
+                "recipe does not say what it is; fetch it, or write `shape` and `tokenizer` beside `backbone.model`."
             )
+        shape = entry.shape(self.shape_of(_origin(entry.origin)))
+        assert shape is not None
         return shape
+
+    def _named(self, member: str) -> NamedModel | None:
+        """What is known of the named model that a member has the shape of, where the recipe does not say it."""
+        entry = self.recipe.member(member)
+        if entry.backbone is not None:
+            known = entry.backbone.shape is not None or entry.backbone.model is None
+            return None if known else measure_model(entry.backbone.model, entry.backbone.revision)
+        return None if entry.prune is not None else self._named(_origin(entry.origin))
 
     def _vocabulary(self, member: str) -> int:
         entry = self.recipe.member(member)
@@ -62,7 +88,8 @@ class Family:
             return entry.backbone.tokenizer.vocabulary
         if entry.prune is not None and entry.prune.vocabulary is not None:
             return entry.prune.vocabulary.tokens
-        return self._vocabulary(str(entry.origin).partition("@")[0])
+        named = self._named(member)
+        return named.vocabulary if named else self._vocabulary(_origin(entry.origin))
 
     def owner(self, node: str) -> str:
         """The member that a model node belongs to: `train.0.6b.stage1` → `0.6b`."""
@@ -70,3 +97,8 @@ class Family:
         if stage == "train":
             return max((m.name for m in self.recipe.members if rest.startswith(f"{m.name}.")), key=len)
         return rest
+
+
+def _origin(reference: str | None) -> str:
+    """The member of a reference: `base@stage1` → `base`."""
+    return str(reference).partition("@")[0]

@@ -3,10 +3,8 @@
 Weights are never loaded: sizes come from the headers of safetensors files.
 """
 
-import json
 import math
 import os
-import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from polyglossa.costing.named_models import is_block_matrix, tensor_shapes
 from polyglossa.errors import UserError
 
 DEFAULT_MODEL = "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"
@@ -107,7 +106,7 @@ def describe_model(name: str, path: str, folder: Path) -> BaseModel:
 
     description, config = describe_directory(str(folder))
     tokenizer = load_directory_tokenizer(str(folder))
-    shapes = {key: shape for file in sorted(folder.rglob("*.safetensors")) for key, shape in _shapes(file).items()}
+    shapes = tensor_shapes(folder)
     if not shapes:
         raise UserError(f"--model {name}: {folder} holds no safetensors weights; save the model in that format.")
     return BaseModel(
@@ -123,21 +122,8 @@ def describe_model(name: str, path: str, folder: Path) -> BaseModel:
         prompts={key: value for key, value in description.prompts.items() if value},
         matryoshka=tuple(getattr(config, "matryoshka_dimensions", None) or ()),
         table=max(map(math.prod, shapes.values())),
-        linear_layers=tuple(sorted({_layer_of(key) for key, shape in shapes.items() if _is_linear(key, shape)})),
+        linear_layers=tuple(sorted({_layer_of(key) for key, shape in shapes.items() if is_block_matrix(key, shape)})),
     )
-
-
-def _shapes(file: Path) -> dict[str, list[int]]:
-    """Shape of every tensor of a safetensors file, by its header."""
-    with file.open("rb") as stream:
-        (size,) = struct.unpack("<Q", stream.read(8))
-        header = json.loads(stream.read(size))
-    return {key: entry["shape"] for key, entry in header.items() if key != "__metadata__"}
-
-
-def _is_linear(key: str, shape: Sequence[int]) -> bool:
-    """Tell a linear layer inside a block: a matrix behind a number in its name."""
-    return key.endswith(".weight") and len(shape) == 2 and any(part.isdigit() for part in key.split("."))
 
 
 def _layer_of(key: str) -> str:

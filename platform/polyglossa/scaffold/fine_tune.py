@@ -24,6 +24,8 @@ _PATIENCE_SECONDS = 15 * 60
 """How long a run of `init` may take on processors: steps are fewer where long texts or a large model take longer."""
 _FEWEST_STEPS = 30
 _SEARCHED = ("search", "clicks", "translations")
+_ELSEWHERE = {"cldr": (525_000, 11_900), "pydoc": (5_600, 3_700)}
+"""Rows of the embedded sources, and texts of their held-out parts, about."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,7 @@ def compose_tuning(
         },
         "own": {"folder": str(folder), "tasks": [task_name(one) for one in names], "start": model.short_name},
         "serve": {"members": [MEMBER], "aliases": {name: MEMBER}},
+        "expect": _expect(sources, model, learning, elsewhere),
     }
     if wishes.student:
         _add_student(data, model, learning)
@@ -173,6 +176,27 @@ def _stage(names: Sequence[str], model: BaseModel, learning: Learning, wishes: W
         "dtype": learning.dtype,
         **({"objective": {"matryoshka": "published"}} if _is_matryoshka(model, wishes) else {}),
         **({"lora": lora} if learning.lora else {}),
+    }
+
+
+def _expect(
+    sources: Sequence[Source], model: BaseModel, learning: Learning, elsewhere: Sequence[str]
+) -> dict[str, Any]:
+    """What `polyglossa plan` counts with before anything is packed; lengths are those of a sample."""
+    rows = {source.name: max(1, source.training_rows) for source in sources}
+    judged = sum(source.documents + source.heldout for source in sources)
+    query, document = (
+        round(max(2.0, _mean(sources, value)), 1)
+        for value in (lambda source: source.query_tokens, lambda source: source.document_tokens)
+    )
+    own = {"rows_by_source": rows, "sources": len(rows), "query_tokens": query, "document_tokens": document}
+    mined = {"negatives": float(learning.negatives), "stored_negatives": float(max(2, learning.negatives))}
+    return {
+        "corpus_rows": sum(rows.values()) + sum(_ELSEWHERE[kind][0] for kind in elsewhere),
+        "mined_rows": sum(rows.values()),
+        "evaluation_texts": judged + sum(_ELSEWHERE[kind][1] for kind in elsewhere),
+        "evaluation_tokens": round(min(float(model.longest), document), 1),
+        "stages": {STAGE: own | mined},
     }
 
 
@@ -265,6 +289,7 @@ def _add_student(data: dict[str, Any], model: BaseModel, learning: Learning) -> 
         {"name": "small", "prune": {"from": f"{MEMBER}@{STAGE}", **cut}, "stages": ["student"], "teacher": MEMBER}
     )
     data["serve"]["members"].append("small")
+    data["expect"]["stages"]["student"] = dict(data["expect"]["stages"][STAGE])
 
 
 def _search(sources: Sequence[Source], learning: Learning) -> dict[str, Any]:
