@@ -37,7 +37,9 @@ from polyglossa.recipe.sections.evaluate import EvaluateConfig
 from polyglossa.vectors import VectorStore
 
 _ENCODE = {"batch_size": 1024, "show_progress_bar": False}  # only mteb's loader cuts by it; the encoder has its own
-
+KEPT_BYTES = 512 * 2**20
+"""Texts and states of a task that stay in memory; of a larger corpus they are read again, 50,000 documents at a time
+(mteb's piece of a corpus), so that memory does not depend on how many there are."""
 
 _TIMED = 11
 _TIMED_TEXT = "Where does the river that runs through the old town begin, and how long is it? " * 2
@@ -71,7 +73,8 @@ class Worker:
         Args:
             spec: which.
             threads: torch threads.
-            root: storage root whose vector store is read and added to; None keeps vectors in memory alone.
+            root: storage root whose vector store is read and added to; None keeps vectors in a folder of the worker's
+                own, until it ends.
             exchange: where workers with the same model take parts of each other's calls; not of an endpoint's, whose
                 parts would be paid for twice.
         """
@@ -80,7 +83,8 @@ class Worker:
         self._spec, self._root = spec, root
         self.source = open_source(spec)
         self.meta = model_meta(self.source, spec)
-        self._store = VectorStore(root, self.source.fingerprint) if root else None
+        self._own_folder = None if root else tempfile.TemporaryDirectory(prefix="polyglossa-vectors-")
+        self._store = VectorStore(root or self._own_folder.name, self.source.fingerprint)
         self._shared = SharedEmbed(self.source.embed, exchange if spec.endpoint is None else None)
 
     def facts(self) -> ModelFacts:
@@ -177,8 +181,7 @@ class Worker:
         self, share: Share, prompts: dict[str, str], widths: Sequence[int], compressed: bool
     ) -> TaskResult:
         counted = CountedEmbed(self._shared)
-        kept = counted if self._store is None else StoredEmbed(counted, self._store, self.source.confirm)
-        states = StateTable(kept)
+        states = StateTable(StoredEmbed(counted, self._store, self.source.confirm), most_bytes=KEPT_BYTES)
         task = build_task(share)
         task.load_data()
         task_result = self._run_task(share, task, MtebEncoder(states, prompts, self.meta, **self._kind()))

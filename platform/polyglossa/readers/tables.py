@@ -5,6 +5,8 @@ A row that cannot be read becomes a `Bad` with its reason: `invalid_json`, `inva
 `invalid_csv` (CSV), `too_large`. A column that no row has, or that two columns are named, is the recipe's mistake.
 """
 
+import itertools
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +28,8 @@ from polyglossa.whitespace import WHITESPACE
 
 BATCH_ROWS = 8192
 BATCH_BYTES = 32 * 2**20
+MEMORY_BYTES = 128 * 2**20
+"""Of a table that is read whole, before it is put into a file and mapped."""
 
 
 @dataclass(frozen=True)
@@ -235,27 +239,60 @@ class Whole:
         return self.table.num_rows + self.bad.total()
 
 
-def whole(batches: Iterable[Batch], columns: Columns, kept: Sequence[str] = ()) -> Whole:
+def whole(
+    batches: Iterable[Batch], columns: Columns, kept: Sequence[str] = (), filled: Sequence[str] = ()
+) -> Whole:
     """Join batches; rows without one of the required columns' values are bad too (`empty`).
+
+    What is more than `MEMORY_BYTES` lies in a file without a name, which the table maps: it goes with the table.
 
     Args:
         batches: of one file.
         columns: what was read of it.
         kept: which columns stay, where the others are only checked; none: all.
+        filled: optional columns of texts that are empty where a row has none.
     """
     names = [name for name in columns.all if not kept or name in kept]
-    tables = [pa.table({name: pa.array([], TYPES[columns.all[name]]) for name in names})]
+    schema = pa.schema([pa.field(name, TYPES[columns.all[name]]) for name in names])
     notices: list[str] = []
     bad: Counter[str] = Counter()
-    for batch in batches:
-        filled = pa.array([True] * batch.table.num_rows)
-        for name in columns.required:
-            filled = pc.and_(filled, _is_filled(batch.table[name]))
-        tables.append(batch.table.select(names).filter(filled))
-        bad.update(one.reason for one in batch.bad)
-        bad.update({"empty": batch.table.num_rows - tables[-1].num_rows})
-        notices += [batch.notice] if batch.notice else []
-    return Whole(pa.concat_tables(tables), +bad, tuple(dict.fromkeys(notices)))
+
+    def rows() -> Iterator[pa.Table]:
+        for batch in batches:
+            there = pa.array([True] * batch.table.num_rows)
+            for name in columns.required:
+                there = pc.and_(there, _is_filled(batch.table[name]))
+            table = batch.table.select(names).filter(there)
+            for name in set(filled) & set(names):
+                place = names.index(name)
+                table = table.set_column(place, schema.field(place), pc.fill_null(table[name], ""))
+            bad.update(one.reason for one in batch.bad)
+            bad.update({"empty": batch.table.num_rows - table.num_rows})
+            notices.extend([batch.notice] if batch.notice else [])
+            yield table.cast(schema)
+
+    return Whole(_joined(rows(), schema), +bad, tuple(dict.fromkeys(notices)))
+
+
+def _joined(tables: Iterator[pa.Table], schema: pa.Schema) -> pa.Table:
+    """Join tables, in memory or in a file that only the result holds."""
+    held = [schema.empty_table()]
+    size = 0
+    for table in tables:
+        held.append(table)
+        size += table.nbytes
+        if size > MEMORY_BYTES:
+            return _mapped(itertools.chain(held, tables), schema)
+    return pa.concat_tables(held)
+
+
+def _mapped(tables: Iterable[pa.Table], schema: pa.Schema) -> pa.Table:
+    with tempfile.TemporaryDirectory(prefix="polyglossa-table-") as folder:
+        path = f"{folder}/rows.arrow"
+        with pa.OSFile(path, "wb") as stream, pa.ipc.new_file(stream, schema) as writer:
+            for table in tables:
+                writer.write_table(table)
+        return pa.ipc.open_file(pa.memory_map(path)).read_all()  # pages stay until nobody maps them
 
 
 def _is_filled(column: pa.ChunkedArray) -> pa.ChunkedArray:

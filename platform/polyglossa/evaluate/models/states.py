@@ -21,8 +21,20 @@ _STORED_TEXTS = 8192
 class StateTable:
     """A table from rendered text to raw state; texts that it lacks are embedded on demand and kept."""
 
-    def __init__(self, embed: Embed, texts: Sequence[str] = (), state_ND: Floats | None = None) -> None:
+    def __init__(
+        self, embed: Embed, texts: Sequence[str] = (), state_ND: Floats | None = None, most_bytes: int | None = None
+    ) -> None:
+        """Start with the states that are known.
+
+        Args:
+            embed: gives raw states.
+            texts: rendered texts whose states are known.
+            state_ND: their states.
+            most_bytes: of texts and states that are kept from one call to the next; beyond it all are let go, for an
+                `embed` that has them again for little. None keeps all.
+        """
         self._embed = embed
+        self._most_bytes = most_bytes
         self._rows = {text: row for row, text in enumerate(texts)}
         self._blocks: list[Floats] = [] if state_ND is None else [state_ND]
 
@@ -35,8 +47,17 @@ class StateTable:
             self._rows |= {text: start + row for row, text in enumerate(missing)}
         if len(self._blocks) > 1:
             self._blocks = [np.concatenate(self._blocks)]
-        rows = [self._rows[text] for text in texts]
-        return self._blocks[0][rows] if self._blocks else self._embed([])
+        if not self._blocks:
+            return self._embed([])
+        state_ND = self._blocks[0][[self._rows[text] for text in texts]]
+        if self._most_bytes is not None and self.held_bytes > self._most_bytes:
+            self._rows, self._blocks = {}, []
+        return state_ND
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the texts and states that are kept, about."""
+        return sum(map(len, self._rows)) + sum(block.nbytes for block in self._blocks)
 
 
 class CountedEmbed:

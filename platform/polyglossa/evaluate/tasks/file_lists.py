@@ -88,15 +88,11 @@ def read_documents(task: RetrievalTask, path: str, *, with_texts: bool = True) -
     text = first_of(path, "text", "passage", "contents")
     kept = () if with_texts else (name, *task.subset_columns)
     optional: dict[str, Cell] = {"title": "text", text: "text", **_subsets(task)}
-    found = _renamed(read_table(path, {name: "key"}, optional, kept), {name: "id", text: "text"})
-    table = found.table
-    if with_texts and "text" not in table.column_names:
+    read = read_table(path, {name: "key"}, optional, kept, filled=("title", text))
+    found = _renamed(read, {name: "id", text: "text"})
+    if with_texts and "text" not in found.table.column_names:
         raise DataError(f"{path}: has no column 'text'.")
-    for column in ("title", "text"):
-        if column in table.column_names:
-            filled = pc.fill_null(table[column], "")
-            table = table.set_column(table.column_names.index(column), column, filled)
-    return Whole(table, found.bad, found.notices)
+    return found
 
 
 def read_relevance(path: str) -> tuple[Relevance, Whole]:

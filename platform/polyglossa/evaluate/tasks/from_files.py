@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -106,7 +107,8 @@ def _search(
     columns = [name for name in ("id", "title", "text") if name in corpus.column_names]
     return {
         "queries": Dataset(queries.filter(kept).select(["id", "text"])),
-        "corpus": Dataset(corpus.select(columns)),
+        # Named here, or datasets would pickle the whole table to name it.
+        "corpus": Dataset(corpus.select(columns), fingerprint=uuid4().hex),
         "relevant_docs": known,
         "top_ranked": None,
     }

@@ -42,7 +42,11 @@ def table_file(path: str) -> File:
 
 
 def read_table(
-    path: str, required: Mapping[str, Cell], optional: Mapping[str, Cell] | None = None, kept: Sequence[str] = ()
+    path: str,
+    required: Mapping[str, Cell],
+    optional: Mapping[str, Cell] | None = None,
+    kept: Sequence[str] = (),
+    filled: Sequence[str] = (),
 ) -> Whole:
     """Read a table.
 
@@ -51,6 +55,7 @@ def read_table(
         required: columns that must be there and filled; rows without are counted as bad.
         optional: further columns; those that the file does not have are left out.
         kept: columns of the result; none: all.
+        filled: optional columns of texts that are empty where a row has none.
 
     Raises:
         DataError: the file is missing, unreadable, or lacks a column.
@@ -60,7 +65,7 @@ def read_table(
     columns = Columns(required, {name: cell for name, cell in (optional or {}).items() if name in present})
     if not present:
         raise DataError(f"{path}: holds no rows.")
-    return whole(read_piece(Piece(file), format_of(file), columns), columns, kept)
+    return whole(read_piece(Piece(file), format_of(file), columns), columns, kept, filled)
 
 
 def first_of(path: str, *names: str) -> str:
