@@ -8,6 +8,7 @@ import torch
 
 from data.toy_packs import EOS, ToySource, teacher_state, text_tokens, write_pack, write_teacher
 from polyglossa.data.batch import RankBatch
+from polyglossa.data import bundles
 from polyglossa.data.bundles import BundleReader, TeacherStore, iter_bundles
 from polyglossa.data.feed_spec import steps_table
 from polyglossa.data.plan_types import PlanSettings
@@ -189,6 +190,15 @@ def test_bundles_are_walked_in_order(pack: str) -> None:
     assert all(
         reader.read("large", n).query_Q.tolist() == table["query"][0].as_py() for n, (_, _, table) in enumerate(walked)
     )
+
+
+def test_a_reader_of_many_files_keeps_the_last_open(pack: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    every = BundleReader(pack, cache_bytes=0)
+    monkeypatch.setattr(bundles, "OPEN_FILES", 1)
+    one = BundleReader(pack, cache_bytes=0)
+    for source in ("large", "small", "kinds", "large"):
+        assert one.read(source, 0).tokens.tolist() == every.read(source, 0).tokens.tolist()
+        assert len(one._files) == 1
 
 
 def _all_texts() -> list[str]:

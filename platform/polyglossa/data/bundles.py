@@ -1,7 +1,7 @@
 """Read packed bundles: token ids and examples of a few hundred rows as flat numpy arrays.
 
 A pack's `index.json` names the files of each source; every row group of a file is one bundle. A teacher store holds the
-same files with one state per text instead of tokens. Readers keep file footers open and the last bundles in memory.
+same files with one state per text instead of tokens. Readers keep the last files open and the last bundles in memory.
 
 Legend: T texts of the bundle, Q examples, M mined negatives.
 """
@@ -21,6 +21,10 @@ from polyglossa.data.pack_index import PackedSource, Part, read_pack_index
 from polyglossa.errors import ArtifactError
 
 Ints = NDArray[np.int64]
+
+OPEN_FILES = 128
+"""That a reader keeps open, with the footers (about 100 KB each) that tell where their bundles are: a pack of the
+published corpus has thousands."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ class BundleReader:
         """
         self._pack_uri, self._teachers = pack_uri, tuple(teachers)
         self._locations = {source.name: _locations(source, part) for source in read_pack_index(pack_uri).sources}
-        self._files: dict[str, pq.ParquetFile] = {}
+        self._files: OrderedDict[str, pq.ParquetFile] = OrderedDict()
         self._cache: OrderedDict[tuple[str, int], Bundle] = OrderedDict()
         self._room, self._cache_bytes = cache_bytes, cache_bytes
 
@@ -131,15 +135,20 @@ class BundleReader:
         if uri not in self._files:
             filesystem, path = open_storage(uri)
             self._files[uri] = pq.ParquetFile(path, filesystem=filesystem, memory_map=False)
+            while len(self._files) > OPEN_FILES:
+                self._files.popitem(last=False)[1].close(force=True)
+        self._files.move_to_end(uri)
         return self._files[uri]
 
 
 def iter_bundles(pack_uri: str, source: str, *, part: Part = "bundles") -> Iterator[tuple[str, int, pa.Table]]:
     """Walk a source's bundles in order: (path inside the pack, row group, one-row TOKEN_BUNDLE table)."""
     found = next(one for one in read_pack_index(pack_uri).sources if one.name == source)
-    for path, row_group in _locations(found, part):
-        filesystem, full = open_storage(f"{pack_uri}/{path}")
-        yield path, row_group, pq.ParquetFile(full, filesystem=filesystem).read_row_group(row_group)
+    for held in found.files_of(part):
+        filesystem, full = open_storage(f"{pack_uri}/{held.path}")
+        with pq.ParquetFile(full, filesystem=filesystem) as file:
+            for row_group in range(held.bundles):
+                yield held.path, row_group, file.read_row_group(row_group)
 
 
 def bundle_of(table: pa.Table) -> Bundle:
