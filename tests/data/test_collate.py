@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from data.toy_packs import EOS, ToySource, teacher_state, text_tokens, write_pack, write_teacher
-from polyglossa.data.batch import RankBatch
 from polyglossa.data import bundles
+from polyglossa.data.batch import RankBatch
 from polyglossa.data.bundles import BundleReader, TeacherStore, iter_bundles
 from polyglossa.data.feed_spec import steps_table
 from polyglossa.data.plan_types import PlanSettings

@@ -1,6 +1,6 @@
 """Validation of averages is dealt to workers by source; the score is the same however many there are."""
 
-from polyglossa.merge.validation import deal_sources, mean_score
+from polyglossa.merge.shares import deal_sources, mean_score
 
 
 def test_sources_are_dealt_into_shares_of_like_size_and_none_is_lost() -> None:

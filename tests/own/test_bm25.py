@@ -6,7 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from polyglossa.artifact import Draft, read_json
-from polyglossa.evaluate.bm25 import ranked, run
+from polyglossa.evaluate.bm25 import run
+from polyglossa.evaluate.scoring.bm25 import ranked
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.sections.evaluate import ClassificationTask, RetrievalTask, StsTask
 from polyglossa.recipe.sections.own import Bm25Config

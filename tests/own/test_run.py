@@ -13,7 +13,8 @@ from polyglossa.artifact import Artifact, ArtifactKey, Draft, produce, read_json
 from polyglossa.evaluate.scoring.outcome import write_samples
 from polyglossa.evaluate.scoring.statistics import Samples
 from polyglossa.own.averages import judge_average
-from polyglossa.own.run import rank_questions, run
+from polyglossa.own.run import run
+from polyglossa.own.worker import rank_questions
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.sections.evaluate import RetrievalTask
 from polyglossa.recipe.sections.own import OwnStage

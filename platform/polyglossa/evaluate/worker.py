@@ -83,7 +83,8 @@ class Worker:
         self._spec, self._root = spec, root
         self.source = open_source(spec)
         self.meta = model_meta(self.source, spec)
-        self._own_folder = None if root else tempfile.TemporaryDirectory(prefix="polyglossa-vectors-")
+        if root is None:
+            self._own_folder = tempfile.TemporaryDirectory(prefix="polyglossa-vectors-")
         self._store = VectorStore(root or self._own_folder.name, self.source.fingerprint)
         self._shared = SharedEmbed(self.source.embed, exchange if spec.endpoint is None else None)
 

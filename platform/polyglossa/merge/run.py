@@ -5,28 +5,25 @@ written once, beside the draft; then the sources of the validation rows are deal
 model's validation takes as many devices as the stage has. A source is scored by one task, whatever their number: the
 score is the same. If no average beats the best model, the artifact holds that model, and says so, unless the recipe
 wants the average whatever it is (`keep: always`).
+
+This file loads no torch: it is read to work out the artifact's key; `merge.worker` is what its tasks load.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from typing import Any, TypeAlias
 
 import pyarrow.fs as pafs
 import ray
-import torch
 
 from polyglossa.artifact import Artifact, Draft, clear, open_storage
 from polyglossa.errors import UserError
+from polyglossa.merge.shares import deal_sources, mean_score, validation_sources
 from polyglossa.merge.soup import greedy_soup
-from polyglossa.merge.validation import deal_sources, mean_score, source_scores, validation_sources
-from polyglossa.merge.weights import average, save
-from polyglossa.model.encoder import Encoder
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.sections.merge import MergeConfig
 from polyglossa.runtime.console import say, track
 from polyglossa.runtime.nodes import stage_precision
 from polyglossa.runtime.ray_tasks import results
-from polyglossa.storage import local_folder, writable_folder
 
 Scores: TypeAlias = "list[ray.ObjectRef[dict[str, float]]]"
 
@@ -104,8 +101,10 @@ class _Work:
     """Starts tasks that average and validate; averages lie in a scratch folder until they are kept or beaten."""
 
     def __init__(self, config: MergeConfig, pack_uri: str, placement: StagePlacement, dtype: str, scratch: str) -> None:
-        self._average = ray.remote(_average).options(**placement.ray_options)
-        self._validate = ray.remote(_validate).options(**placement.ray_options)
+        from polyglossa.merge.worker import average_models, score_model
+
+        self._average = ray.remote(average_models).options(**placement.ray_options)
+        self._validate = ray.remote(score_model).options(**placement.ray_options)
         self._method = "linear" if config.method == "greedy_soup" else config.method
         self._pack_uri, self._queries, self._threads = pack_uri, config.validation_queries, placement.threads
         self._device, self._dtype = placement.torch_device, dtype
@@ -144,27 +143,6 @@ class _Work:
             results([self._average.remote(self._method, list(models), list(weights), self._threads, target)])
             self._written[made] = target
         return self._written[made]
-
-
-def _average(method: str, models: Sequence[str], weights: Sequence[float], threads: int, target: str) -> None:
-    """Write the average of some models' float32 weights, or one of them as it is, to a model directory."""
-    torch.set_num_threads(threads)
-    with ExitStack() as stack:
-        folders = [stack.enter_context(local_folder(model)) for model in models]
-        encoder = Encoder.load(folders[0]) if len(folders) == 1 else average(method, folders, weights)
-        with writable_folder(target) as folder:
-            save(encoder, folder)
-
-
-def _validate(
-    model: str, pack_uri: str, sources: Sequence[str], queries: int, threads: int, device: str, dtype: str
-) -> dict[str, float]:
-    """Score a model on some sources."""
-    torch.set_num_threads(threads)
-    with local_folder(model) as folder:
-        encoder = Encoder.load(folder)
-    encoder.model.to(device, getattr(torch, dtype))
-    return source_scores(encoder, pack_uri, sources, queries)
 
 
 def _model_roles(inputs: Mapping[str, Artifact]) -> list[str]:

@@ -4,7 +4,7 @@ The score is the mean over sources of nDCG@10. What the loss knows to be no nega
 another right answer, so it counts neither as a rival nor as a hit.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ import torch
 from polyglossa.data.bundles import BundleReader
 from polyglossa.data.pack_index import read_pack_index
 from polyglossa.errors import DataError
+from polyglossa.merge.shares import mean_score, validation_sources
 from polyglossa.model.encoder import Encoder, finish
 from polyglossa.objectives.masks import known_positives
 from polyglossa.objectives.ranking import ndcg_at_10
@@ -32,34 +33,6 @@ def validation_score(encoder: Encoder, pack_uri: str, queries: int) -> float:
     return mean_score([source_scores(encoder, pack_uri, sources, queries)], sources)
 
 
-def validation_sources(pack_uri: str) -> dict[str, int]:
-    """Name the sources that models are scored on, with their bundles of validation rows.
-
-    Raises:
-        DataError: the pack holds no validation row of a retrieval or bitext source.
-    """
-    sources = {
-        source.name: sum(file.bundles for file in source.validation_files)
-        for source in read_pack_index(pack_uri).sources
-        if source.in_batch
-    }
-    there = {name: bundles for name, bundles in sources.items() if bundles}
-    if not there:
-        raise DataError(f"{pack_uri}: has no validation row to judge by. Set corpus.validation_share above 0.")
-    return there
-
-
-def deal_sources(sources: Mapping[str, int], shares: int) -> list[list[str]]:
-    """Deal sources into at most so many shares of about equal size, the largest source first."""
-    dealt: list[list[str]] = [[] for _ in range(max(1, min(shares, len(sources))))]
-    filled = [0] * len(dealt)
-    for name in sorted(sources, key=lambda name: (-sources[name], name)):
-        least = filled.index(min(filled))
-        dealt[least].append(name)
-        filled[least] += sources[name]
-    return dealt
-
-
 def source_scores(encoder: Encoder, pack_uri: str, sources: Sequence[str], queries: int) -> dict[str, float]:
     """Score a model on each of some sources.
 
@@ -71,12 +44,6 @@ def source_scores(encoder: Encoder, pack_uri: str, sources: Sequence[str], queri
         raise DataError(f"{pack_uri}: was packed with another tokenizer than the model's. Pack with the model's own.")
     reader = BundleReader(pack_uri, part="validation", cache_bytes=0)
     return {source: _source_score(encoder, reader, source, queries) for source in sources}
-
-
-def mean_score(shares: Iterable[Mapping[str, float]], sources: Iterable[str]) -> float:
-    """Mean over sources, in the order of the pack: equal however they were dealt."""
-    scores = {name: score for share in shares for name, score in share.items()}
-    return float(np.mean([scores[name] for name in sources]))
 
 
 def _source_score(encoder: Encoder, reader: BundleReader, source: str, limit: int) -> float:

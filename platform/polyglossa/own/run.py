@@ -3,6 +3,8 @@
 Inputs: `evaluate` and `evaluate:start` (evaluations), `model` and `start` (model artifacts), `corpus`, and `bm25`.
 Writes `own.json`, `own.html`, `doubtful.parquet` and `examples.parquet`. The two models rank the questions in two Ray
 tasks; texts that evaluation embedded are read from the vector store.
+
+This file loads no torch: it is read to work out the artifact's key; its tasks load what runs a model.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,19 +14,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
-import torch
 
 from polyglossa.artifact import Artifact, Draft, exists, open_artifact, open_storage
 from polyglossa.evaluate.plan import files_fingerprint, place_paths
 from polyglossa.evaluate.scoring.outcome import read_samples
 from polyglossa.own.advice import is_worth_averaging, propose_average
-from polyglossa.own.averages import judge_average
 from polyglossa.own.comparison import elsewhere_figures, own_figures
 from polyglossa.own.examples import doubtful_labels, examples
 from polyglossa.own.page import render_own
 from polyglossa.own.questions import Questions, read_questions
-from polyglossa.own.ranking import Ranking, rank
-from polyglossa.own.vectors import StoredVectors
+from polyglossa.own.ranking import Ranking
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.sections.own import OwnStage
 from polyglossa.runtime.console import track
@@ -139,6 +138,8 @@ def _rankings(
     """Rank the questions by the model as it came and as it is now, both at the same time."""
     if not asked:
         return [], []
+    from polyglossa.own.worker import rank_questions
+
     dtype = stage_precision(None, placement).dtype
     root = draft.uri.rpartition("/artifacts/")[0]
     task = ray.remote(rank_questions).options(**placement.ray_options)
@@ -151,25 +152,6 @@ def _rankings(
     ]
     before, after = results(both)
     return before, after
-
-
-def rank_questions(
-    model: str, asked: Sequence[Questions], root: str, device: str, dtype: str, max_tokens: int | None, threads: int
-) -> list[Ranking]:
-    """Rank the documents of every task for its questions, with one model.
-
-    Args:
-        model: its directory.
-        asked: questions by task.
-        root: storage root, whose vector store is read and added to.
-        device: torch device.
-        dtype: precision.
-        max_tokens: longest text; None takes the model's own limit.
-        threads: torch threads.
-    """
-    torch.set_num_threads(threads)
-    vectors = StoredVectors(model, root, device=device, dtype=dtype, max_tokens=max_tokens)
-    return [rank(vectors.queries(one.queries), vectors.documents(one.documents), one) for one in asked]
 
 
 def _examples(
@@ -220,6 +202,8 @@ def _averages(
     """Try averages with the model as it came, where something was lost elsewhere."""
     if not (config.average_shares and config.elsewhere and is_worth_averaging(found["elsewhere"])):
         return {"averages": [], "proposal": None}
+    from polyglossa.own.averages import judge_average
+
     task = ray.remote(judge_average).options(**placement.ray_options)
     trials = results(
         [

@@ -5,7 +5,6 @@ from typing import Any
 
 from polyglossa.artifact import Draft
 from polyglossa.engine.tokenizers import load_stored_tokenizer
-from polyglossa.model.tokenizer_folder import tokenizer_fingerprint
 from polyglossa.pack.layout import Job
 from polyglossa.recipe.sections.pack import PackConfig
 
@@ -42,7 +41,7 @@ def write_index(
     index = {
         "sources": list(sources.values()),
         "max_tokens": config.max_tokens,
-        "tokenizer": None if model_uri is None else tokenizer_fingerprint(load_stored_tokenizer(model_uri)),
+        "tokenizer": None if model_uri is None else _fingerprint(model_uri),
         "truncated_share": share,
     }
     draft.write_json(index, "index.json")
@@ -65,3 +64,9 @@ def _empty_entry(job: Job) -> dict[str, Any]:
         "validation_files": [],
         "validation": [],
     }
+
+
+def _fingerprint(model_uri: str) -> str:
+    from polyglossa.model.tokenizer_folder import tokenizer_fingerprint  # transformers
+
+    return tokenizer_fingerprint(load_stored_tokenizer(model_uri))

@@ -20,7 +20,6 @@ from tokenizers import Tokenizer
 from polyglossa.artifact import open_storage
 from polyglossa.engine.tokenizers import load_stored_tokenizer
 from polyglossa.model.instructions import pinned_prompts
-from polyglossa.model.tokenizer_folder import read_prompts
 from polyglossa.pack.bundling import Packed, pack_bundles, pack_texts
 from polyglossa.pack.columns import flat, id_column
 from polyglossa.pack.documents import Documents, id_bytes
@@ -296,6 +295,8 @@ def _packed(
 
 def _prompts(model_uri: str) -> dict[str, str]:
     """Prompts that a model directory pins."""
+    from polyglossa.model.tokenizer_folder import read_prompts  # transformers
+
     with local_folder(model_uri, weights=False) as folder:
         return read_prompts(folder)
 

@@ -239,9 +239,7 @@ class Whole:
         return self.table.num_rows + self.bad.total()
 
 
-def whole(
-    batches: Iterable[Batch], columns: Columns, kept: Sequence[str] = (), filled: Sequence[str] = ()
-) -> Whole:
+def whole(batches: Iterable[Batch], columns: Columns, kept: Sequence[str] = (), filled: Sequence[str] = ()) -> Whole:
     """Join batches; rows without one of the required columns' values are bad too (`empty`).
 
     What is more than `MEMORY_BYTES` lies in a file without a name, which the table maps: it goes with the table.

@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any
 import ray
 import ray.train
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
 
 from polyglossa.artifact import Artifact, ArtifactKey, Draft, clear, open_storage, read_json
 from polyglossa.engine.checkpoints.checkpoint_index import LatestSteps
@@ -41,6 +40,8 @@ from polyglossa.train.plan import Job, plan_job
 from polyglossa.train.watch import explain_failure, watch_group
 
 if TYPE_CHECKING:
+    from ray.train.torch import TorchTrainer
+
     from polyglossa.engine.backends.backend import TrainingBackend
     from polyglossa.engine.loop import Callback
 
@@ -159,7 +160,9 @@ def _digest(runs: Sequence[TrainRun]) -> str:
     return hashlib.blake2b(places.encode(), digest_size=8).hexdigest()
 
 
-def _trainer(runs: Sequence[TrainRun], placement: TrainPlacement, notes: str, board: Any) -> TorchTrainer:
+def _trainer(runs: Sequence[TrainRun], placement: TrainPlacement, notes: str, board: Any) -> "TorchTrainer":
+    from ray.train.torch import TorchConfig, TorchTrainer  # torch, which working out the artifact's key does without
+
     gpu = placement.gpus > 0
     resources = {"CPU": placement.cpus} | ({"GPU": placement.gpus} if gpu else {})
     return TorchTrainer(
@@ -185,7 +188,7 @@ def _trainer(runs: Sequence[TrainRun], placement: TrainPlacement, notes: str, bo
     )
 
 
-def _fit(trainer: TorchTrainer, ended: list[ray.train.Result | BaseException]) -> None:
+def _fit(trainer: "TorchTrainer", ended: list[ray.train.Result | BaseException]) -> None:
     try:
         ended.append(trainer.fit())
     except BaseException as error:

@@ -22,7 +22,6 @@ from polyglossa.tune.page.render import render_search
 from polyglossa.tune.plan import folder_of, retrained_stages, root_of, trial_graph
 from polyglossa.tune.propose import Values
 from polyglossa.tune.results import best_of, complete_values, importance, pareto, stopped_share, table
-from polyglossa.tune.runner import Runner
 
 STAGE = "tune"
 REVISION = 2
@@ -40,6 +39,8 @@ def run(config: SearchConfig, inputs: Mapping[str, Artifact], draft: Draft, prof
     Raises:
         TrainingError: no trial finished.
     """
+    from polyglossa.tune.runner import Runner  # Ray Tune and torch, which working out the artifact's key does without
+
     recipe, folder = config.whole(), folder_of(draft.uri)
     again = retrained_stages(trial_graph(recipe, recipe, {}).nodes, list(inputs))
     if again:
