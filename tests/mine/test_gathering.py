@@ -13,12 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from mine.conftest import sentences
-from polyglossa.artifact import Artifact, ArtifactKey, Draft, produce
+from polyglossa.artifact import Artifact, ArtifactKey, Draft, produce, read_json
 from polyglossa.mine import run as stage
-from polyglossa.mine.gathering import gather
+from polyglossa.mine.gathering import gather, parts
+from polyglossa.mine.pools import Rows
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.sections.mine import MineConfig
 from polyglossa.records import DOCUMENT, MINED_PAIR, PAIR
+
+pytestmark = pytest.mark.usefixtures("ray_local")
 
 SETTINGS = {
     "source": {"top_k": 40, "negatives": 4, "relative_margin": 1.2, "max_queries": 25},
@@ -78,7 +81,39 @@ def test_negatives_are_those_of_before(
     assert digest(mined(tmp_path, corpus, tiny_model(), name)) == GOLDEN[name]
 
 
-def test_workers_gather_the_same(ray_local: None, tmp_path, corpus, tiny_model, monkeypatch) -> None:
+def told(artifact: Artifact) -> list[object]:
+    """All that a run says, whatever the order of its rejects."""
+    rows = pads.dataset(artifact.at("pairs"), format="parquet").to_table().to_pylist()
+    rejects = pads.dataset(artifact.at("rejects"), format="parquet").to_table().to_pylist()
+    return [rows, sorted(map(str, rejects)), read_json(artifact.at("audit.json")), artifact.counts["rejects"]]
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_sources_that_are_mined_one_after_another_are_mined_as_all_at_once(
+    tmp_path, tiny_corpus, corpus, tiny_model, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = mined(tmp_path, corpus, tiny_model(), name)
+    monkeypatch.setattr(parts, "PART_ROWS", 1)
+    sizes = []
+    monkeypatch.setattr(stage, "Rows", _counting(sizes))
+    one_by_one = mined(tmp_path / "parts", corpus, tiny_model(), name)
+    assert told(one_by_one) == told(together)
+    assert (len(sizes) > 1) == (name != "all"), "sources that share a pool are mined together"
+
+
+def _counting(sizes: list[int]) -> type:
+    """`Rows` that says how many it read."""
+
+    class Counting(Rows):
+        @classmethod
+        def read(cls, pairs, documents):  # type: ignore[no-untyped-def]
+            sizes.append(sum(map(len, pairs.values())))
+            return Rows.read(pairs, documents)
+
+    return Counting
+
+
+def test_workers_gather_the_same(tmp_path, corpus, tiny_model, monkeypatch) -> None:
     monkeypatch.setattr(stage, "DRIVER_BYTES", 0)
     assert digest(mined(tmp_path, corpus, tiny_model(), "language")) == GOLDEN["language"]
 
@@ -91,3 +126,11 @@ def test_where_nothing_is_mined_every_row_passes_through(tmp_path, corpus, tiny_
     assert made.counts["texts"] == made.counts["mined"] == 0
     rows = pads.dataset(made.at("pairs"), format="parquet", schema=MINED_PAIR).to_table()
     assert rows["positive_score"].null_count == len(rows)
+
+
+def test_a_plan_counts_the_largest_part() -> None:
+    assert parts.largest_share(1_000_000, {"one": 900_000, "other": 100_000}) == 0.9
+    assert parts.largest_share(1_000_000, {"one": 100_000}) == 0.9, "what is not known may be one source"
+    assert parts.largest_share(300_000, {"one": 100_000, "other": 200_000}) == 1.0, "small sources go together"
+    ten = {str(number): 400_000 for number in range(10)}
+    assert parts.largest_share(4_000_000, ten) == 0.1

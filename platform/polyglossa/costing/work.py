@@ -45,6 +45,8 @@ class Work:
     teacher_width: int = 0
     low_precision: bool | None = True
     """Whether it is computed in bfloat16; None leaves it to the device: GPUs do, processors do not."""
+    largest_share: float = 1.0
+    """Of its rows, those that are in memory at a time, where sources are gone through one after another."""
     loss_bytes: float = 0.0
     """Of a training step's logits and masks beyond those of the published candidates."""
 

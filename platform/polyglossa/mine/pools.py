@@ -4,7 +4,7 @@ Pure: Arrow tables and numpy arrays in, small frozen values out. Documents are n
 "ties by number" means ties by id. Nothing here knows a vector.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,17 +123,12 @@ def number_documents(lists: pa.ChunkedArray, documents: pa.Table) -> Ragged:
     return Ragged(np.append(0, np.cumsum(count)), number.to_numpy(zero_copy_only=False).astype(np.int64))
 
 
-def rows_to_mine(rows: Rows, config: MineConfig) -> dict[str, Ints]:
-    """Say which rows are mined, by source.
-
-    Raises:
-        DataError: a source of the recipe is not in the corpus.
-    """
-    unknown = set(config.sources or ()) - set(rows.source_offsets)
-    if unknown:
-        raise DataError(f"mine.sources: {sorted(unknown)} not in the corpus; it has {', '.join(rows.source_offsets)}.")
+def rows_to_mine(rows: Rows, config: MineConfig, sources: Collection[str]) -> dict[str, Ints]:
+    """Say which rows of some sources are mined, by source; the others' rows are there for what they exclude."""
     mined: dict[str, Ints] = {}
     for source, (start, stop) in rows.source_offsets.items():
+        if source not in sources:
+            continue
         part = rows.table.slice(start, stop - start)
         row = np.flatnonzero(may_be_mined(part, source, config))
         if config.max_queries is not None and len(row) > config.max_queries:

@@ -1,12 +1,15 @@
 """The `mine` stage: embed every distinct text once on a Ray Data actor pool, search each pool, choose, write, audit.
 
+Sources are mined part by part (`gathering.gather`), so that one part's rows and texts are in memory at a time; the
+result does not depend on how they are parted.
+
 Two things outlive a killed run, both outside the draft: the vector store, and the finished tasks under
 `<root>/progress/`. A run that starts again does only what is missing, in the same batches, and ends the same.
 """
 
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import starmap
 from typing import Any
@@ -17,17 +20,17 @@ import pyarrow as pa
 import ray
 
 from polyglossa.artifact import Artifact, Draft, clear, exists
-from polyglossa.embedding.actors import SourceSpec, embed_missing, source_facts
-from polyglossa.mine.gathering.gather import DRIVER_BYTES, gather, list_files, write_pairs
+from polyglossa.embedding.actors import SourceFacts, SourceSpec, embed_missing, source_facts
+from polyglossa.mine.gathering.gather import DRIVER_BYTES, Gathered, Outputs, gather, list_files, write_pairs
 from polyglossa.mine.pools import Rows, Unit, rows_to_mine, sort_documents, units
 from polyglossa.mine.prepare import Prepared, batch_units
-from polyglossa.mine.rescore.actors import Place, rescore
+from polyglossa.mine.rescore.actors import Place, Rescoring
 from polyglossa.mine.rescore.candidates import searched
 from polyglossa.mine.rescore.decide import RESCORED
 from polyglossa.mine.tables import read_found, write_table
 from polyglossa.mine.texts import collect, unusable_documents, unusable_rows
 from polyglossa.mine.work import FOUND, Pool, UnitWork
-from polyglossa.mine.write import outcome_of, reconcile, rejected, write_outcome
+from polyglossa.mine.write import Mined, Report, rejected
 from polyglossa.recipe import StagePlacement
 from polyglossa.recipe.sections.mine import MineConfig
 from polyglossa.records import MINED_PAIR, RESCORED_PAIR
@@ -63,38 +66,26 @@ def run(config: MineConfig, inputs: Mapping[str, Artifact], draft: Draft, placem
         little = files.stored <= DRIVER_BYTES
         steps = Steps(f"{progress}/steps", lineage, files.plan, placement, bar, in_driver=little)
         gathered = gather(steps, files)
-    documents = sort_documents(gathered.documents)
-    rows = Rows.read(gathered.pairs, documents)
-    mined = rows_to_mine(rows, config)
-    plan = list(units(rows, mined, documents, config))
     model = inputs["model"].at("model") if "model" in inputs else config.model
     spec = SourceSpec(model, precision.dtype, placement.torch_device, config.max_tokens, placement.threads, root)
     outside = None if "model" in inputs else model if isinstance(model, str) else model.model
     source = source_facts(spec, placement, parity=outside)
-    texts = collect(rows, mined, plan, documents, config, source.prompts)
-    job = _Job(searched(config), placement, root, source.fingerprint, name)
-    wanted = texts.wanted()
-    missing, refused = embed_missing(wanted, spec, source, placement, what="mine: embed")
-    figures = {"texts": len(wanted), "texts_embedded": missing - refused, "texts_refused": refused}
-    store = VectorStore(root, source.fingerprint)
-    spoilt = unusable_documents(texts, store)
-    reasons = {
-        int(row): reason
-        for row, reason in zip(texts.mined, unusable_rows(texts, rows, spoilt, store), strict=True)
-        if reason is not None
-    }
-    uris = _mine(job, Prepared(rows, documents, texts, spoilt, reasons, config), plan, progress)
-    schema, written = FOUND, MINED_PAIR
+    parts = _Parts(gathered, config, spec, source, _Job(searched(config), placement, root, source.fingerprint, name))
+    rescoring = None
     if config.rescore is not None:
-        schema, written = RESCORED, RESCORED_PAIR
-        uris, scored = rescore(uris, config, rows, documents, Place(root, progress, placement))
-        figures |= scored
-    found = pa.concat_tables([schema.empty_table(), *(read_found(uri, schema) for uri in uris)]).combine_chunks()
-    reasons |= rejected(found)
-    outcome = outcome_of(rows, documents, found, reasons, written)
-    rows_out = write_pairs(steps, files, gathered, outcome, draft, written)
-    write_outcome(draft, config, rows, documents, found, spoilt, reasons)
-    draft.count(**reconcile(gathered.rows_in, rows_out, reasons), **figures)
+        rescoring = Rescoring(config, Place(root, progress, placement))
+        for part in gathered.parts:
+            one = parts.search(part, progress)
+            rescoring.add(one.uris, one.rows, one.documents)
+        rescoring.score()
+    written = MINED_PAIR if rescoring is None else RESCORED_PAIR
+    outputs, report, outcomes = Outputs.of(files), Report(draft, config), []
+    for part in gathered.parts:
+        mined = parts.search(part, progress).decided(rescoring)
+        outcomes.append(outputs.keep(steps, part, mined.outcome(written)))
+        report.add(mined)
+    rows_out = write_pairs(steps, outputs, gathered.plan, outcomes, draft, written)
+    report.write(gathered.rows_in, rows_out, **(rescoring.figures() if rescoring is not None else {}))
     clear(progress)
 
 
@@ -107,12 +98,79 @@ class _Job:
     root: str
     fingerprint: str
     run: str
-    """Name of the draft: tells one run from the next in a worker that outlives both."""
+    """Name of the draft, and the part: tells one from the next in a worker that outlives both."""
 
 
-def _mine(job: _Job, prepared: Prepared, plan: Sequence[Unit], progress: str) -> list[str]:
+@dataclass(frozen=True)
+class _Searched:
+    """A part whose sources were searched."""
+
+    rows: Rows
+    documents: pa.Table
+    spoilt: npt.NDArray[np.object_]
+    reasons: Mapping[int, str]
+    figures: Mapping[str, int]
+    folder: str
+    uris: list[str]
+    """Files of what the units found."""
+
+    def decided(self, rescoring: Rescoring | None) -> Mined:
+        """Take in what a second opinion says."""
+        schema, uris, figures = FOUND, self.uris, dict(self.figures)
+        if rescoring is not None:
+            schema = RESCORED
+            uris, figures["false_negatives"] = rescoring.decide(uris, self.rows, self.documents, self.folder)
+        found = pa.concat_tables([schema.empty_table(), *(read_found(uri, schema) for uri in uris)]).combine_chunks()
+        reasons = {**self.reasons, **rejected(found)}
+        return Mined(self.rows, self.documents, found, self.spoilt, reasons, figures)
+
+
+class _Parts:
+    """Searches parts; the last one is kept, another one is read again, and what was found of it is there."""
+
+    def __init__(
+        self, gathered: Gathered, config: MineConfig, spec: SourceSpec, source: SourceFacts, job: _Job
+    ) -> None:
+        self._gathered, self._config, self._spec, self._source, self._job = gathered, config, spec, source, job
+        self._last: tuple[int, _Searched] | None = None
+        self._figures: dict[int, Mapping[str, int]] = {}
+
+    def search(self, part: int, progress: str) -> _Searched:
+        """Embed what is missing, search, choose."""
+        if self._last is not None and self._last[0] == part:
+            return self._last[1]
+        self._last = None  # its tables are let go of before the next one's are read
+        config, source, placement = self._config, self._source, self._job.placement
+        pairs, pooled = self._gathered.rows_of(part)
+        documents = sort_documents(pooled)
+        rows = Rows.read(pairs, documents)
+        mined = rows_to_mine(rows, config, self._gathered.sources_of(part))
+        plan = list(units(rows, mined, documents, config))
+        texts = collect(rows, mined, plan, documents, config, source.prompts)
+        wanted = texts.wanted()
+        missing, refused = embed_missing(wanted, self._spec, source, placement, what="mine: embed")
+        figures = {"texts": len(wanted), "texts_embedded": missing - refused, "texts_refused": refused}
+        store = VectorStore(self._job.root, source.fingerprint)
+        spoilt = unusable_documents(texts, store)
+        reasons = {
+            int(row): reason
+            for row, reason in zip(texts.mined, unusable_rows(texts, rows, spoilt, store), strict=True)
+            if reason is not None
+        }
+        folder = posixpath.join(progress, f"part-{part:05d}")
+        job = replace(self._job, run=f"{self._job.run}/{part}")
+        uris = _search(job, Prepared(rows, documents, texts, spoilt, reasons, config), plan, folder)
+        found = _Searched(rows, documents, spoilt, reasons, self._figures.setdefault(part, figures), folder, uris)
+        self._last = part, found
+        return found
+
+
+def _search(job: _Job, prepared: Prepared, plan: Sequence[Unit], folder: str) -> list[str]:
     """Search and choose, a task at a time; what a task finds is kept, in a file, until the stage is done."""
-    tasks = {posixpath.join(progress, f"{number:06d}.parquet"): batch for number, batch in enumerate(batch_units(plan))}
+    tasks = {
+        posixpath.join(folder, "found", f"{number:06d}.parquet"): batch
+        for number, batch in enumerate(batch_units(plan))
+    }
     open_tasks = {uri: batch for uri, batch in tasks.items() if not exists(uri)}
     with track("mine: search", total=sum(len(unit.row) for unit in plan), unit="rows") as bar:
         bar.advance(sum(len(unit.row) for uri in tasks.keys() - open_tasks.keys() for unit in tasks[uri]))

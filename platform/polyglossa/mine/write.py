@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,34 +28,68 @@ _STAGE = "mine"
 _CUT = 400  # characters of a text in a reject
 
 
-def write_outcome(
-    draft: Draft,
-    config: MineConfig,
-    rows: Rows,
-    documents: pa.Table,
-    found: pa.Table,
-    spoilt: npt.NDArray[np.object_],
-    reasons: Mapping[int, str],
-) -> None:
-    """Write rejects, audit and figures into the draft.
+@dataclass(frozen=True)
+class Mined:
+    """What was found of one part."""
 
-    Args:
-        draft: the artifact in the making.
-        config: settings of the recipe.
-        rows: rows of the run.
-        documents: sorted by id.
-        found: what the units returned.
-        spoilt: reason why a document could be no candidate, or None.
-        reasons: rows that are rejected: number → reason.
-    """
-    rejects = pa.concat_tables([row_rejects(rows.table, reasons), document_rejects(documents, spoilt)])
-    write_table(rejects, draft.at("rejects", "part-00000.parquet"))
-    audited = audit(rows, documents, found, config.negatives)
-    if config.rescore is not None:
-        add_rescored(audited, rows, documents, found, config.rescore)
-    draft.write_json(audited, "audit.json")
-    write_text(draft.at("report", "mining.html"), page(audited))
-    draft.count(mined=len(found), documents_refused=int((spoilt != np.array(None)).sum()))
+    rows: Rows
+    documents: pa.Table
+    """Sorted by id."""
+    found: pa.Table
+    """What the units returned, one row per mined row (see `unit.mine_unit`)."""
+    spoilt: npt.NDArray[np.object_]
+    """Why a document could be no candidate, or None."""
+    reasons: Mapping[int, str]
+    """Rows that are rejected: number → reason."""
+    figures: Mapping[str, int]
+
+    def outcome(self, schema: pa.Schema = MINED_PAIR) -> pa.Table:
+        """Say what mining did to the rows that it mined or rejected, for rows that are written as this schema."""
+        return outcome_of(self.rows, self.documents, self.found, self.reasons, schema)
+
+
+class Report:
+    """Takes part after part: writes rejects, adds up figures and the audit."""
+
+    def __init__(self, draft: Draft, config: MineConfig) -> None:
+        self._draft, self._config = draft, config
+        self._audit: dict[str, Any] | None = None
+        self._figures: Counter[str] = Counter()
+        self._rejects: Counter[str] = Counter()
+        self._refused: set[bytes] = set()
+        self._mined = self._parts = 0
+
+    def add(self, mined: Mined) -> None:
+        """Take a part: its rejects into a file of their own, the rest into the sums."""
+        rows, documents = mined.rows, mined.documents
+        ids = documents.column("doc_id").to_pylist()
+        new = np.array([why if ids[row] not in self._refused else None for row, why in enumerate(mined.spoilt)], object)
+        self._refused.update(ids[row] for row in np.flatnonzero(new != np.array(None)))
+        rejects = pa.concat_tables([row_rejects(rows.table, mined.reasons), document_rejects(documents, new)])
+        write_table(rejects, self._draft.at("rejects", f"part-{self._parts:05d}.parquet"))
+        audited = audit(rows, documents, mined.found, self._config.negatives)
+        if self._config.rescore is not None:
+            add_rescored(audited, rows, documents, mined.found, self._config.rescore)
+        if self._audit is None:
+            self._audit = audited
+        for figure in ("sources", "recall"):
+            self._audit[figure] |= audited[figure]
+        self._figures.update(mined.figures)
+        self._mined += len(mined.found)
+        self._rejects.update(mined.reasons.values())
+        self._parts += 1
+
+    def write(self, rows_in: int, rows_out: int, **figures: int) -> None:
+        """Write audit, page and figures, and what else is counted of the whole run.
+
+        Raises:
+            PolyglossaError: rows in ≠ rows out + rejects.
+        """
+        assert self._audit is not None
+        self._draft.write_json(self._audit, "audit.json")
+        write_text(self._draft.at("report", "mining.html"), page(self._audit))
+        self._draft.count(mined=self._mined, documents_refused=len(self._refused))
+        self._draft.count(**reconcile(rows_in, rows_out, self._rejects), **self._figures, **figures)
 
 
 def rejected(found: pa.Table) -> dict[int, str]:
@@ -115,15 +150,15 @@ def document_rejects(documents: pa.Table, reason: npt.NDArray[np.object_]) -> pa
     )
 
 
-def reconcile(rows_in: int, rows_out: int, reasons: Mapping[int, str]) -> dict[str, Any]:
+def reconcile(rows_in: int, rows_out: int, rejects: Counter[str]) -> dict[str, Any]:
     """Count rows in, rows out and rejects by reason.
 
     Raises:
         PolyglossaError: rows in ≠ rows out + rejects.
     """
-    if rows_in != rows_out + len(reasons):
-        raise PolyglossaError(f"mine: {rows_in} rows in, but {rows_out} out and {len(reasons)} rejected.")
-    return {"rows_in": rows_in, "rows_out": rows_out, "rejects": dict(sorted(Counter(reasons.values()).items()))}
+    if rows_in != rows_out + rejects.total():
+        raise PolyglossaError(f"mine: {rows_in} rows in, but {rows_out} out and {rejects.total()} rejected.")
+    return {"rows_in": rows_in, "rows_out": rows_out, "rejects": dict(sorted(rejects.items()))}
 
 
 def _rejects(sources: list[str], reasons: list[str], rows: list[dict[str, Any]]) -> pa.Table:

@@ -10,6 +10,7 @@ from sentence_transformers import CrossEncoder
 from polyglossa.artifact import Artifact, ArtifactKey, produce
 from polyglossa.errors import DataError, EndpointError, UserError
 from polyglossa.mine import run as stage
+from polyglossa.mine.gathering import parts
 from polyglossa.mine.rescore import actors
 from polyglossa.recipe.placement import StagePlacement
 from polyglossa.recipe.sections.mine import MineConfig
@@ -65,6 +66,27 @@ def test_what_scores_like_the_positive_is_refused_and_scores_are_those_of_the_te
     again = mine(tmp_path, corpus, config.changed(relative_margin=0.99), "again")
     assert again.counts["pairs_kept"] > 0
     assert again.counts["pairs_scored"] < made.counts["pairs_scored"]
+
+
+def test_sources_mined_one_after_another_are_judged_together_before_anything_is_spent(
+    tmp_path, tiny_corpus, tiny_model, monkeypatch
+):
+    corpus, path, model = tiny_corpus.write(tmp_path), save_cross_encoder(tmp_path / "model"), tiny_model()
+
+    def config(most: int) -> MineConfig:
+        rescore = {"model": path, "margin": 0.01, "spare": 4, "max_pairs": most}
+        return MineConfig(model=model, top_k=40, relative_margin=1.0, negatives=4, rescore=rescore)
+
+    together = mine(tmp_path / "together", corpus, config(10_000))
+    monkeypatch.setattr(parts, "PART_ROWS", 1)
+    with pytest.raises(UserError, match=r"max_pairs: [\d,]+ would be needed.*nothing was asked"):
+        mine(tmp_path / "dear", corpus, config(together.counts["pairs_scored"] - 1))
+    one_by_one = mine(tmp_path / "parts", corpus, config(10_000))
+    rows = [pads.dataset(one.at("pairs"), format="parquet").to_table().to_pylist() for one in (together, one_by_one)]
+    assert rows[0] == rows[1]
+    assert together.read_json("audit.json") == one_by_one.read_json("audit.json")
+    figures = ("pairs_scored", "false_negatives", "mined", "texts_embedded")
+    assert [together.counts[name] for name in figures] == [one_by_one.counts[name] for name in figures]
 
 
 def test_without_a_second_opinion_files_are_byte_for_byte_what_they_were(tmp_path, tiny_corpus, tiny_model):

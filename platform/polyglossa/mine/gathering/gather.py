@@ -1,10 +1,13 @@
 """Gather what a run mines with, and give it back to the corpus's rows: everything else stays in files.
 
-    gathered = gather(steps, plan)            # rows, documents and pools of the run
-    write_pairs(steps, gathered, …, draft)    # all rows of the corpus, with what was mined
+    gathered = gather(steps, files)           # what is mined, in files, by part
+    gathered.rows_of(part)                    # rows, and documents with their pools, of one part
+    write_pairs(steps, files, gathered, …)    # all rows of the corpus, with what was mined
 
-In memory are the rows that are mined, those that share a query or a group with one, and the documents of their pools,
-which `max_queries` and `max_candidates` bound. Rows that are not mined pass through files (`scratch.Steps`).
+In memory are the rows of one part that are mined, those that share a query or a group with one, and the documents of
+their pools, which `max_queries` and `max_candidates` bound. A part is one source, or several small ones, so memory
+depends on the largest source; sources that share a pool (`pool: all`) are one part. Rows that are not mined pass
+through files (`scratch.Steps`).
 """
 
 from collections import Counter, defaultdict
@@ -20,17 +23,19 @@ import pyarrow.fs as pafs
 from polyglossa.artifact import Artifact, Draft, exists, open_storage
 from polyglossa.errors import DataError
 from polyglossa.mine.gathering import steps as work
+from polyglossa.mine.gathering.parts import parts_of
 from polyglossa.mine.gathering.steps import CHOSEN, POOLED, ROW, Plan
 from polyglossa.recipe.sections.mine import MineConfig
 from polyglossa.records import MINED_PAIR
 from polyglossa.scratch.steps import Steps
-from polyglossa.scratch.task_store import TaskStore, read_array, write_buckets
+from polyglossa.scratch.task_store import TaskStore, read_array, read_bucket, write_buckets
 from polyglossa.storage import place_file
 
 READ_BYTES = 32 * 2**20
 """Stored bytes that one task reads."""
 DRIVER_BYTES = 8 * 2**20
 """Stored bytes of a corpus up to which all is done on the driver."""
+Ints = npt.NDArray[np.int64]
 Keys = npt.NDArray[np.uint64]
 
 
@@ -50,15 +55,32 @@ class Files:
 
 @dataclass(frozen=True)
 class Gathered:
-    """What a run holds in memory."""
+    """What a run mines with, in files."""
 
     plan: Plan
-    pairs: dict[str, pa.Table]
-    """Source → rows (`steps.ROW`), in the corpus's order; every source has an entry."""
-    documents: pa.Table
-    """With their pools (`steps.POOLED`)."""
+    related: tuple[str, ...]
+    """Rows (`steps.ROW`), a bucket a part."""
+    fetched: tuple[str, ...]
+    """Documents with their pools (`steps.POOLED`), likewise."""
     rows_in: int
     """Training and validation rows of the corpus."""
+
+    @property
+    def parts(self) -> range:
+        """Numbers of the parts; one at least."""
+        return range(max(1, len(self.plan.parts)))
+
+    def sources_of(self, part: int) -> set[str]:
+        """Sources whose rows are mined in a part."""
+        return {self.plan.sources[source] for one in self.plan.parts[part : part + 1] for source in one}
+
+    def rows_of(self, part: int) -> tuple[dict[str, pa.Table], pa.Table]:
+        """Read a part: its rows by source, in the corpus's order (every source has an entry), and its documents."""
+        found = read_bucket(self.related, part, ROW)
+        documents = read_bucket(self.fetched, part, POOLED)
+        source_of = np.array([source for source, _ in self.plan.pairs])[found["file"].to_numpy()]
+        pairs = {name: found.filter(pa.array(source_of == number)) for number, name in enumerate(self.plan.sources)}
+        return pairs, documents
 
 
 def list_files(corpus: Artifact, config: MineConfig) -> Files:
@@ -96,22 +118,18 @@ def gather(run: Steps, files: Files) -> Gathered:
     rows = _add(work.figures()["rows"] for work in counted)
     plan = run.plan = _limited(plan, counted)
     if not plan.mined:
-        empty = {source: ROW.empty_table() for source in plan.sources}
-        return Gathered(plan, empty, POOLED.empty_table(), rows.total())
+        return Gathered(plan, (), (), rows.total())
     own = [number for number, (source, _) in enumerate(plan.pairs) if source in plan.mined]
     asked = run.run("ask", work.ask, together(own, files.pair_bytes))
     keys = [tuple(each.at(f"{name}.npy") for each in asked) for name in ("queries", "groups")]
     related = run.run("relate", work.relate, every, *([each] * len(every) for each in keys))
     references = [each.at("references.arrow") for each in (*asked, *related)]
-    documents = _documents(run, files, references)
-    found = pa.concat_tables([ROW.empty_table(), *(_read(each.at("rows.arrow"), ROW) for each in related)])
-    source_of = np.array([source for source, _ in plan.pairs])[found["file"].to_numpy()]
-    pairs = {name: found.filter(pa.array(source_of == number)) for number, name in enumerate(plan.sources)}
-    return Gathered(plan, pairs, documents, rows.total())
+    fetched = _documents(run, files, references)
+    return Gathered(plan, tuple(each.at("rows.arrow") for each in related), fetched, rows.total())
 
 
 def _limited(plan: Plan, counted: Sequence[TaskStore]) -> Plan:
-    """Say which sources are mined, and up to which key those that are capped."""
+    """Say which sources are mined, in which parts, and up to which key those that are capped."""
     minable = _add(each.figures()["minable"] for each in counted)
     most, limits = plan.config.max_queries, {}
     for source in sorted(source for source, count in minable.items() if most is not None and count > most):
@@ -120,12 +138,13 @@ def _limited(plan: Plan, counted: Sequence[TaskStore]) -> Plan:
         for file in filter(exists, files):
             keys = np.sort(np.concatenate([keys, read_array(file)]))[:most]
         limits[source] = int(keys[-1])
-    mined = tuple(sorted(source for source, count in minable.items() if count))
-    return replace(plan, mined=mined, limits=tuple(limits.items()))
+    mined = {source: min(count, most or count) for source, count in sorted(minable.items()) if count}
+    parts = [list(mined)] if plan.config.pool == "all" else parts_of(mined)
+    return replace(plan, mined=tuple(mined), parts=tuple(map(tuple, parts)), limits=tuple(limits.items()))
 
 
-def _documents(run: Steps, files: Files, references: Sequence[str]) -> pa.Table:
-    """Find the documents of the pools, and those that rows refer to."""
+def _documents(run: Steps, files: Files, references: Sequence[str]) -> tuple[str, ...]:
+    """Find the documents of the pools, and those that rows refer to; returns files of them, a bucket a part."""
     plan: Plan = run.plan
     tasks = together(range(len(plan.documents)), files.document_bytes)
     task_of = [number for number, task in enumerate(tasks) for _ in task]
@@ -142,7 +161,7 @@ def _documents(run: Steps, files: Files, references: Sequence[str]) -> pa.Table:
     fetched = run.run(
         "fetch", work.fetch, tasks, range(len(tasks)), *([each] * len(tasks) for each in (files_of, limits))
     )
-    return pa.concat_tables([POOLED.empty_table(), *(_read(each.at("documents.arrow"), POOLED) for each in fetched)])
+    return tuple(each.at("documents.arrow") for each in fetched)
 
 
 def _pool_limits(plan: Plan, files: Iterable[str]) -> list[tuple[int, str | None, int]]:
@@ -169,32 +188,53 @@ def _pool_limits(plan: Plan, files: Iterable[str]) -> list[tuple[int, str | None
     return [(*kind, int(lowest[kind][-1])) for kind, count in counts.items() if count > most]
 
 
+@dataclass(frozen=True)
+class Outputs:
+    """Files of pairs that are written, each made of some of the corpus's."""
+
+    made_of: tuple[tuple[int, tuple[int, ...]], ...]
+    """Number of each, and the numbers of the files that it is made of, all of one source."""
+    output_of: Ints
+    """Number of the file that each file of the corpus goes into."""
+
+    @classmethod
+    def of(cls, files: Files) -> "Outputs":
+        """Plan what is written."""
+        plan = files.plan
+        made_of: list[tuple[int, tuple[int, ...]]] = []
+        for source in range(len(plan.sources)):
+            own = [number for number, (of, _) in enumerate(plan.pairs) if of == source]
+            tasks = together(own, files.pair_bytes)
+            made_of += [(len(made_of) + place, tuple(task)) for place, task in enumerate(tasks)]
+        output_of = np.zeros(len(plan.pairs), np.int64)
+        for number, task in made_of:
+            output_of[list(task)] = number
+        return cls(tuple(made_of), output_of)
+
+    def keep(self, run: Steps, part: int, outcome: pa.Table) -> str:
+        """Keep what mining did to the rows of a part, in a file."""
+        uri = TaskStore.of(run.root, "outcome", [run.lineage, part]).at("outcome.arrow")
+        write_buckets(outcome, self.output_of[outcome["file"].to_numpy()], len(self.made_of), uri)
+        return uri
+
+
 def write_pairs(
-    run: Steps, files: Files, gathered: Gathered, outcome: pa.Table, draft: Draft, schema: pa.Schema = MINED_PAIR
+    run: Steps, outputs: Outputs, plan: Plan, outcomes: Sequence[str], draft: Draft, schema: pa.Schema = MINED_PAIR
 ) -> int:
     """Write all rows of the corpus under `pairs/`, with what was mined for them; returns how many.
 
     Args:
         run: the steps.
-        files: of the corpus.
-        gathered: what was mined with.
-        outcome: rows that mining did something to (`steps.outcome_schema`).
+        outputs: what is written.
+        plan: of the run.
+        outcomes: what `Outputs.keep` wrote, part by part.
         draft: the artifact in the making.
         schema: of the rows that are written.
     """
-    plan = gathered.plan
-    parts: list[tuple[int, list[int]]] = []
-    for source in range(len(plan.sources)):
-        own = [number for number, (of, _) in enumerate(plan.pairs) if of == source]
-        parts += [(len(parts) + place, task) for place, task in enumerate(together(own, files.pair_bytes))]
-    part_of = np.zeros(len(plan.pairs), np.int64)
-    for number, task in parts:
-        part_of[task] = number
-    uri = TaskStore.of(run.root, "outcome", run.lineage).at("outcome.arrow")
-    write_buckets(outcome, part_of[outcome["file"].to_numpy()], len(parts), uri)
-    attached = run.run("attach", work.attach, parts, [uri] * len(parts), [schema] * len(parts))
+    made_of = outputs.made_of
+    attached = run.run("attach", work.attach, made_of, [list(outcomes)] * len(made_of), [schema] * len(made_of))
     first: dict[int, int] = {}
-    for (number, task), done in zip(parts, attached, strict=True):
+    for (number, task), done in zip(made_of, attached, strict=True):
         source = plan.pairs[task[0]][0]
         place = number - first.setdefault(source, number)
         target = draft.at("pairs", plan.sources[source], f"part-{place:05}.parquet")

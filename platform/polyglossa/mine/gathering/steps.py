@@ -2,9 +2,11 @@
 
 count: files of pairs → how many rows may be mined, and which are read first. ask: the same files → queries and groups
 of the rows that are mined, and their sources' positives by bucket. relate: all files → rows that share a query or a
-group with a mined one, themselves among them. locate: files of documents → where each lies, by bucket. choose: a bucket
-→ documents of pools, capped. fetch: files of documents → those that were chosen. attach: files of pairs → the rows with
-what was mined for them.
+group with a mined one, themselves among them, by part. locate: files of documents → where each lies, by bucket. choose:
+a bucket → documents of pools, capped. fetch: files of documents → those that were chosen, by part. attach: files of
+pairs → the rows with what was mined for them.
+
+A part is some of the mined sources with their pools: what is in memory at a time.
 """
 
 import functools
@@ -31,7 +33,6 @@ from polyglossa.scratch.task_store import (
     read_array,
     read_bucket,
     write_array,
-    write_batches,
     write_buckets,
 )
 from polyglossa.vectors import as_keys
@@ -41,7 +42,7 @@ Keys = npt.NDArray[np.uint64]
 Figures = dict[str, Any]
 
 NEEDED = -1
-"""Instead of a pool: a document that is in none, and that a row refers to."""
+"""Instead of a pool: a document that a row of the first part refers to; NEEDED − part for the others."""
 SPLITS = ("train", "validation")
 """What is held out stays out of mining."""
 _PLACE = [pa.field("file", pa.int32(), nullable=False), pa.field("place", pa.int64(), nullable=False)]
@@ -89,8 +90,37 @@ class Plan:
     buckets: int
     mined: tuple[int, ...] = ()
     """Sources that are mined (from `ask` on)."""
+    parts: tuple[tuple[int, ...], ...] = ()
+    """The mined sources by part, likewise."""
     limits: tuple[tuple[int, int], ...] = ()
     """Largest key of the rows that are read first, of each source that is capped, likewise."""
+
+    @property
+    def part_of(self) -> Ints:
+        """Part of each source, and of its pool; −1 where it is not mined."""
+        found = np.full(len(self.sources), -1, np.int64)
+        for part, sources in enumerate(self.parts):
+            found[list(sources)] = part
+        return found
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which parts ask a query."""
+
+    keys: Keys
+    """Ascending."""
+    offsets: Ints
+    part: Ints
+    """Query i is asked by `part[offsets[i]:offsets[i + 1]]`."""
+
+    def parts_of(self, keys: Keys) -> tuple[Ints, Ints]:
+        """Return (row, part) for every part that asks a row's query."""
+        row = np.flatnonzero(_among(keys, self.keys))
+        place = np.searchsorted(self.keys, keys[row])
+        count = np.diff(self.offsets)[place]
+        inside = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+        return np.repeat(row, count), self.part[np.repeat(self.offsets[place], count) + inside]
 
 
 def count(work: TaskStore, plan: Plan, files: Sequence[int]) -> Figures:
@@ -113,46 +143,57 @@ def count(work: TaskStore, plan: Plan, files: Sequence[int]) -> Figures:
 def ask(work: TaskStore, plan: Plan, files: Sequence[int]) -> Figures:
     """Write what the mined rows ask and which groups they are of, and the documents that their sources refer to."""
     limits = dict(plan.limits)
-    queries: list[Keys] = [np.empty(0, np.uint64)]
+    part_of = plan.part_of
+    queries: list[Keys] = [np.empty((0, 2), np.uint64)]
     groups: list[Keys] = [np.empty(0, np.uint64)]
     references = [REFERENCE.empty_table()]
     for source, table in _rows(plan, files, ("pair_id", "query", "positive_ids", "negative_ids", "task", "group")):
         wanted = table.filter(pa.array(may_be_mined(table, plan.sources[source], plan.config)))
         if source in limits:
             wanted = wanted.filter(pa.array(first_read(wanted, plan.config.seed) <= np.uint64(limits[source])))
-        queries.append(_query_keys(wanted))
+        keys = _query_keys(wanted)
+        queries.append(np.stack([keys, np.full(len(keys), part_of[source], np.uint64)], axis=1))
         groups.append(_group_keys(wanted, plan.sources[source]))
         if plan.config.pool != "all":
             references.append(_references(table, source))
-    write_array(np.unique(np.concatenate(queries)), work.at("queries.npy"))
+    write_array(np.unique(np.concatenate(queries), axis=0), work.at("queries.npy"))
     write_array(np.unique(np.concatenate(groups)), work.at("groups.npy"))
     _write_references(pa.concat_tables(references), plan, work)
     return {}
 
 
-@functools.lru_cache(maxsize=2)
-def _asked(uris: tuple[str, ...]) -> Keys:
-    """Keys of all mined rows, read once by each worker."""
+@functools.lru_cache(maxsize=1)
+def _asked(uris: tuple[str, ...]) -> Asked:
+    """Queries of all mined rows, read once by each worker."""
+    pairs = np.unique(np.concatenate([np.empty((0, 2), np.uint64), *map(read_array, uris)]), axis=0)
+    keys, first = np.unique(pairs[:, 0], return_index=True)
+    return Asked(keys, np.append(first, len(pairs)), pairs[:, 1].astype(np.int64))
+
+
+@functools.lru_cache(maxsize=1)
+def _asked_groups(uris: tuple[str, ...]) -> Keys:
+    """Groups of all mined rows, likewise."""
     return np.unique(np.concatenate([np.empty(0, np.uint64), *map(read_array, uris)]))
 
 
 def relate(
     work: TaskStore, plan: Plan, files: Sequence[int], query_files: tuple[str, ...], group_files: tuple[str, ...]
 ) -> Figures:
-    """Write the rows that share a query, or a group, with a mined one, and the documents that they refer to."""
-    queries, groups = _asked(query_files), _asked(group_files)
+    """Write the rows that share a query or a group with a mined one, and the documents that they refer to, by part."""
+    asked, groups, part_of = _asked(query_files), _asked_groups(group_files), plan.part_of
     references = [REFERENCE.empty_table()]
-
-    def related() -> Iterator[pa.RecordBatch]:
-        for source, table in _rows(plan, files, PAIR.names):
-            hit = _among(_query_keys(table), queries)
-            grouped = pc.is_valid(table["group"]).to_numpy()
-            hit[grouped] |= _among(_group_keys(table, plan.sources[source]), groups)
-            rows = table.filter(pa.array(hit)).select(ROW.names).cast(ROW).combine_chunks()
-            references.append(_references(rows, NEEDED))
-            yield from rows.to_batches()
-
-    write_batches(related(), ROW, work.at("rows.arrow"))
+    tables = [ROW.empty_table()]
+    parts: list[Ints] = [np.empty(0, np.int64)]
+    for source, table in _rows(plan, files, PAIR.names):
+        row, part = asked.parts_of(_query_keys(table))
+        grouped = np.flatnonzero(pc.is_valid(table["group"]).to_numpy())
+        own = grouped[_among(_group_keys(table, plan.sources[source]), groups)]
+        row, part = np.append(row, own), np.append(part, np.full(len(own), part_of[source]))
+        row, part = np.unique(np.stack([row, part], axis=1), axis=0).T
+        tables.append(table.take(pa.array(row)).select(ROW.names).cast(ROW))
+        parts.append(part)
+        references += [_references(tables[-1].filter(pa.array(part == one)), NEEDED - one) for one in np.unique(part)]
+    write_buckets(pa.concat_tables(tables), np.concatenate(parts), len(plan.parts), work.at("rows.arrow"))
     _write_references(pa.concat_tables(references), plan, work)
     return {}
 
@@ -235,24 +276,32 @@ def fetch(
     """
     chosen = read_bucket(chosen_files, number, CHOSEN)
     stays = within_limits(chosen, {(pool, language): limit for pool, language, limit in limits}, plan.config)
-    chosen = chosen.filter(pa.array(stays)).sort_by([("file", "ascending"), ("place", "ascending")])
-    file, place = chosen["file"].to_numpy(), chosen["place"].to_numpy()
-
-    def fetched() -> Iterator[pa.RecordBatch]:
-        for one in files:
-            own = slice(*np.searchsorted(file, [one, one + 1]))
-            places, pools = place[own], chosen["pool"].slice(own.start, own.stop - own.start)
-            for first, table in _batches(plan.documents[one], DOCUMENT.names):
-                start, stop = np.searchsorted(places, [first, first + len(table)])
-                distinct, begins = np.unique(places[start:stop], return_index=True)
-                held = table.take(pa.array(distinct - first))
-                offsets = pa.array(np.append(begins, stop - start).astype(np.int32))
-                lists = pa.ListArray.from_arrays(offsets, pools.slice(start, stop - start).combine_chunks())
-                pooled = held.append_column(POOLED.field("pools"), lists).cast(POOLED).combine_chunks()
-                yield from pooled.to_batches()
-
-    write_batches(fetched(), POOLED, work.at("documents.arrow"))
+    chosen = chosen.filter(pa.array(stays))
+    pool = chosen["pool"].to_numpy()
+    part_of_pool = np.zeros(1, np.int64) if plan.config.pool == "all" else plan.part_of
+    part = np.where(pool > NEEDED, part_of_pool[pool.clip(min=0)], NEEDED - pool)
+    order = np.lexsort((pool, part, chosen["place"].to_numpy(), chosen["file"].to_numpy()))
+    file, place, pool, part = (column[order] for column in (*_places(chosen), pool, part))
+    tables, parts = [POOLED.empty_table()], [np.empty(0, np.int64)]
+    for one in files:
+        for first, table in _batches(plan.documents[one], DOCUMENT.names):
+            start, stop = np.searchsorted(file, one), np.searchsorted(file, one, side="right")
+            start, stop = start + np.searchsorted(place[start:stop], [first, first + len(table)])
+            if start == stop:
+                continue
+            own = np.stack([place[start:stop], part[start:stop]], axis=1)
+            distinct, begins = np.unique(own, axis=0, return_index=True)
+            held = table.take(pa.array(distinct[:, 0] - first))
+            offsets = pa.array(np.append(begins, stop - start).astype(np.int32))
+            lists = pa.ListArray.from_arrays(offsets, pa.array(pool[start:stop], pa.int32()))
+            tables.append(held.append_column(POOLED.field("pools"), lists).cast(POOLED))
+            parts.append(distinct[:, 1])
+    write_buckets(pa.concat_tables(tables), np.concatenate(parts), len(plan.parts), work.at("documents.arrow"))
     return {}
+
+
+def _places(chosen: pa.Table) -> tuple[Ints, Ints]:
+    return chosen["file"].to_numpy(), chosen["place"].to_numpy()
 
 
 def within_limits(chosen: pa.Table, limits: dict[tuple[int, str | None], int], config: MineConfig) -> np.ndarray:
@@ -265,18 +314,20 @@ def within_limits(chosen: pa.Table, limits: dict[tuple[int, str | None], int], c
     return chosen["order"].to_numpy() <= np.array(most, np.uint64)
 
 
-def attach(work: TaskStore, plan: Plan, part: tuple[int, Sequence[int]], outcome: str, schema: pa.Schema) -> Figures:
+def attach(
+    work: TaskStore, plan: Plan, output: tuple[int, Sequence[int]], outcomes: Sequence[str], schema: pa.Schema
+) -> Figures:
     """Write rows with what was mined for them; rejected ones are left out.
 
     Args:
         work: where to write.
         plan: what every task knows.
-        part: its number, and the numbers of its files, all of one source.
-        outcome: rows that mining did something to, a bucket a part (`outcome_schema`).
+        output: number of the file that is written, and the numbers of those that it is made of, all of one source.
+        outcomes: rows that mining did something to, a bucket a file that is written (`outcome_schema`).
         schema: of the rows that are written.
     """
-    number, files = part
-    done = read_bucket([outcome], number, outcome_schema(schema))
+    number, files = output
+    done = read_bucket(outcomes, number, outcome_schema(schema))
     found = [schema.empty_table()]
     for _, table in _rows(plan, files, PAIR.names):
         at = done.filter(pc.equal(done["file"], table["file"][0])) if len(table) else done

@@ -1,6 +1,9 @@
 """Re-score what mining found: say what it costs, score what has no score yet, decide. Ray Data, like embedding.
 
-    uris = rescore(uris, config, corpus, place)      # of the units' findings; row for row, as `decide.RESCORED`
+    rescoring = Rescoring(config, place)
+    rescoring.add(uris, rows, documents)             # of the units' findings, part by part
+    rescoring.score()
+    uris, refused = rescoring.decide(uris, …)        # row for row, as `decide.RESCORED`
 
 A cross-encoder runs on an actor pool; a judge is asked by the driver alone, whose client has several requests under
 way. Scores are kept in the run's answer store, shard by shard: what was scored is not scored again, whoever stops.
@@ -45,54 +48,83 @@ class Place:
     placement: StagePlacement
 
 
-def rescore(
-    uris: Sequence[str], config: MineConfig, rows: Rows, documents: pa.Table, place: Place
-) -> tuple[list[str], dict[str, int]]:
-    """Score the candidates of all tasks, and decide about them.
+class Rescoring:
+    """The second opinion on what a run found, part by part: all is listed, then scored, then decided."""
 
-    Args:
-        uris: files of what the units found, task by task.
-        config: the recipe's, with the precision that is computed in.
-        rows: all rows.
-        documents: sorted by id.
-        place: storage and workers.
+    def __init__(self, config: MineConfig, place: Place) -> None:
+        """Open what scores.
 
-    Returns:
-        Files of the same rows as `decide.RESCORED`, and figures for the manifest.
+        Args:
+            config: the recipe's, with the precision that is computed in.
+            place: storage and workers.
 
-    Raises:
-        DataError: no usable model is there, or too many pairs get no score.
-        UserError: it would cost more than the recipe allows.
-        EndpointError: the judge stopped; what it had scored is kept.
-    """
-    assert config.rescore is not None
-    scorer = open_scorer(config.rescore, dtype=config.dtype or "float32", device="cpu")
-    store = AnswerStore(place.root, scorer.fingerprint, pa.float32())
-    folder = posixpath.join(place.progress, "pairs")
-    clear(folder)
-    pending = Pending(folder, config.rescore, store)
-    for uri in uris:
-        pending.add(list_pairs(read_found(uri), rows, documents))
-    console.say(pending.describe())
-    pending.check_caps()
-    _score(pending, scorer, config, place)
-    decided, figures = [], {"pairs_scored": pending.pairs, "pairs_kept": pending.kept, "false_negatives": 0}
-    missing = total = 0
-    for uri in uris:
-        found = read_found(uri)
-        pairs = list_pairs(found, rows, documents)
-        score_P = scores_of(pairs, store)
-        missing, total = missing + int(np.isnan(score_P).sum()), total + len(pairs)
-        table = decide(found, pairs, score_P, config)
-        figures["false_negatives"] += len(table.column("false_negatives").combine_chunks().flatten())
-        decided.append(posixpath.join(place.progress, "rescored", posixpath.basename(uri)))
-        write_table(table, decided[-1])
-    if missing > config.rescore.max_unscored_share * total:
-        raise DataError(
-            f"mine.rescore: {config.rescore.label} gave {missing:,} of {total:,} pairs no finite score; at most a "
-            f"share of {config.rescore.max_unscored_share} may have none. Check it, or raise `max_unscored_share`."
-        )
-    return decided, figures | {"pairs_without_score": missing}
+        Raises:
+            DataError: no usable model is there.
+            UserError: a judge cannot be asked.
+        """
+        assert config.rescore is not None
+        self._rescore, self._config, self._place = config.rescore, config, place
+        self._scorer = open_scorer(config.rescore, dtype=config.dtype or "float32", device="cpu")
+        store = AnswerStore(place.root, self._scorer.fingerprint, pa.float32())
+        folder = posixpath.join(place.progress, "pairs")
+        clear(folder)
+        self._pending = Pending(folder, config.rescore, store)
+        self._missing = self._total = 0
+
+    def add(self, uris: Sequence[str], rows: Rows, documents: pa.Table) -> None:
+        """List the candidates of a part.
+
+        Args:
+            uris: files of what the units found, task by task.
+            rows: all rows of the part.
+            documents: sorted by id.
+        """
+        for uri in uris:
+            self._pending.add(list_pairs(read_found(uri), rows, documents))
+
+    def score(self) -> None:
+        """Say what it costs, and score what has no score yet.
+
+        Raises:
+            UserError: it would cost more than the recipe allows; nothing was asked.
+            EndpointError: the judge stopped; what it had scored is kept.
+        """
+        console.say(self._pending.describe())
+        self._pending.check_caps()
+        _score(self._pending, self._scorer, self._config, self._place)
+
+    def decide(self, uris: Sequence[str], rows: Rows, documents: pa.Table, folder: str) -> tuple[list[str], int]:
+        """Decide about a part, once all is scored.
+
+        Returns:
+            Files in a folder of the same rows as `decide.RESCORED`, and how many false negatives were refused.
+        """
+        decided, refused = [], 0
+        for uri in uris:
+            found = read_found(uri)
+            pairs = list_pairs(found, rows, documents)
+            score_P = scores_of(pairs, self._pending.store)
+            self._missing, self._total = self._missing + int(np.isnan(score_P).sum()), self._total + len(pairs)
+            table = decide(found, pairs, score_P, self._config)
+            refused += len(table.column("false_negatives").combine_chunks().flatten())
+            decided.append(posixpath.join(folder, "rescored", posixpath.basename(uri)))
+            write_table(table, decided[-1])
+        return decided, refused
+
+    def figures(self) -> dict[str, int]:
+        """Return figures for the manifest, once all is decided.
+
+        Raises:
+            DataError: too many pairs got no score.
+        """
+        if self._missing > self._rescore.max_unscored_share * self._total:
+            raise DataError(
+                f"mine.rescore: {self._rescore.label} gave {self._missing:,} of {self._total:,} pairs no finite score; "
+                f"at most a share of {self._rescore.max_unscored_share} may have none. Check it, or raise "
+                "`max_unscored_share`."
+            )
+        pending = self._pending
+        return {"pairs_scored": pending.pairs, "pairs_kept": pending.kept, "pairs_without_score": self._missing}
 
 
 def scores_of(pairs: Pairs, store: AnswerStore) -> Floats:
