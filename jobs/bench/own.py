@@ -5,13 +5,15 @@
 
 Each part writes a file as a person would have it (3,000 medical questions with their answers, 4,000 descriptions of
 commands, labelled requests), lets `init` hold a part of it out and `run` fine-tune all-MiniLM-L6-v2, and trains the
-same model with sentence-transformers on the same pairs, as many of them. All are judged by the held-out part. The last
-line is one JSON object; parts that were not asked for are null.
+same model with sentence-transformers on the same pairs, as many of them. All are judged by the held-out part. What was
+measured is kept in the folder, so that a run that was stopped goes on; another folder measures anew. The last line is
+one JSON object; parts that were not asked for are null.
 """
 
 import argparse
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -26,10 +28,6 @@ from jobs.bench.shared.commands import ROOT, polyglossa, say, timed
 
 MODEL = "all-MiniLM-L6-v2"
 MEDQUAD_ROWS, TLDR_ROWS = 3000, 4000
-KEYS = (
-    "own", "before", "bm25", "sentence_transformers", "minutes", "minutes_sentence_transformers", "gain_low",
-    "gain_high", "minutes_training",
-)  # fmt: skip
 
 
 def main() -> None:
@@ -57,33 +55,46 @@ def measure(part: str, data: Path, model: Path, options: argparse.Namespace) -> 
     """Let both train on one file, and judge all by its held-out part."""
     folder = options.out.resolve() / part
     folder.mkdir(parents=True, exist_ok=True)
-    file = PARTS[part](data, folder, options.rows)
     overrides = [word for one in options.set for word in ("--set", one)]
+    file = PARTS[part](data, folder, options.rows)
+    found = kept(folder / "ours.json", lambda: ours(part, file, model, folder, overrides))
+    return found | kept(folder / "theirs.json", lambda: theirs(part, model, folder, overrides))
+
+
+def kept(path: Path, measured: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Measure, or read what was measured before."""
+    if not path.exists():
+        path.write_text(json.dumps(measured()))
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def ours(part: str, file: Path, model: Path, folder: Path, overrides: Iterable[str]) -> dict[str, Any]:
+    """Run `init` and `run` with their defaults; what they say of the held-out part, and their minutes."""
     recipe = folder / f"{part}.yaml"
-    spent = 0.0
-    if not recipe.exists():
-        spent += timed([*polyglossa("init"), file.name, "--model", model, "--name", part, "--yes"], folder)[0]
+    for before in (recipe, folder / f"{part}.own", folder / "runs"):  # of a run that was stopped: its time is not known
+        if before.is_dir():
+            shutil.rmtree(before)
+        before.unlink(missing_ok=True)
+    spent = timed([*polyglossa("init"), file.name, "--model", model, "--name", part, "--yes"], folder)[0]
     spent += timed([*polyglossa("run"), recipe.name, *overrides], folder)[0]
     results = json.loads((folder / "runs" / part / "results.json").read_text())["own"]
     figures = results["tasks"][f"own-{part}"]
     against = figures["against"]
     start = against[results["start"]]
-    theirs, seconds = rival(part, model, folder, overrides)
     return {
         "own": figures["own"],
         "before": start["mean"],
         "bm25": against["BM25"]["mean"],
-        "sentence_transformers": theirs,
         "minutes": round(spent / 60, 2),
-        "minutes_sentence_transformers": round(seconds / 60, 2),
         "gain_low": start["low"],
         "gain_high": start["high"],
         "minutes_training": round(training_seconds(folder, part) / 60, 2),
     }
 
 
-def rival(part: str, model: Path, folder: Path, overrides: Iterable[str]) -> tuple[float, float]:
-    """Train with sentence-transformers on the same pairs, as many; its score and the seconds of its training."""
+def theirs(part: str, model: Path, folder: Path, overrides: Iterable[str]) -> dict[str, Any]:
+    """Train with sentence-transformers on the same pairs, as many; its score and the minutes of its training."""
     from polyglossa.recipe import load_recipe
 
     stage = load_recipe(folder / f"{part}.yaml", list(overrides)[1::2]).training["own"]
@@ -95,7 +106,11 @@ def rival(part: str, model: Path, folder: Path, overrides: Iterable[str]) -> tup
     judged = folder / f"judged-{time.time_ns()}"
     timed([*polyglossa("evaluate"), out, "--recipe", f"{part}.yaml", "--out", judged, *sets], folder)
     summary = json.loads(next(judged.rglob("summary.json")).read_text())
-    return summary["tasks"][f"own-{part}"]["mean"], json.loads(printed.splitlines()[-1])["seconds"]
+    seconds = json.loads(printed.splitlines()[-1])["seconds"]
+    return {
+        "sentence_transformers": summary["tasks"][f"own-{part}"]["mean"],
+        "minutes_sentence_transformers": round(seconds / 60, 2),
+    }
 
 
 def training_seconds(folder: Path, part: str) -> float:
