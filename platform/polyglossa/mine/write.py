@@ -62,10 +62,11 @@ class Report:
     def add(self, mined: Mined) -> None:
         """Take a part: its rejects into a file of their own, the rest into the sums."""
         rows, documents = mined.rows, mined.documents
-        ids = documents.column("doc_id").to_pylist()
-        new = np.array([why if ids[row] not in self._refused else None for row, why in enumerate(mined.spoilt)], object)
-        self._refused.update(ids[row] for row in np.flatnonzero(new != np.array(None)))
-        rejects = pa.concat_tables([row_rejects(rows.table, mined.reasons), document_rejects(documents, new)])
+        spoilt = np.flatnonzero(mined.spoilt != np.array(None))
+        ids = documents.column("doc_id").take(pa.array(spoilt)).to_pylist()
+        told = {int(row): mined.spoilt[row] for row, name in zip(spoilt, ids, strict=True) if name not in self._refused}
+        self._refused.update(ids)
+        rejects = pa.concat_tables([row_rejects(rows.table, mined.reasons), document_rejects(documents, told)])
         write_table(rejects, self._draft.at("rejects", f"part-{self._parts:05d}.parquet"))
         audited = audit(rows, documents, mined.found, self._config.negatives)
         if self._config.rescore is not None:
@@ -141,12 +142,14 @@ def row_rejects(pairs: pa.Table, reasons: Mapping[int, str]) -> pa.Table:
     )
 
 
-def document_rejects(documents: pa.Table, reason: npt.NDArray[np.object_]) -> pa.Table:
-    """Describe documents that could be no candidate."""
-    number = np.flatnonzero(reason != np.array(None))
-    described = documents.select(["source", "doc_id", "text", "language"]).take(pa.array(number))
+def document_rejects(documents: pa.Table, reasons: Mapping[int, str]) -> pa.Table:
+    """Describe documents that could be no candidate: number → reason."""
+    numbers = sorted(reasons)
+    described = documents.select(["source", "doc_id", "text", "language"]).take(pa.array(numbers, pa.int64()))
     return _rejects(
-        described.column("source").to_pylist(), reason[number].tolist(), [_plain(row) for row in described.to_pylist()]
+        described.column("source").to_pylist(),
+        [reasons[number] for number in numbers],
+        [_plain(row) for row in described.to_pylist()],
     )
 
 

@@ -23,7 +23,10 @@ class _LocalTask(Strict):
 
 
 class RetrievalTask(_LocalTask):
-    """A BEIR directory: tables `corpus`, `queries` and `qrels` (or `qrels/test`), in any format that is read."""
+    """A BEIR directory: tables `corpus`, `queries` and `qrels` (or `qrels/test`), in any format that is read.
+
+    A corpus may be larger than memory: its texts are mapped from a file, its vectors read again from the vector store.
+    """
 
     kind: Literal["retrieval"]
     path: str
