@@ -102,7 +102,16 @@ def _section(record: Mapping[str, Any]) -> str:
 
 
 def _table_of(figures: Mapping[str, Any]) -> dict[str, Any]:
-    return {"columns": ["figure", "value"], "rows": [[name, str(value)] for name, value in _flat(figures, "")]}
+    """Lay figures out: a row each, or a row a part where every part has the same ones."""
+    parts = list(figures.values())
+    if parts and all(isinstance(part, Mapping) and part.keys() == parts[0].keys() for part in parts):
+        rows = [[name, *map(_shown, part.values())] for name, part in figures.items()]
+        return {"columns": ["", *(name.replace("_", " ") for name in parts[0])], "rows": rows}
+    return {"columns": ["figure", "value"], "rows": [[name, _shown(value)] for name, value in _flat(figures, "")]}
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
