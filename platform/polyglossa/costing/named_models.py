@@ -100,10 +100,15 @@ def _header(file: Path) -> dict[str, list[int]]:
         raise DataError(f"{file}: is no safetensors file ({error}).") from None
 
 
+def is_path(name: str) -> bool:
+    """Tell what can only be a directory, not a name on the hub."""
+    return name.startswith((".", "/", "~")) or name.count("/") > 1
+
+
 def _folder_of(name: str, revision: str | None) -> Path | None:
     if Path(name).is_dir():
         return Path(name)
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+    if is_path(name):
         return None
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError

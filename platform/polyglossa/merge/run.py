@@ -12,10 +12,9 @@ This file loads no torch: it is read to work out the artifact's key; `merge.work
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-import pyarrow.fs as pafs
 import ray
 
-from polyglossa.artifact import Artifact, Draft, clear, open_storage
+from polyglossa.artifact import Artifact, Draft, clear
 from polyglossa.errors import UserError
 from polyglossa.merge.shares import deal_sources, mean_score, validation_sources
 from polyglossa.merge.soup import greedy_soup
@@ -24,6 +23,7 @@ from polyglossa.recipe.sections.merge import MergeConfig
 from polyglossa.runtime.console import say, track
 from polyglossa.runtime.nodes import stage_precision
 from polyglossa.runtime.ray_tasks import results
+from polyglossa.storage import copy_folder
 
 Scores: TypeAlias = "list[ray.ObjectRef[dict[str, float]]]"
 
@@ -131,10 +131,7 @@ class _Work:
         if len(models) == 1:
             results([self._average.remote(self._method, list(models), list(weights), self._threads, target)])
             return
-        source, path = open_storage(self._average_of(models, weights))
-        other, place = open_storage(target)
-        other.create_dir(place, recursive=True)
-        pafs.copy_files(path, place, source_filesystem=source, destination_filesystem=other)
+        copy_folder(self._average_of(models, weights), target)
 
     def _average_of(self, models: Sequence[str], weights: Sequence[float]) -> str:
         made = (tuple(models), tuple(weights))

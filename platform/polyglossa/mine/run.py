@@ -70,22 +70,24 @@ def run(config: MineConfig, inputs: Mapping[str, Artifact], draft: Draft, placem
     spec = SourceSpec(model, precision.dtype, placement.torch_device, config.max_tokens, placement.threads, root)
     outside = None if "model" in inputs else model if isinstance(model, str) else model.model
     source = source_facts(spec, placement, parity=outside)
-    parts = _Parts(gathered, config, spec, source, _Job(searched(config), placement, root, source.fingerprint, name))
+    job = _Job(searched(config), placement, root, source.fingerprint, name)
+    parts = _Parts(gathered, config, spec, source, job, progress)
     rescoring = None
     if config.rescore is not None:
         rescoring = Rescoring(config, Place(root, progress, placement))
         for part in gathered.parts:
-            one = parts.search(part, progress)
+            one = parts.search(part)
             rescoring.add(one.uris, one.rows, one.documents)
         rescoring.score()
     written = MINED_PAIR if rescoring is None else RESCORED_PAIR
     outputs, report, outcomes = Outputs.of(files), Report(draft, config), []
     for part in gathered.parts:
-        mined = parts.search(part, progress).decided(rescoring)
+        mined = parts.search(part).decided(rescoring)
         outcomes.append(outputs.keep(steps, part, mined.outcome(written)))
         report.add(mined)
+    figures = {} if rescoring is None else rescoring.figures()
     rows_out = write_pairs(steps, outputs, gathered.plan, outcomes, draft, written)
-    report.write(gathered.rows_in, rows_out, **(rescoring.figures() if rescoring is not None else {}))
+    report.write(gathered.rows_in, rows_out, **figures)
     clear(progress)
 
 
@@ -129,13 +131,20 @@ class _Parts:
     """Searches parts; the last one is kept, another one is read again, and what was found of it is there."""
 
     def __init__(
-        self, gathered: Gathered, config: MineConfig, spec: SourceSpec, source: SourceFacts, job: _Job
+        self,
+        gathered: Gathered,
+        config: MineConfig,
+        spec: SourceSpec,
+        source: SourceFacts,
+        job: _Job,
+        progress: str,
     ) -> None:
-        self._gathered, self._config, self._spec, self._source, self._job = gathered, config, spec, source, job
+        self._gathered, self._config, self._spec, self._source = gathered, config, spec, source
+        self._job, self._progress = job, progress
         self._last: tuple[int, _Searched] | None = None
         self._figures: dict[int, Mapping[str, int]] = {}
 
-    def search(self, part: int, progress: str) -> _Searched:
+    def search(self, part: int) -> _Searched:
         """Embed what is missing, search, choose."""
         if self._last is not None and self._last[0] == part:
             return self._last[1]
@@ -157,7 +166,7 @@ class _Parts:
             for row, reason in zip(texts.mined, unusable_rows(texts, rows, spoilt, store), strict=True)
             if reason is not None
         }
-        folder = posixpath.join(progress, f"part-{part:05d}")
+        folder = posixpath.join(self._progress, f"part-{part:05d}")
         job = replace(self._job, run=f"{self._job.run}/{part}")
         uris = _search(job, Prepared(rows, documents, texts, spoilt, reasons, config), plan, folder)
         found = _Searched(rows, documents, spoilt, reasons, self._figures.setdefault(part, figures), folder, uris)

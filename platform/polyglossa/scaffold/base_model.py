@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from polyglossa.costing.named_models import is_block_matrix, tensor_shapes
+from polyglossa.costing.named_models import is_block_matrix, is_path, tensor_shapes
 from polyglossa.errors import UserError
 
 DEFAULT_MODEL = "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"
@@ -70,7 +70,7 @@ def find_model(name: str) -> BaseModel:
     folder = Path(name)
     if folder.is_dir():
         return describe_model(name, str(folder.resolve()), folder.resolve())
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+    if is_path(name):
         raise UserError(f"--model {name}: no such directory. Give one that holds config.json or modules.json.")
     return describe_model(name, name, _fetched(name))
 

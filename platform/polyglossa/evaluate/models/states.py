@@ -50,7 +50,7 @@ class StateTable:
         if not self._blocks:
             return self._embed([])
         state_ND = self._blocks[0][[self._rows[text] for text in texts]]
-        if self._most_bytes is not None and self.held_bytes > self._most_bytes:
+        if missing and self._most_bytes is not None and self.held_bytes > self._most_bytes:
             self._rows, self._blocks = {}, []
         return state_ND
 

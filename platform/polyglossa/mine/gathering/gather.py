@@ -2,7 +2,8 @@
 
     gathered = gather(steps, files)           # what is mined, in files, by part
     gathered.rows_of(part)                    # rows, and documents with their pools, of one part
-    write_pairs(steps, files, gathered, …)    # all rows of the corpus, with what was mined
+    outputs.keep(steps, part, outcome)        # what mining did to them
+    write_pairs(steps, outputs, …)            # all rows of the corpus, with what was mined
 
 In memory are the rows of one part that are mined, those that share a query or a group with one, and the documents of
 their pools, which `max_queries` and `max_candidates` bound. A part is one source, or several small ones, so memory

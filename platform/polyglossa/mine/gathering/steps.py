@@ -24,7 +24,7 @@ import xxhash
 
 from polyglossa.artifact import open_storage
 from polyglossa.embedding.text_chunks import ids_of
-from polyglossa.mine.pools import candidate_order, first_read, may_be_mined
+from polyglossa.mine.pools import Ragged, candidate_order, first_read, may_be_mined
 from polyglossa.recipe.sections.mine import MineConfig
 from polyglossa.records import DOCUMENT, ID, PAIR
 from polyglossa.scratch.task_store import (
@@ -110,17 +110,12 @@ class Asked:
 
     keys: Keys
     """Ascending."""
-    offsets: Ints
-    part: Ints
-    """Query i is asked by `part[offsets[i]:offsets[i + 1]]`."""
+    parts: Ragged
+    """Place among the keys → parts."""
 
     def parts_of(self, keys: Keys) -> tuple[Ints, Ints]:
         """Return (row, part) for every part that asks a row's query."""
-        row = np.flatnonzero(_among(keys, self.keys))
-        place = np.searchsorted(self.keys, keys[row])
-        count = np.diff(self.offsets)[place]
-        inside = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-        return np.repeat(row, count), self.part[np.repeat(self.offsets[place], count) + inside]
+        return self.parts.take(np.where(_among(keys, self.keys), np.searchsorted(self.keys, keys), -1))
 
 
 def count(work: TaskStore, plan: Plan, files: Sequence[int]) -> Figures:
@@ -167,7 +162,7 @@ def _asked(uris: tuple[str, ...]) -> Asked:
     """Queries of all mined rows, read once by each worker."""
     pairs = np.unique(np.concatenate([np.empty((0, 2), np.uint64), *map(read_array, uris)]), axis=0)
     keys, first = np.unique(pairs[:, 0], return_index=True)
-    return Asked(keys, np.append(first, len(pairs)), pairs[:, 1].astype(np.int64))
+    return Asked(keys, Ragged(np.append(first, len(pairs)), pairs[:, 1].astype(np.int64)))
 
 
 @functools.lru_cache(maxsize=1)
@@ -281,7 +276,8 @@ def fetch(
     part_of_pool = np.zeros(1, np.int64) if plan.config.pool == "all" else plan.part_of
     part = np.where(pool > NEEDED, part_of_pool[pool.clip(min=0)], NEEDED - pool)
     order = np.lexsort((pool, part, chosen["place"].to_numpy(), chosen["file"].to_numpy()))
-    file, place, pool, part = (column[order] for column in (*_places(chosen), pool, part))
+    file, place = (chosen[name].to_numpy()[order] for name in ("file", "place"))
+    pool, part = pool[order], part[order]
     tables, parts = [POOLED.empty_table()], [np.empty(0, np.int64)]
     for one in files:
         for first, table in _batches(plan.documents[one], DOCUMENT.names):
@@ -298,10 +294,6 @@ def fetch(
             parts.append(distinct[:, 1])
     write_buckets(pa.concat_tables(tables), np.concatenate(parts), len(plan.parts), work.at("documents.arrow"))
     return {}
-
-
-def _places(chosen: pa.Table) -> tuple[Ints, Ints]:
-    return chosen["file"].to_numpy(), chosen["place"].to_numpy()
 
 
 def within_limits(chosen: pa.Table, limits: dict[tuple[int, str | None], int], config: MineConfig) -> np.ndarray:
