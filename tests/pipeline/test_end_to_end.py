@@ -1,7 +1,8 @@
 """Protects promise 6 and the two commands: a whole run, scaled down, ends the same wherever it runs and if interrupted.
 
 The undisturbed run is a submitted job on the twin of the cluster, each stage on its group of nodes, and its storage is
-a bucket: nothing lies on a disk that nodes share. The interrupted one runs on this machine and keeps to its disk.
+a bucket: nothing lies on a disk that nodes share. The interrupted one runs on this machine and keeps to its disk. Both
+take the processor for one that emulates bfloat16, as many are; other tests run as it is (tests/capacity).
 """
 
 import signal
@@ -16,7 +17,7 @@ import pytest
 
 from cluster.schemas import ROOT
 from cluster.twin.jobs import PROFILE, submit
-from pipeline.tiny import RECIPE, overrides, start
+from pipeline.tiny import AVX2, RECIPE, overrides, start
 from polyglossa.artifact import open_storage, read_json
 from polyglossa.cluster.local_cluster import LocalCluster, running_local_cluster
 from polyglossa.cluster.spec import load_spec
@@ -36,6 +37,14 @@ tune:
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def old_processor() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in AVX2.items():
+            patch.setenv(name, value)
+        yield
+
+
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
     with loopback_s3() as uri:
@@ -43,7 +52,7 @@ def bucket() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def twin(bucket: str) -> Iterator[LocalCluster]:
+def twin(old_processor: None, bucket: str) -> Iterator[LocalCluster]:
     with running_local_cluster(load_spec(ROOT / "cluster" / "spec.yaml"), idle_seconds=4) as started:
         yield started
 
@@ -81,6 +90,16 @@ def test_a_submitted_run_ends_with_results_a_report_and_a_checked_endpoint(undis
     assert all({"cldr", "pydoc"} <= set(meta["kept_out"]) for meta in told)
 
 
+def test_a_run_of_an_old_processor_says_so_in_its_manifests(undisturbed: str) -> None:
+    manifests = [read_json(path) for path in files(undisturbed) if path.endswith("/manifest.json")]
+    computing = [one for one in manifests if one["stage"] in ("train", "mine", "distill", "evaluate", "serve")]
+    assert len(computing) == 11
+    assert {one["precision"]["dtype"] for one in computing} == {"float32"}
+    assert {one["precision"]["requested"] for one in computing if one["stage"] == "train"} == {"bfloat16"}
+    (vectors,) = (one for one in computing if one["name"] == "distill.base.base.stage2")
+    assert vectors["config"]["dtype"] == "bfloat16", "the address is that of every processor"
+
+
 def test_a_second_submission_makes_nothing(undisturbed: str, twin: LocalCluster, bucket: str) -> None:
     before = times(f"{undisturbed}/artifacts")
     submitted(twin, bucket)
@@ -104,6 +123,7 @@ def test_interrupted_runs_leave_no_half_artifact_and_no_process_and_end_the_same
     run = start(str(tmp_path))
     out, err = run.communicate(timeout=900)
     assert run.returncode == 0, out + err
+    assert out.count("bfloat16 is emulated there") == 1
     assert_committed(root)
     assert keys(root) == keys(undisturbed)
     assert results(root) == results(undisturbed)

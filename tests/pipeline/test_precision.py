@@ -1,19 +1,13 @@
-"""Protects that precision is placement: one address on every processor, and manifests that say the difference."""
+"""Protects that precision is placement: one address on every processor; tests/pipeline/test_end_to_end.py runs it."""
 
 import os
 import subprocess
 import sys
-from pathlib import Path
 
-import pytest
-
-from pipeline.tiny import RECIPE, ROOT, overrides
-from polyglossa.artifact import read_json
+from pipeline.tiny import AVX2, RECIPE, ROOT
 from polyglossa.pipeline.build import build
-from polyglossa.pipeline.find_artifacts import find_artifacts
 from polyglossa.recipe import load_recipe
 
-AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
 ADDRESSES = """
 import sys
 from polyglossa.artifact import Artifact
@@ -51,21 +45,3 @@ def test_what_is_left_open_and_what_is_asked_for_are_not_one_address() -> None:
     left, asked = (build(one).nodes["evaluate.base"].config.model_dump() for one in (recipe, exact))
     assert "dtype" not in left
     assert asked["dtype"] == "float32"
-
-
-@pytest.mark.slow
-def test_a_run_of_an_old_processor_says_so_in_its_manifests_and_is_taken_over_by_a_new_one(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "polyglossa.cli", "run", RECIPE, *overrides(str(tmp_path))]
-    environment = {**os.environ, **AVX2, "PYTHONPATH": str(ROOT / "platform")}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("bfloat16 is emulated there") == 1
-    pairs = [argument for argument in overrides(str(tmp_path)) if argument != "--set"]
-    made = find_artifacts(load_recipe(ROOT / RECIPE, pairs))
-    computing = {name: one for name, one in made.items() if one.manifest["stage"] in
-                 ("train", "mine", "distill", "evaluate", "serve")}  # fmt: skip
-    assert len(computing) == 11
-    assert {one.manifest["precision"]["dtype"] for one in computing.values()} == {"float32"}
-    asked = {one.manifest["precision"]["requested"] for one in computing.values() if one.manifest["stage"] == "train"}
-    assert asked == {"bfloat16"}
-    assert read_json(computing["distill.base.base.stage2"].at("manifest.json"))["config"]["dtype"] == "bfloat16"

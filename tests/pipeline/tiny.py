@@ -9,6 +9,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 RECIPE = "jobs/recipes/quickstart.yaml"
+AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
+"""Makes any processor one that emulates bfloat16."""
 TINY = (
     "corpus.sources.0.pairs_per_name=1",
     "corpus.max_queries=4000",

@@ -14,7 +14,7 @@ from polyglossa.runtime.ports import free_ports
 from polyglossa.serving.lifecycle import redeploy, running_application
 
 pytestmark = pytest.mark.slow
-SOAK_SECONDS = float(os.environ.get("POLYGLOSSA_SOAK_SECONDS", "300"))
+SOAK_SECONDS = float(os.environ.get("POLYGLOSSA_SOAK_SECONDS", "120"))
 
 
 class Traffic:

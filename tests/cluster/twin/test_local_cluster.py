@@ -87,20 +87,6 @@ def test_without_the_right_token_nothing_is_submitted(twin: LocalCluster, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_submitted_recipe_runs_follows_its_log_and_ends_well(twin: LocalCluster, small: str, tmp_path: Path) -> None:
-    done = submit(twin, "python", "jobs/corpus.py", small, *PROFILE, "--set", f"storage={tmp_path}")
-    assert done.returncode == 0, done.stdout[-2000:]
-    assert "succeeded" in done.stdout
-    assert list(tmp_path.glob("*/artifacts/corpus/*/COMMITTED"))
-    package = next(Path(twin.folder, "ray").glob("session_2*/runtime_resources/working_dir_files/_ray_pkg_*/"))
-    size = sum(file.stat().st_size for file in package.rglob("*") if file.is_file())
-    print(f"uploaded working_dir: {size / 1024:.0f} KiB")
-    assert size < 2 << 20
-    assert not (package / ".git").exists()
-    assert not (package / "tests").exists()
-
-
-@pytest.mark.slow
 def test_a_recipe_that_is_wrong_fails_with_its_reason(twin: LocalCluster) -> None:
     failed = submit(twin, "python", "jobs/corpus.py", RECIPE, "--set", "nonsense=1")
     assert failed.returncode != 0
@@ -109,16 +95,25 @@ def test_a_recipe_that_is_wrong_fails_with_its_reason(twin: LocalCluster) -> Non
 
 
 @pytest.mark.slow
-def test_two_jobs_at_once_do_not_disturb_each_other(twin: LocalCluster, small: str, tmp_path: Path) -> None:
+def test_two_jobs_at_once_end_well_and_do_not_disturb_each_other(
+    twin: LocalCluster, small: str, tmp_path: Path
+) -> None:
     def run(name: str) -> subprocess.CompletedProcess:
         return submit(twin, "python", "jobs/corpus.py", small, *PROFILE, "--set", f"storage={tmp_path}/{name}")
 
     with ThreadPoolExecutor(2) as pool:
         ended = list(pool.map(run, ("first", "second")))
-    assert [done.returncode for done in ended] == [0, 0]
+    assert [done.returncode for done in ended] == [0, 0], ended[0].stdout[-2000:]
+    assert all("succeeded" in done.stdout for done in ended), "the log is followed to its end"
     manifests = [next(tmp_path.glob(f"{name}/*/artifacts/corpus/*/manifest.json")) for name in ("first", "second")]
     first, second = (json.loads(manifest.read_text()) for manifest in manifests)
     assert (first["hash"], first["counts"]) == (second["hash"], second["counts"])
+    package = next(Path(twin.folder, "ray").glob("session_2*/runtime_resources/working_dir_files/_ray_pkg_*/"))
+    size = sum(file.stat().st_size for file in package.rglob("*") if file.is_file())
+    print(f"uploaded working_dir: {size / 1024:.0f} KiB")
+    assert size < 2 << 20
+    assert not (package / ".git").exists()
+    assert not (package / "tests").exists()
 
 
 @pytest.mark.slow

@@ -63,7 +63,7 @@ def made(storage: Path) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("apart", [0, 1, 5, 20])
+@pytest.mark.parametrize("apart", [0, 5])
 def test_two_runs_on_one_storage_make_the_corpus_once(tmp_path: Path, apart: float) -> None:
     first = start(tmp_path)
     time.sleep(apart)
@@ -86,10 +86,10 @@ def test_where_the_holder_is_killed_the_one_that_waits_takes_over(tmp_path: Path
     assert second.returncode == 0, told
     assert len(list(tmp_path.glob("*/artifacts/corpus/*/COMMITTED"))) == 1
     assert made(tmp_path) == 1
-    assert psutil.wait_procs(family, timeout=AGENTS_SECONDS)[1] == []
     third = start(tmp_path)
     assert "unchanged" in third.communicate(timeout=300)[0]
     assert third.returncode == 0
+    assert psutil.wait_procs(family, timeout=AGENTS_SECONDS)[1] == []
 
 
 @pytest.mark.slow
