@@ -38,8 +38,8 @@ def summary(model: str, dim: int, level: float) -> dict[str, Any]:
                  "by_language": names, "widths": widths, "interval": [mean - 0.2, mean + 0.2]},
         "pydoc": {"metric": "ndcg_at_10", "type": "Retrieval", "mean": level / 2,
                   "by_language": {"python": level / 2}, "widths": {str(dim): level / 2}},
-        "topics": {"metric": "accuracy", "type": "Classification", "mean": level, "by_language": {"l00": level},
-                   "widths": {}, "contaminated": True},
+        "topics": {"metric": "accuracy", "type": "Classification", "mean": level, "by_language": {"default": level},
+                   "language": "l00", "widths": {}, "contaminated": True},
         "pairs": {"metric": "cosine_spearman", "type": "STS", "mean": level, "by_language": {"l01": level},
                   "widths": {}},
     }  # fmt: skip

@@ -1,5 +1,6 @@
 const own = JSON.parse($("own-data").textContent);
 const LONG = 400;
+const ACCURACY = "Accuracy: share of the trained classifiers that name the label. Beside it the place of the nearest text that has it.";
 
 const score = (value, digits = 4) => (value === null || value === undefined ? "–" : value.toFixed(digits));
 const cut = (text) => (text.length > LONG ? `${text.slice(0, LONG)}…` : text);
@@ -14,15 +15,16 @@ function showGain() {
   $("gaintable").replaceChildren(table(["task", "part", "measure", own.member, "against", "its score", "difference (95 % interval)"], rows));
   $("proposal").textContent = own.proposal ? own.proposal.said : "";
 }
-function found(side) {
-  const rank = side.rank ? `right answer at ${side.rank}` : "";
-  return [make("div", {}, `${score(side.score, 3)} ${rank}`),
+function found(side, metric) {
+  const rank = side.rank ? `, right answer at ${side.rank}` : "";
+  return [make("div", {}, `${metric} ${score(side.score, 3)}${rank}`),
     ...side.found.slice(0, 1).map((text, place) => make("div", { class: side.is_right[place] ? "right" : "" }, cut(text)))];
 }
 function showExamples(kind) {
   const blocks = Object.entries(own.examples).filter(([, one]) => one[kind].length).map(([task, one]) => make("div", { class: "scroll" },
     make("h3", {}, task),
-    table(["query", "right", own.start, own.member], one[kind].map((row) => [row.query, row.right.map(cut).join("\n"), found(row.before), found(row.after)]), { texts: [0, 1, 2, 3] })));
+    ...(own.tasks[task].metric === "accuracy" ? [make("p", {}, ACCURACY)] : []),
+    table(["query", "right", own.start, own.member], one[kind].map((row) => [row.query, row.right.map(cut).join("\n"), found(row.before, own.tasks[task].metric), found(row.after, own.tasks[task].metric)]), { texts: [0, 1, 2, 3] })));
   $(`${kind}rows`).replaceChildren(...blocks);
   $(kind).hidden = !blocks.length;
 }

@@ -141,7 +141,7 @@ function showFamily() {
   document.title = family.title;
   const best = members[0], main = mainTask();
   const languages = new Set(members.flatMap((member) => Object.values(member.tasks).flatMap((task) => Object.keys(task.by_language))));
-  $("lead").textContent = `${members.length} ${members.length === 1 ? "model" : "models"}, judged on ${taskNames.length} held-out ${taskNames.length === 1 ? "task" : "tasks"} in ${languages.size} languages.`;
+  $("lead").textContent = `${members.length} ${members.length === 1 ? "model" : "models"}, judged on ${taskNames.length} held-out ${taskNames.length === 1 ? "task" : "tasks"} in ${languages.size} ${languages.size === 1 ? "language" : "languages"}.`;
   const top = members.filter((member) => member.tasks[main]).sort((a, b) => b.tasks[main].mean - a.tasks[main].mean)[0] || best;
   const facts = [[score(top.tasks[main] && top.tasks[main].mean), `best mean on ${main} (${top.name})`], [whole(languages.size), "languages"],
     [members.map((member) => short(member.parameters)).join(" · "), "parameters"]];
@@ -266,7 +266,7 @@ function showLanguages() {
   const rows = languageRows(), list = $("view").value === "list";
   $("map").hidden = $("ramp").hidden = $("detail").hidden = list;
   $("list").hidden = !list;
-  $("detail").textContent = rows.length ? `${rows.length} languages; pick one for its scores.` : "No language matches.";
+  $("detail").textContent = rows.length ? `${rows.length} ${rows.length === 1 ? "language" : "languages"}; pick one for its scores.` : "No language matches.";
   (list ? showList : showMap)(rows);
 }
 

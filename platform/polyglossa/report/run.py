@@ -111,13 +111,19 @@ def _member(
             figures["retention"] = summary["retention"]
         # Which names equal the English one is a second mean; a second map of languages would only crowd the page.
         figures["tasks"] = {
-            name: {key: value for key, value in task.items() if key != "by_language_distinct"}
+            name: {key: value for key, value in _named(task).items() if key != "by_language_distinct"}
             for name, task in summary["tasks"].items()
         }
         return figures
 
     beside = {"untrained": shown(member.untrained), "without": shown(member.without_distillation)}
     return {"name": member.name, "teacher": member.teacher, **(shown(member.name) or {}), **beside}
+
+
+def _named(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Call the one subset of a task by its language."""
+    named = {"by_language": {task["language"]: task["mean"]}} if "language" in task else {}
+    return {**task, **named}
 
 
 def _audit(audit: Mapping[str, Any]) -> dict[str, Any]:

@@ -83,7 +83,10 @@ def test_sources_mined_one_after_another_are_judged_together_before_anything_is_
         mine(tmp_path / "dear", corpus, config(together.counts["pairs_scored"] - 1))
     one_by_one = mine(tmp_path / "parts", corpus, config(10_000))
     rows = [pads.dataset(one.at("pairs"), format="parquet").to_table().to_pylist() for one in (together, one_by_one)]
+    scores = [[row.pop("candidate_scores") for row in part] for part in rows]
     assert rows[0] == rows[1]
+    for whole, piece in zip(*scores, strict=True):  # a batch of other pairs moves the last digit on some processors
+        assert piece == pytest.approx(whole, abs=1e-6)
     assert together.read_json("audit.json") == one_by_one.read_json("audit.json")
     figures = ("pairs_scored", "false_negatives", "mined", "texts_embedded")
     assert [together.counts[name] for name in figures] == [one_by_one.counts[name] for name in figures]

@@ -4,7 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from langcodes import Language, tag_is_valid
+
 SPLIT = "test"
+ONE_LANGUAGE = "default"
+"""What mteb calls the subset of a task that has no others."""
 DISTINCT = "hit_rate_at_1_distinct"
 """Score without the queries that equal their English name; absent where a language has no other."""
 
@@ -45,8 +49,9 @@ def summarise(
         compressed: main score of compressed vectors by form, width and language.
 
     Returns:
-        {"metric", "mean", "mean_distinct" where there is one, "by_language", "widths", "compressed" where it was asked
-        for}. A language that was judged on several splits has their mean, as in mteb.
+        {"metric", "mean", "mean_distinct" where there is one, "by_language", "language" of a task that has one and does
+        not name it, "widths", "compressed" where it was asked for}. A language that was judged on several splits has
+        their mean, as in mteb.
     """
     rows = [row for rows in result["scores"].values() for row in rows]
     names = dict.fromkeys(row["hf_subset"] for row in rows)
@@ -57,6 +62,8 @@ def summarise(
         "by_language": by_language,
         "widths": {str(width): fmean(scores.values()) for width, scores in sorted(widths.items())},
     }
+    if list(names) == [ONE_LANGUAGE] and (name := _name(rows[0])) != ONE_LANGUAGE:
+        summary["language"] = name
     summary["widths"][str(dim)] = summary["mean"]
     if compressed:
         summary["compressed"] = {
@@ -71,11 +78,23 @@ def summarise(
 
 
 def scripts_of(results: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, str]]:
-    """List language and script of every subset of some results, read from mteb's codes (`deu-Latn`)."""
+    """List language and script of every subset of some results, read from mteb's codes (`deu-Latn`).
+
+    Tasks of one language call their subset `default` all alike; here it has its language's name. A code without a
+    script has the one that its language is mostly written in.
+    """
     found: dict[str, tuple[str, str]] = {}
     for result in results:
         for rows in result["scores"].values():
             for row in rows:
                 code, _, script = (row["languages"] or ["und"])[0].partition("-")
-                found[row["hf_subset"]] = (code, script)
+                if not script and code != "und" and tag_is_valid(code):
+                    script = Language.get(code).maximize().script or ""
+                found[_name(row)] = (code, script)
     return dict(sorted(found.items()))
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    subset: str = row["hf_subset"]
+    codes = row["languages"] or []
+    return codes[0].partition("-")[0] if subset == ONE_LANGUAGE and len(codes) == 1 else subset
