@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 RECIPE ?= jobs/recipes/quickstart.yaml
 # A file of tests runs in one process, two files at a time: most tests use one core.
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: quickstart test test-all check format serve docs manifests bench-report clean
 

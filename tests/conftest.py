@@ -9,6 +9,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 # Beside another file's tests, Ray's workers at nice 15 would wait for them.
 os.environ.setdefault("RAY_worker_niceness", "0")
 
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +18,12 @@ from hypothesis import settings
 # A busy machine makes any example slow; no test is timed.
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with files of few tests: those start processes and last longest, and none is left alone at the end."""
+    counts = Counter(item.path for item in items)
+    items.sort(key=lambda item: counts[item.path])
 
 
 @pytest.fixture(scope="session")

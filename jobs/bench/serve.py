@@ -27,6 +27,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # before this folder: it holds a `serve` too
 
 from jobs.bench.shared.commands import ROOT, environment, say
+from polyglossa.runtime.ports import free_port
 
 KEY = "pg-bench"
 LANGUAGES = ("en", "de", "fr", "fi", "ja", "ru", "ar", "hi", "zh", "sw", "el", "ko", "th", "am", "ta", "vi")
@@ -242,13 +243,6 @@ def wait_for(port: int) -> None:
                 return
         time.sleep(0.2)
     raise RuntimeError(f"nothing listens on port {port} after a minute")
-
-
-def free_port() -> int:
-    """Find a free port on loopback."""
-    from polyglossa.runtime.ports import free_ports
-
-    return free_ports(1)[0]
 
 
 def _options() -> argparse.Namespace:

@@ -15,7 +15,7 @@ from polyglossa.model.directory import build_model, save_model_directory
 from polyglossa.model.encoder import Encoder
 from polyglossa.model.forward import TextModel
 from polyglossa.model.tokenizer import train_tokenizer
-from polyglossa.runtime.ports import free_ports
+from polyglossa.runtime import ports
 from polyglossa.serving.batching.messages import Reply
 from polyglossa.serving.batching.tokens import tokenizer_digest
 from polyglossa.serving.family import Family
@@ -58,13 +58,13 @@ def endpoint(ray_local: None, models: dict[str, str]) -> Iterator[str]:
     precision = {"base": "float32", "small": "bfloat16"}
     members = [{"name": name, "path": path, "dtype": precision[name], "cpus": 0.5} for name, path in models.items()]
     aliases = {"polyglossa/best": "base"}
-    with running_application({"members": members, "aliases": aliases}, port=free_ports(1)[0]) as url:
+    with running_application({"members": members, "aliases": aliases}, port=ports.free_port()) as url:
         yield url
 
 
 @pytest.fixture
 def free_port() -> int:
-    return free_ports(1)[0]
+    return ports.free_port()
 
 
 class LocalMember:

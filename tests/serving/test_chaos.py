@@ -10,7 +10,7 @@ import httpx
 import psutil
 import pytest
 
-from polyglossa.runtime.ports import free_ports
+from polyglossa.runtime.ports import free_port
 from polyglossa.serving.lifecycle import redeploy, running_application
 
 pytestmark = pytest.mark.slow
@@ -59,7 +59,7 @@ def doubled(ray_local: None, models: dict[str, str]) -> Iterator[tuple[str, dict
         "members": [{"name": "base", "path": models["base"], "cpus": 0.2, "replicas": {"min": 2, "max": 2}}],
         "ingress": {"min": 2, "max": 2},
     }
-    with running_application(args, port=free_ports(1)[0]) as url:
+    with running_application(args, port=free_port()) as url:
         yield url, args
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from polyglossa.model.encoder import Encoder
-from polyglossa.runtime.ports import free_ports
+from polyglossa.runtime.ports import free_port
 from polyglossa.serving.lifecycle import running_application
 from tests.serving.conftest import TEXTS
 
@@ -17,7 +17,7 @@ def test_a_member_in_the_ingress_answers_as_its_encoder_does(ray_local: None, mo
         {"name": "base", "path": models["base"], "engine": "onnx", "colocate": True, "cpus": 0.5},
         {"name": "small", "path": models["small"], "cpus": 0.5},
     ]
-    with running_application({"members": members}, port=free_ports(1)[0]) as url:
+    with running_application({"members": members}, port=free_port()) as url:
         told = {one["id"]: one["engine"] for one in httpx.get(f"{url}/v1/models", trust_env=False).json()["data"]}
         assert (told["base"]["name"], told["small"]["name"]) == ("onnx", "torch")
         assert told["base"]["least_cosine"] > 0.9999

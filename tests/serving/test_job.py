@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from polyglossa.runtime.ports import free_ports
+from polyglossa.runtime.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,7 +22,7 @@ def test_the_endpoint_is_announced_in_calm_lines_and_ctrl_c_leaves_nothing(
     command = [sys.executable, str(ROOT / "jobs/serve.py"), "--model", f"tiny={models['base']}"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "platform"), "RAY_ADDRESS": ""}
     job = subprocess.Popen(
-        [*command, "--port", str(free_ports(1)[0])], cwd=tmp_path, env=environment,
+        [*command, "--port", str(free_port())], cwd=tmp_path, env=environment,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in the background
     )  # fmt: skip

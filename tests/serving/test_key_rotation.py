@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from cluster.twin.serve_on_local_cluster import make_model
-from polyglossa.runtime.ports import free_ports
+from polyglossa.runtime.ports import free_port
 from polyglossa.serving.errors import ApiError
 from polyglossa.serving.http.auth import Keyring
 from polyglossa.serving.lifecycle import running_application
@@ -80,7 +80,7 @@ def test_keys_rotate_under_load_without_a_failed_request(tmp_path: Path) -> None
                 else:
                     failed.append(answer.text)
 
-    with running_application(args, port=free_ports(1)[0]) as url:
+    with running_application(args, port=free_port()) as url:
         threads = [threading.Thread(target=ask, args=(url,), daemon=True) for _ in range(4)]
         for thread in threads:
             thread.start()

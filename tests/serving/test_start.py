@@ -9,7 +9,7 @@ import pytest
 from ray import serve
 
 from polyglossa.errors import PolyglossaError, UserError
-from polyglossa.runtime.ports import free_ports
+from polyglossa.runtime.ports import free_port
 from polyglossa.serving.lifecycle import running_application
 
 
@@ -23,7 +23,7 @@ def test_a_replica_that_cannot_load_its_model_is_told_in_one_line(
     members = [{"name": "base", "path": str(folder), "cpus": 0.1}]
     with (
         pytest.raises(PolyglossaError, match=r"^the endpoint did not start: member-base: .*foo") as error,
-        running_application({"members": members}, port=free_ports(1)[0]),
+        running_application({"members": members}, port=free_port()),
     ):
         pass
     assert "\n" not in str(error.value)

@@ -25,6 +25,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from jobs.bench.shared.commands import ROOT, environment, polyglossa, say, timed
+from polyglossa.runtime.ports import free_port
 
 RECIPES = ROOT / "jobs" / "recipes"
 MODEL = "all-MiniLM-L6-v2"
@@ -286,13 +287,6 @@ def mean_of(scores: Mapping[str, Mapping[str, float]], wanted: Iterable[tuple[st
 def kept(student: Mapping[str, Mapping[str, float]], whole: Mapping[str, Mapping[str, float]]) -> float:
     """Share of the whole model's score that a student keeps, of the task where it keeps least."""
     return min(student[task][subset] / whole[task][subset] for task, subset in KEPT)
-
-
-def free_port() -> int:
-    """Find a free port on loopback."""
-    from polyglossa.runtime.ports import free_ports
-
-    return free_ports(1)[0]
 
 
 def wait_for(port: int) -> None:

@@ -15,6 +15,11 @@ LOOPBACK = "127.0.0.1"
 _RANGE = range(20000, 32768)
 
 
+def free_port(host: str = LOOPBACK) -> int:
+    """Find one; see `free_ports`."""
+    return free_ports(1, host)[0]
+
+
 def free_ports(count: int, host: str = LOOPBACK) -> list[int]:
     """Find ports that nothing listens on, all different, and that no outgoing connection takes.
 

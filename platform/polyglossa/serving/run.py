@@ -18,7 +18,7 @@ from polyglossa.recipe import StagePlacement
 from polyglossa.recipe.sections.serve import ServeConfig
 from polyglossa.runtime.console import track
 from polyglossa.runtime.nodes import stage_precision
-from polyglossa.runtime.ports import free_ports
+from polyglossa.runtime.ports import free_port
 from polyglossa.runtime.ray_tasks import results
 from polyglossa.serving.questions import Questions
 from polyglossa.serving.settings import read_settings
@@ -54,7 +54,7 @@ def run(config: ServeConfig, inputs: Mapping[str, Artifact], draft: Draft, place
     started = time.monotonic()
     with (
         track("serve", total=len(models), unit="members") as bar,
-        running_application(settings, port=free_ports(1)[0]) as url,
+        running_application(settings, port=free_port()) as url,
     ):
         start_seconds = time.monotonic() - started
         client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)

@@ -3,10 +3,15 @@
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from cluster.schemas import ROOT
 from polyglossa.cluster.local_cluster import LocalCluster
+
+Found = TypeVar("Found")
 
 RAY = str(Path(sys.executable).with_name("ray"))
 PROFILE = ("--profile", "cluster/profiles/twin.yaml")
@@ -46,3 +51,18 @@ def submit(
         timeout=seconds,
         check=False,
     )
+
+
+def log(twin: LocalCluster, job: str) -> str:
+    """What a job said last."""
+    ask = [RAY, "job", "logs", job]
+    return subprocess.run(ask, env=environment(twin), capture_output=True, text=True, timeout=120).stdout[-3000:]
+
+
+def until(condition: Callable[[], Found], told: Callable[[], str] = lambda: "", seconds: float = 420) -> Found:
+    """Wait for something that is true, and return it; `told` says what went on where it does not come."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, told() or "it never came"
+        time.sleep(0.2)
+    return found

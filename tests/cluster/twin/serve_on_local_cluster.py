@@ -19,7 +19,7 @@ from ray.util.state import list_actors
 from polyglossa.model.directory import build_model, save_model_directory
 from polyglossa.model.forward import TextModel
 from polyglossa.model.tokenizer import train_tokenizer
-from polyglossa.runtime.ports import free_ports
+from polyglossa.runtime.ports import free_port
 from polyglossa.serving.lifecycle import running_application
 
 CLIENTS = 4
@@ -45,7 +45,7 @@ def main(folder: str) -> None:
                     failed.append(repr(error))
 
     with running_application(
-        {"members": [{**member, "replicas": replicas}], "ingress": replicas}, port=free_ports(1)[0]
+        {"members": [{**member, "replicas": replicas}], "ingress": replicas}, port=free_port()
     ) as url:
         wait_for(lambda: len(nodes()) == 2)
         before = nodes()

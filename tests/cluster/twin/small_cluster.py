@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 
 from cluster.schemas import ROOT
-from polyglossa.runtime.ports import free_ports
+from polyglossa.runtime.ports import free_port, free_ports
 
 RAY = str(Path(sys.executable).with_name("ray"))
 START_SECONDS = 90
@@ -87,7 +87,7 @@ class SmallCluster:
         self._start(
             name, f"--address=127.0.0.1:{self._port}", f"--num-cpus={cpus}", labels,
             f"--temp-dir={self._folder}/{name}",
-            f"--dashboard-agent-listen-port={free_ports(1, '')[0]}",
+            f"--dashboard-agent-listen-port={free_port('')}",
         )  # fmt: skip
         deadline = time.monotonic() + START_SECONDS
         while b"Ray runtime started" not in (said := log.read_bytes()[said_before:]):
@@ -143,7 +143,7 @@ def small_cluster(redis: str | None = None) -> Iterator[SmallCluster]:
 @contextmanager
 def running_redis() -> Iterator[str]:
     """Run Debian's Redis on loopback, holding all in memory; gives host:port."""
-    (port,) = free_ports(1)
+    port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         command = ["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", folder]
         with open(Path(folder, "log"), "wb") as log:

@@ -13,10 +13,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import psutil
 import pytest
@@ -24,12 +23,10 @@ import yaml
 
 from cluster.schemas import ROOT
 from cluster.specs import changed
-from cluster.twin.jobs import RAY, environment, submit
+from cluster.twin.jobs import log, submit, until
 from polyglossa.cluster.local_cluster import LocalCluster, running_local_cluster
 
 pytestmark = pytest.mark.slow
-
-Found = TypeVar("Found")
 
 MEMBER = """
   - name: {name}
@@ -67,18 +64,18 @@ def test_lost_machines_and_drivers_change_nothing_of_what_nodes_at_the_same_time
     with running_local_cluster(changed(groups=groups), idle_seconds=60) as twin, SpotMarket(twin) as spot:
         command = ["python", "jobs/train.py", *arguments(tmp_path, "wide")]
         assert submit(twin, *command, options=("--no-wait", "--submission-id", "first")).returncode == 0
-        root = tmp_path / "wide" / "three"
-        until(lambda: len(at_work(root, "train")) >= 3 and checkpoints(root), twin, "first")
-        driver = until(lambda: driver_of("train.a.stage1", twin), twin, "first")
+        root, told = tmp_path / "wide" / "three", partial(log, twin, "first")
+        until(lambda: len(at_work(root, "train")) >= 3 and checkpoints(root), told)
+        driver = until(lambda: driver_of("train.a.stage1", twin), told)
         with suppress(psutil.NoSuchProcess):  # it was taken away at this very moment
             machine = driver.parent()
             assert machine is not None
             machine.kill()
         time.sleep(5)
-        until(lambda: driver_of("train.a.stage1", twin), twin, "first")  # it has begun again
-        run = until(lambda: run_of(tmp_path / "three.yaml"), twin, "first")
+        until(lambda: driver_of("train.a.stage1", twin), told)  # it has begun again
+        run = until(lambda: run_of(tmp_path / "three.yaml"), told)
         run.kill()
-        until(lambda: driver_of("train.a.stage1", twin) is None, twin, "first")
+        until(lambda: driver_of("train.a.stage1", twin) is None, told)
         again = submit(twin, *command, seconds=LIMIT_SECONDS)
         assert again.returncode == 0, again.stdout[-3000:]
     print(f"{spot.taken} machines taken away")
@@ -168,20 +165,6 @@ def one_after_another(folder: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
-
-
-def until(condition: Callable[[], Found], twin: LocalCluster, job: str) -> Found:
-    """Wait for something, and return it."""
-    deadline = time.monotonic() + LIMIT_SECONDS
-    while not (found := condition()):
-        assert time.monotonic() < deadline, log(twin, job)
-        time.sleep(0.2)
-    return found
-
-
-def log(twin: LocalCluster, job: str) -> str:
-    ask = [RAY, "job", "logs", job]
-    return subprocess.run(ask, env=environment(twin), capture_output=True, text=True, timeout=120).stdout[-3000:]
 
 
 def at_work(root: Path, stage: str) -> list[Path]:

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,11 +11,9 @@ import psutil
 import pytest
 
 from cluster.schemas import ROOT
-from cluster.twin.jobs import PROFILE, RAY, SMALL_RECIPE, environment, submit
+from cluster.twin.jobs import PROFILE, RAY, SMALL_RECIPE, environment, submit, until
 from polyglossa.cluster.local_cluster import LocalCluster, running_local_cluster
 from polyglossa.cluster.spec import load_spec
-
-LIMIT_SECONDS = 400
 
 
 @pytest.mark.slow
@@ -26,10 +23,10 @@ def test_a_lost_training_node_costs_no_step(tmp_path: Path) -> None:
     with running_local_cluster(spec, idle_seconds=15) as twin:
         command = ("python", "jobs/train.py", str(tmp_path / "tiny.yaml"), *PROFILE, "--set", f"storage={tmp_path}")
         assert submit(twin, *command, options=("--no-wait", "--submission-id", "hurt")).returncode == 0
-        _until(lambda: list(tmp_path.glob("tiny/checkpoints/*/step-*")) and _trainers(twin))
+        until(lambda: list(tmp_path.glob("tiny/checkpoints/*/step-*")) and _trainers(twin))
         raylet = next(_trainers(twin)).parent()
         raylet.send_signal(signal.SIGKILL)
-        _until(lambda: "succeeded" in (said := _ray(twin, "job", "status", "hurt").lower()) or "failed" in said)
+        until(lambda: "succeeded" in (said := _ray(twin, "job", "status", "hurt").lower()) or "failed" in said)
         assert "succeeded" in _ray(twin, "job", "status", "hurt").lower(), _ray(twin, "job", "logs", "hurt")
     (manifest,) = tmp_path.glob("tiny/artifacts/train/*/manifest.json")
     assert json.loads(manifest.read_text())["counts"]["resumed_at"] >= 20
@@ -52,10 +49,3 @@ def _ray(twin: LocalCluster, *command: str) -> str:
     return subprocess.run(
         ask, cwd=ROOT, env=environment(twin), capture_output=True, text=True, timeout=120, check=True
     ).stdout
-
-
-def _until(holds: object) -> None:
-    deadline = time.monotonic() + LIMIT_SECONDS
-    while not holds():  # type: ignore[operator]
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(1)

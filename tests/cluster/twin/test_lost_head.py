@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -20,11 +19,11 @@ import psutil
 import pytest
 
 from cluster.schemas import ROOT
-from cluster.twin.jobs import PROFILE, SMALL_RECIPE, environment, submit
+from cluster.twin.jobs import PROFILE, SMALL_RECIPE, environment, submit, until
 from cluster.twin.small_cluster import RAY, running_redis, small_cluster
 from polyglossa.cluster.local_cluster import LocalCluster, running_local_cluster
 from polyglossa.cluster.spec import load_spec
-from polyglossa.runtime.ports import free_ports
+from polyglossa.runtime.ports import free_port
 
 LIMIT_SECONDS = 400
 AWAY_SECONDS = 8
@@ -69,7 +68,7 @@ class Clients:
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("redis-server") is None, reason="needs Debian's redis-server")
 def test_with_redis_the_endpoint_answers_through_a_lost_head_and_a_job_goes_on(tmp_path: Path) -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     lines = tmp_path / "lines"
     with running_redis() as redis, small_cluster(redis) as cluster:
         for number in range(2):
@@ -83,7 +82,7 @@ def test_with_redis_the_endpoint_answers_through_a_lost_head_and_a_job_goes_on(t
             sys.executable, job, str(lines), str(JOB_SECONDS),
         ]  # fmt: skip
         subprocess.run(submitted, env=cluster.environment, timeout=LIMIT_SECONDS, check=True, capture_output=True)
-        _until(lambda: lines.exists() and len(lines.read_text().split()) > 3)
+        until(lambda: lines.exists() and len(lines.read_text().split()) > 3)
         clients = Clients(f"http://127.0.0.1:{port}")
         time.sleep(3)
         killed = time.monotonic()
@@ -92,10 +91,10 @@ def test_with_redis_the_endpoint_answers_through_a_lost_head_and_a_job_goes_on(t
         back = time.monotonic()
         cluster.start_head()
         up = time.monotonic()
-        _until(lambda: len(lines.read_text().split()) == JOB_SECONDS)
+        until(lambda: len(lines.read_text().split()) == JOB_SECONDS)
         time.sleep(3)
         clients.stop()
-        _until(lambda: "succeeded" in (said := _status(cluster.environment)) or "failed" in said)
+        until(lambda: "succeeded" in (said := _status(cluster.environment)) or "failed" in said)
         status = _status(cluster.environment)
     without = [moment for moment in clients.answered if killed + 1 < moment < back]
     after = [moment for moment in clients.answered if moment > up]
@@ -122,7 +121,7 @@ def test_without_it_the_same_command_goes_on_from_the_last_piece(tmp_path: Path)
     spec = load_spec(ROOT / "cluster" / "spec.yaml")
     with running_local_cluster(spec, idle_seconds=15) as twin:
         assert submit(twin, *command, options=("--no-wait", "--submission-id", "lost")).returncode == 0
-        _until(lambda: bool(list(tmp_path.glob("tiny/checkpoints/*/step-*/COMMITTED"))))
+        until(lambda: bool(list(tmp_path.glob("tiny/checkpoints/*/step-*/COMMITTED"))))
         _kill_head(twin)
         gone = time.monotonic()
         asked = [RAY, "job", "status", "lost"]
@@ -153,10 +152,3 @@ def _kill_head(twin: LocalCluster) -> None:
         text = " ".join(process.info["cmdline"] or ())
         if ours and ("gcs_server" in text or "--head" in text or "dashboard.py" in text):
             process.send_signal(signal.SIGKILL)
-
-
-def _until(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + LIMIT_SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(1)

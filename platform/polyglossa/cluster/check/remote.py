@@ -14,7 +14,7 @@ from pathlib import Path
 
 from polyglossa.cluster.spec import ClusterSpec
 from polyglossa.errors import PolyglossaError, UserError
-from polyglossa.runtime.ports import free_ports
+from polyglossa.runtime.ports import free_port
 
 _FORWARD_SECONDS = 30.0
 
@@ -51,7 +51,7 @@ def forwarded(spec: ClusterSpec, kubeconfig: str, service: str | None) -> Iterat
     kubectl = ["kubectl", "--kubeconfig", kubeconfig, "--namespace", spec.namespace]
     secret = [*kubectl, "get", "secret", spec.authentication.secret, "-o", "jsonpath={.data.auth_token}"]
     os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=base64.b64decode(_told(secret)).decode())
-    (port,) = free_ports(1)
+    port = free_port()
     name = service or f"{spec.name}-head-svc"
     with tempfile.TemporaryFile("w+") as log:
         forward = [*kubectl, "port-forward", f"service/{name}", f"{port}:8265"]
