@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 MEMBERS = {"14b", "8b", "4b", "1.7b", "0.6b", "330m", "160m", "80m"}
-MINUTES = 8
+MINUTES = 15
 
 
 def run(name: str, storage: Path, *more: str) -> Path:

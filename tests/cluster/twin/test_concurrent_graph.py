@@ -36,7 +36,7 @@ MEMBER = """
       max_tokens: 64
     stages: [stage1]
 """
-STEPS, CHECKPOINT_STEPS = 400, 10
+STEPS, CHECKPOINT_STEPS = 240, 10
 RECIPE = f"""
 name: three
 corpus:
