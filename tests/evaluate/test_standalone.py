@@ -98,6 +98,28 @@ def test_an_endpoint_gets_what_its_model_gets(
     assert means[0] == pytest.approx(means[1], abs=1e-6)
 
 
+def test_a_task_that_could_not_be_judged_is_tried_again_by_the_same_call(
+    independent: Path, tmp_path: Path, ray_local: None
+) -> None:
+    config = EvaluateConfig(heldout=(), local=(labelled(tmp_path / "labelled"),), tasks=("STS22",), resamples=100)
+    made = [
+        evaluate_model(model_spec(str(independent), config), config, None, str(tmp_path), PLACEMENT) for _ in range(2)
+    ]
+    assert [list(one.read_json("summary.json")["failed"]) for one in made] == [["STS22"]] * 2, "no hub is reached"
+    assert made[0].manifest != made[1].manifest
+    assert made[1].counts["texts_embedded"] == 0, "what was judged has its verdict"
+
+
+def test_a_task_that_mteb_does_not_know_is_refused_with_the_one_that_may_be_meant(
+    independent: Path, tmp_path: Path, ray_local: None
+) -> None:
+    for name, meant in (("sts22", "STS22"), ("Banking77", "Banking77Classification")):
+        config = EvaluateConfig(heldout=(), tasks=(name,))
+        with pytest.raises(UserError, match=rf"mteb knows no task '{name}'; did you mean {meant}\b"):
+            evaluate_model(model_spec(str(independent), config), config, None, str(tmp_path), PLACEMENT)
+    assert not list(tmp_path.glob("artifacts/evaluate/*/COMMITTED"))
+
+
 def test_what_is_no_model_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no model directory"):
         model_spec(str(tmp_path), EvaluateConfig())

@@ -34,7 +34,9 @@ def render(
 def up(
     folder: Folder = Path("cluster"),
     local: Annotated[bool, typer.Option("--local", help="Start the twin on this machine.")] = False,
-    idle_seconds: Annotated[int | None, typer.Option(help="How long an idle node stays; default: the spec's.")] = None,
+    idle_seconds: Annotated[
+        int | None, typer.Option(min=1, help="How long an idle node stays; default: the spec's.")
+    ] = None,
 ) -> None:
     """Start the local twin and keep it until Ctrl-C."""
     if not local:
@@ -65,7 +67,7 @@ def check(
         str | None, typer.Option(metavar="FILE", help="Reach the dashboard and the token through Kubernetes.")
     ] = None,
     service: Annotated[str | None, typer.Option(help="The head's Kubernetes service; default: NAME-head-svc.")] = None,
-    wait_seconds: Annotated[float, typer.Option(help="How long a group may take to bring a node.")] = 600,
+    wait_seconds: Annotated[float, typer.Option(min=0, help="How long a group may take to bring a node.")] = 600,
     start_nodes: Annotated[
         bool, typer.Option(help="Ask groups that have no node for one; without it only what runs is looked at.")
     ] = True,

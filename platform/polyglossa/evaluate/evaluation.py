@@ -48,7 +48,14 @@ class Pool(Protocol):
 
 
 def evaluate(
-    pool: Pool, spec: ModelSpec, config: EvaluateConfig, corpus: Artifact | None, draft: Draft, root: str | None
+    pool: Pool,
+    spec: ModelSpec,
+    config: EvaluateConfig,
+    corpus: Artifact | None,
+    draft: Draft,
+    root: str | None,
+    *,
+    known: bool = False,
 ) -> None:
     """Plan, judge what no earlier run judged, and write the outcome.
 
@@ -59,12 +66,17 @@ def evaluate(
         corpus: holds the held-out sets, where any are among them.
         draft: takes the results.
         root: storage root that keeps verdicts; None keeps none.
+        known: whether a task that mteb does not know is refused before anything is judged; else it is one that could
+            not be judged.
+
+    Raises:
+        DataError: mteb has no such benchmark; or no such task, where it must.
     """
     most = pool.workers * _SHARES_PER_WORKER
     heldout = plan_heldout(config, corpus, most) if corpus is not None else []
     planned = [*heldout, *plan_local(config, most)]
     if config.tasks or config.benchmarks:
-        planned += pool.first("plan_named", config)
+        planned += pool.first("plan_named", config, known)
     facts = pool.first("facts")
     instructed = spec.instructed or any(facts.prompts.values())
     widths = facts.widths if config.widths else ()

@@ -100,7 +100,7 @@ def unreadable_tasks(config: EvaluateConfig) -> dict[str, str]:
     for task in config.local:
         try:
             for path in files_of(place_paths(task, config.data)):
-                list_files((path,), path)
+                list_files((path,))
         except (UserError, OSError) as error:
             found[task.name] = " ".join(str(error).split())
     if found and len(found) == len(config.local) and not (config.heldout or config.tasks or config.benchmarks):

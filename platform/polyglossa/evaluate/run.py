@@ -74,11 +74,14 @@ def run_on(
         corpus: the artifact with the held-out sets.
         draft: takes the results.
         placement: number of actors, and what each may use.
+
+    Raises:
+        DataError: mteb knows no such task or benchmark.
     """
     pool = start_actors(placement, offline=not (config.tasks or config.benchmarks))
     try:
         settled = _settled(_under_conditions(pool, spec, config), draft, placement)
-        evaluate_model(pool, settled, config, corpus, draft)
+        evaluate_model(pool, settled, config, corpus, draft, known=True)
     finally:
         stop_actors(pool)
 
@@ -232,11 +235,17 @@ class _Pool:
 
 
 def evaluate_model(
-    actors: list[Any], spec: ModelSpec, config: EvaluateConfig, corpus: Artifact | None, draft: Draft
+    actors: list[Any],
+    spec: ModelSpec,
+    config: EvaluateConfig,
+    corpus: Artifact | None,
+    draft: Draft,
+    *,
+    known: bool = False,
 ) -> None:
-    """Judge one model on actors that are up."""
+    """Judge one model on actors that are up; `known` refuses tasks that mteb does not know."""
     root = draft.uri.rpartition("/artifacts/")[0] or None
-    evaluate(_Pool(actors, spec, root), spec, config, corpus, draft, root)
+    evaluate(_Pool(actors, spec, root), spec, config, corpus, draft, root, known=known)
 
 
 def start_actors(placement: StagePlacement, *, offline: bool) -> list[Any]:

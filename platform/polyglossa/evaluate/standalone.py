@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from polyglossa.artifact import MANIFEST, Artifact, ArtifactKey, Draft, clear, exists, open_artifact, produce
+from polyglossa.artifact import MANIFEST, Artifact, ArtifactKey, Draft, clear, exists, open_artifact, produce, read_json
 from polyglossa.endpoint.patience import route_of
 from polyglossa.errors import UserError
 from polyglossa.evaluate import run as stage
@@ -78,7 +78,11 @@ def evaluate_model(
 
     Returns:
         The evaluation, an artifact under `<root>/artifacts/evaluate`. That of an endpoint is made anew by each call, as
-        nobody knows what is behind it now; verdicts are reused as long as its answers to a panel are the same.
+        nobody knows what is behind it now; verdicts are reused as long as its answers to a panel are the same. One that
+        could not judge every task is made anew too: what was judged has its verdict.
+
+    Raises:
+        DataError: mteb knows no such task or benchmark.
     """
     shape = {
         "model": [spec.name, spec.revision, spec.endpoint, spec.instructed],
@@ -95,8 +99,14 @@ def evaluate_model(
 
     if spec.endpoint is not None:
         spec = replace(spec, options={**spec.options, "root": root})
+    if spec.endpoint is not None or _has_failed(key.uri(root)):
         clear(key.uri(root))
     return produce(root, key, make)
+
+
+def _has_failed(uri: str) -> bool:
+    summary = f"{uri}/summary.json"
+    return exists(summary) and bool(read_json(summary)["failed"])
 
 
 def _notices(summary: Mapping[str, Any]) -> list[str]:

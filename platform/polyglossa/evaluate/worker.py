@@ -202,10 +202,10 @@ class Worker:
         }
         return replace(task_result, widths=swept, compressed=forms, embedded=counted.texts)
 
-    def plan_named(self, config: EvaluateConfig) -> list[PlannedTask]:
-        """Look up the tasks that a recipe names; one that mteb does not know is planned with its reason."""
+    def plan_named(self, config: EvaluateConfig, known: bool) -> list[PlannedTask]:
+        """Look up the tasks that a recipe names; see `plan_named_tasks`."""
         planned: dict[str, PlannedTask] = {}
-        for task in plan_named_tasks(config):
+        for task in plan_named_tasks(config, known=known):
             before = planned[task.name].benchmarks if task.name in planned else ()
             planned[task.name] = replace(task, benchmarks=(*before, *task.benchmarks))
         return list(planned.values())

@@ -40,12 +40,12 @@ def bare(uri: str) -> str:
     return uri.partition("?")[0] if "://" in uri else uri
 
 
-def list_files(patterns: Iterable[str], source: str, folder: str = "") -> list[File]:
+def list_files(patterns: Iterable[str], who: str = "", folder: str = "") -> list[File]:
     """List what the patterns match, each file once, sorted.
 
     Args:
         patterns: paths, globs or URIs.
-        source: who wants them, for the message.
+        who: begins the message where nothing is there; empty: the pattern says enough.
         folder: where relative paths start; empty: the working directory.
 
     Raises:
@@ -55,8 +55,7 @@ def list_files(patterns: Iterable[str], source: str, folder: str = "") -> list[F
     for pattern in patterns:
         files = _list(under(folder, pattern))
         if not files:
-            whose = "" if source == pattern else f"corpus source {source!r}: "  # a file that no source reads
-            raise DataError(f"{whose}{pattern} matches no file.")
+            raise DataError(f"{who}{': ' if who else ''}{pattern} matches no file.")
         found.update(files)
     return sorted(found)
 

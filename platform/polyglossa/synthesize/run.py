@@ -93,5 +93,5 @@ def _write(
 
 def input_fingerprint(config: SyntheticSource) -> str:
     """Hash names, sizes and times of the files that are written from: new files, new pairs."""
-    files = [asdict(file) for file in list_files(config.files, config.name)]
+    files = [asdict(file) for file in list_files(config.files, f"corpus source {config.name!r}")]
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:20]

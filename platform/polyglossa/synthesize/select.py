@@ -120,7 +120,7 @@ def _texts(source: SyntheticSource, found: Selection) -> Iterator[tuple[tuple[st
     names = (columns.passage,) if asks else (columns.query, columns.positive)
     kinds = dict.fromkeys(names, "text") | ({columns.language: "key"} if columns.language else {})
     wanted = Columns(kinds, {})  # type: ignore[arg-type]  # values are Cell names
-    for file in list_files(source.files, source.name):
+    for file in list_files(source.files, f"corpus source {source.name!r}"):
         kind = format_of(file, source.format)
         for piece in cut(file, kind):
             for batch in read_piece(piece, kind, wanted, source.delimiter):

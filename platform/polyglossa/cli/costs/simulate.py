@@ -17,11 +17,11 @@ from polyglossa.recipe import Recipe, load_recipe
 def simulate_feed(
     recipe: RecipeFile,
     stage: Annotated[str, typer.Option(help="Training stage; its lengths are those of `expect`.")] = "stage2",
-    rows: Annotated[int, typer.Option(help="Training rows.")] = 60_000_000,
-    sources: Annotated[int, typer.Option(help="Sources.")] = 502,
+    rows: Annotated[int, typer.Option(min=1, help="Training rows.")] = 60_000_000,
+    sources: Annotated[int, typer.Option(min=1, help="Sources.")] = 502,
     workers: Annotated[str, typer.Option(help="World sizes.")] = "64,128,256,512",
-    readers: Annotated[int, typer.Option(help="Tasks that make batches, a CPU each.")] = 2,
-    teacher_width: Annotated[int, typer.Option(help="Coordinates of a teacher that batches carry.")] = 0,
+    readers: Annotated[int, typer.Option(min=1, help="Tasks that make batches, a CPU each.")] = 2,
+    teacher_width: Annotated[int, typer.Option(min=0, help="Coordinates of a teacher that batches carry.")] = 0,
     overrides: Overrides = None,
     as_data: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from polyglossa.artifact import Artifact
 from polyglossa.cli.options import Overrides, ProfileFile
-from polyglossa.errors import ArtifactError, UserError
+from polyglossa.errors import ArtifactError, PolyglossaError, UserError
 from polyglossa.recipe import Recipe, load_profile, load_recipe
 from polyglossa.recipe.load import validate
 from polyglossa.recipe.sections.evaluate import EvaluateConfig
@@ -35,7 +35,7 @@ def evaluate(
     ] = None,
     instructed: Annotated[bool, typer.Option(help="Give queries instructions though the model pins none.")] = False,
     key_variable: Annotated[str, typer.Option(help="Environment variable with the endpoint's key.")] = "OPENAI_API_KEY",
-    timeout: Annotated[float, typer.Option(help="Seconds that the endpoint may take to answer.")] = 60.0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that the endpoint may take to answer.")] = 60.0,
     out: Annotated[str, typer.Option(help="Storage root of results, vectors and verdicts.")] = "runs/evaluations",
     overrides: Overrides = None,
     profile: ProfileFile = None,
@@ -54,8 +54,11 @@ def evaluate(
         progress.say(f"{spec.name}: judged under {out}; details in {log}")
         done = evaluate_model(spec, config, corpus, absolute(out), placement.evaluate)
     console = Console()
-    console.print(summary_table(done.read_json("summary.json")))
+    summary = done.read_json("summary.json")
+    console.print(summary_table(summary))
     console.print(f"results: {done.uri}", soft_wrap=True)
+    if not summary["tasks"]:
+        raise PolyglossaError("no task could be judged; why is said above. The same command tries again.")
 
 
 def _tasks(

@@ -25,7 +25,9 @@ def export(
     panel: Annotated[
         Path | None, typer.Option(help="Texts, one a line, to hold it to; default: a built-in panel.")
     ] = None,
-    least_cosine: Annotated[float | None, typer.Option(help="Accept this least cosine to the encoder.")] = None,
+    least_cosine: Annotated[
+        float | None, typer.Option(min=-1, max=1, help="Accept this least cosine to the encoder.")
+    ] = None,
     recipe: _Recipe = None,
     overrides: Overrides = None,
     name: Annotated[str | None, typer.Option(help="Name in the files; on the hub ORGANISATION/MODEL.")] = None,

@@ -32,7 +32,7 @@ def serve(
         typer.Option(help="What computes; `auto` measures those installed (default: the recipe's, or torch)."),
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to bind (default: the recipe's, or loopback).")] = None,
-    port: Annotated[int | None, typer.Option(help="Port (default: the recipe's, or 8000).")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port (default: the recipe's, or 8000).")] = None,
 ) -> None:
     """Serve a recipe's finished members, or any model directories, until Ctrl-C."""
     from polyglossa.extras import require_extras

@@ -47,16 +47,16 @@ def beir_files(source: BeirSource, data: str) -> dict[str, File]:
     found: dict[str, File] = {}
     for role, name in wanted.items():
         candidates = [posixpath.join(folder, name + suffix) for suffix in ("", ".gz", ".zst")]
-        files = [file for uri in candidates for file in _list_or_nothing(uri, source.name)]
+        files = [file for uri in candidates for file in _list_or_nothing(uri)]
         if not files:
             raise DataError(f"corpus source {source.name!r}: {folder} has no {name}; a BEIR directory has one.")
         found[role] = files[0]
     return found
 
 
-def _list_or_nothing(uri: str, source: str) -> list[File]:
+def _list_or_nothing(uri: str) -> list[File]:
     try:
-        return list_files([uri], source)
+        return list_files([uri])
     except DataError:
         return []
 

@@ -42,7 +42,7 @@ def source_name(uri: str) -> str:
 def _entries(source: Source, data: str) -> list[Source]:
     if not isinstance(source, FileSource) or not (source.per_file or source.exclude):
         return [source]
-    files = [file.uri for file in list_files(source.files, source.name, data)]
+    files = [file.uri for file in list_files(source.files, f"corpus source {source.name!r}", data)]
     kept = [uri for uri in files if not _is_excluded(uri, source.exclude)]
     if not kept:
         raise DataError(f"corpus source {source.name!r}: `exclude` leaves no file of {len(files)}.")

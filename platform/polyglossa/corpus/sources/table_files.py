@@ -27,7 +27,7 @@ class TableFiles(CorpusSource[Files]):
 
     def shards(self, index: int) -> list[Shard]:
         """Take a piece of a file a shard, or parts by hash where rows belong together."""
-        files = list_files(self.entry.files, self.entry.name, self.config.data)
+        files = list_files(self.entry.files, f"corpus source {self.entry.name!r}", self.config.data)
         kinds = {file: format_of(file, self.entry.format) for file in files}
         pieces = [piece for file in files for piece in cut(file, kinds[file])]
         if self.whole:

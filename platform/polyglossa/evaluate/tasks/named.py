@@ -1,5 +1,6 @@
 """Tasks and benchmarks that mteb has by name: planned, and made for judging."""
 
+import difflib
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -27,28 +28,46 @@ def build_task(share: Share) -> Any:
     return use_label_lists(task)
 
 
-def plan_named_tasks(config: EvaluateConfig) -> Iterator[PlannedTask]:
-    """Plan the tasks and benchmarks that a recipe names; one that mteb does not know is planned with its reason.
+def plan_named_tasks(config: EvaluateConfig, *, known: bool = False) -> Iterator[PlannedTask]:
+    """Plan the tasks and benchmarks that a recipe names.
+
+    Args:
+        config: names them.
+        known: whether every task must be one of mteb's; else one that is not is planned with its reason.
 
     Raises:
-        DataError: mteb has no such benchmark.
+        DataError: mteb has no such benchmark; or no such task, where it must.
     """
     for name in config.tasks:
         try:
             yield _plan(mteb.get_task(name, languages=list(config.languages) or None), config.judged_as)
-        except KeyError as error:
-            yield PlannedTask(name, reason=f"mteb knows no task {name!r}. {' '.join(str(error).split())[:160]}")
+        except KeyError:
+            reason = f"mteb knows no task {name!r}; {_near(name)}"
+            if known:
+                raise DataError(f"evaluate.tasks: {reason}") from None
+            yield PlannedTask(name, reason=reason)
     for preset in config.benchmarks:
         try:
             benchmark = mteb.get_benchmark(BENCHMARKS.get(preset, preset))
         except KeyError:
-            known = ", ".join(BENCHMARKS)
-            raise DataError(f"evaluate.benchmarks: {preset!r} is not one of mteb's nor one of {known}.") from None
+            raise DataError(
+                f"evaluate.benchmarks: {preset!r} is not one of mteb's nor one of {', '.join(BENCHMARKS)}."
+            ) from None
         whole = (str(benchmark.name),) if not config.task_types and not config.languages else ()
         for task in benchmark.tasks:
             if not config.task_types or task.metadata.type in config.task_types:
                 planned = _plan(task.filter_languages(list(config.languages) or None), config.judged_as)
                 yield replace(planned, benchmarks=whole)
+
+
+def _near(name: str) -> str:
+    """Say which task may be meant."""
+    names = {task.metadata.name.lower(): task.metadata.name for task in mteb.get_tasks()}
+    begun = sorted(known for known in names if known.startswith(name.lower()))
+    near = [*begun, *difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.7)]
+    if not near:
+        return "its documentation lists them."
+    return f"did you mean {' or '.join(names[known] for known in dict.fromkeys(near[:3]))}?"
 
 
 def _plan(task: Any, judged_as: str | None) -> PlannedTask:

@@ -35,7 +35,7 @@ def table_file(path: str) -> File:
     Raises:
         DataError: none is there.
     """
-    files = list_files([path], path)
+    files = list_files([path])
     if len(files) != 1:
         raise DataError(f"{path}: names {len(files)} files; a local task's table is one file.")
     return files[0]

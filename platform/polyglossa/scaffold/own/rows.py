@@ -90,7 +90,7 @@ def read_own(proposal: Proposal) -> OwnRows:
 
 
 def _check_size(look: Look) -> None:
-    size = sum(file.size for path in look.paths for file in list_files([path], look.name))
+    size = sum(file.size for path in look.paths for file in list_files([path]))
     if size > MOST_BYTES:
         raise DataError(
             f"{look.paths[0]}: {size / 2**30:.1f} GiB; `init` splits up to {MOST_BYTES / 2**30:.0f} GiB of own data. "
