@@ -1,10 +1,16 @@
 """A wrong request is refused at once: before the code of models, which takes seconds to load."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pyarrow.fs as pafs
+import pytest
+
+from polyglossa.cli.command import errors_in_one_line
 
 ROOT = Path(__file__).parents[2]
 WRONG = {
@@ -23,6 +29,8 @@ WRONG = {
     "run nowhere.yaml": "nowhere.yaml: cannot be read",
     "run MODEL/../toy.yaml --set nothing.here=1": "nothing",
     "search nowhere.yaml question": "nowhere.yaml: cannot be read",
+    "plan MODEL/../toy.yaml --prices cpu=-1": "cpu costs -1.0 a node-hour",
+    "plan MODEL/../toy.yaml --prices cpu=nan": "cpu costs nan a node-hour",
 }  # fmt: skip
 PROGRAM = """
 import json, sys
@@ -49,3 +57,30 @@ def test_a_wrong_request_is_refused_before_a_models_code_is_loaded(tmp_path: Pat
     assert len(told) == len(WRONG)
     for words, refused, said, loaded in told:
         assert (refused, wanted[tuple(words)] in said, loaded) == (True, True, False), (words, said)
+
+
+def _written(path: Path) -> None:
+    path.write_text("x")
+
+
+def _made(path: Path) -> None:
+    pafs.LocalFileSystem().create_dir(str(path))
+
+
+@pytest.mark.parametrize("use", [_written, _made])
+def test_a_place_that_cannot_be_used_is_one_line_that_names_it(use, tmp_path: Path, capsys) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit) as ended, errors_in_one_line("polyglossa"):
+        use(tmp_path / "file" / "below")
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("polyglossa: ")
+    assert str(tmp_path / "file") in line
+
+
+def test_a_full_disk_is_no_mistake_of_the_persons_and_other_errors_keep_their_traceback() -> None:
+    with pytest.raises(SystemExit) as ended, errors_in_one_line("polyglossa"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/x")
+    assert ended.value.code == 1
+    with pytest.raises(ConnectionRefusedError), errors_in_one_line("polyglossa"):
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "refused")

@@ -1,5 +1,6 @@
 """Count the nodes that a stage's workers take, the limits of groups, and their price by the hour."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,7 @@ def read_prices(given: str | None) -> dict[str, float]:
     """Prices of a node-hour by group: `train=98.3,embed=0.98`, or a YAML file that maps groups to prices.
 
     Raises:
-        RecipeError: neither of both.
+        RecipeError: neither of both, or a price is below 0 or no number.
     """
     if given is None:
         return {}
@@ -76,6 +77,10 @@ def read_prices(given: str | None) -> dict[str, float]:
     else:
         found = read_mapping(given)
     try:
-        return {name: float(str(value)) for name, value in found.items()}
+        prices = {name: float(str(value)) for name, value in found.items()}
     except ValueError:
         raise RecipeError(f"--prices {given}: write group=price,group=price with prices of a node-hour.") from None
+    odd = next((name for name, price in prices.items() if not 0 <= price < math.inf), None)
+    if odd is not None:
+        raise RecipeError(f"--prices {given}: {odd} costs {prices[odd]} a node-hour; give a price of 0 or more.")
+    return prices

@@ -21,7 +21,9 @@ from polyglossa.cli.recipes.docs import docs
 from polyglossa.cli.recipes.init import init
 from polyglossa.cli.recipes.steps import steps
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+_HELP = "Train, judge and serve a family of text-embedding models. A mistake of yours is one line and exit code 2."
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=_HELP)
 app.add_typer(check.app, name="recipe")
 app.add_typer(cluster.app, name="cluster")
 app.add_typer(prune.app, name="prune")
