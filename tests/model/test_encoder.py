@@ -109,6 +109,13 @@ def test_what_cannot_be_embedded_is_said(encoder: Encoder) -> None:
         encoder.encode(["Germany"], prompt="search")
     with pytest.raises(ValueError, match="not both"):
         encoder.encode(["Germany"], prompt="query", instruction="Find it.")
+    for odd in (None, float("nan"), 1):
+        with pytest.raises(ValueError, match=rf"texts\[1\]: got {odd}; every text is a str"):
+            encoder.encode(["Germany", odd])  # type: ignore[list-item]  # as a table with a hole gives it
+    with pytest.raises(ValueError, match=r"texts\[0\]: holds half of a surrogate pair"):
+        encoder.encode(["\ud800"])
+    with pytest.raises(ValueError, match="dtype: 'float8' is not one of float32"):
+        Encoder.load("/nowhere", dtype="float8")
     np.testing.assert_array_equal(
         encoder.encode(["Germany"], prompt="query"), encoder.encode(["Germany"], instruction="Find it.")
     )

@@ -18,7 +18,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerF
 
 from polyglossa.model.dense import Dense
 from polyglossa.model.description import ModelDescription
-from polyglossa.model.directory import load_model, load_model_tokenizer
+from polyglossa.model.directory import DTYPES, load_model, load_model_tokenizer
 from polyglossa.model.forward import TextModel, fill_up
 from polyglossa.model.instructions import instruction_prompt
 from polyglossa.model.pass_plan import Pass, plan_passes
@@ -82,7 +82,10 @@ class Encoder:
 
         Raises:
             DataError: nothing usable is there, or something of it is not known.
+            ValueError: no such precision.
         """
+        if dtype not in (*DTYPES, "int8"):
+            raise ValueError(f"dtype: {dtype!r} is not one of {', '.join(DTYPES)}, int8")
         apply_precision(dtype)
         model = load_model(path, dtype, device=device, revision=revision)
         tokenizer = load_model_tokenizer(path, model, revision=revision, max_tokens=max_tokens)
@@ -211,10 +214,12 @@ class Encoder:
             vector_NS: float32 of unit length, N × width.
 
         Raises:
-            ValueError: one text instead of several, a prompt that the model does not have, or prompt and instruction.
+            ValueError: one text instead of several, what is no text, a prompt that the model does not have, or prompt
+                and instruction.
         """
         if isinstance(texts, str):
             raise ValueError("texts: got one text; give a list of texts")
+        _check_texts(texts)
         if prompt is not None and instruction is not None:
             raise ValueError("give an instruction or the name of a prompt, not both")
         if prompt is not None and prompt not in self.description.prompts:
@@ -222,6 +227,18 @@ class Encoder:
         named = prompt or self.description.default_prompt or ""
         before = self.description.prompts.get(named, "") if instruction is None else instruction_prompt(instruction)
         return finish(self.embed([before + text for text in texts], chunk_tokens=chunk_tokens), width).numpy()
+
+
+def _check_texts(texts: Sequence[str]) -> None:
+    for place, text in enumerate(texts):
+        if not isinstance(text, str):  # NaN, for one, where a table has no text
+            raise ValueError(f"texts[{place}]: got {text!r:.80}; every text is a str, and a missing one is left out")
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError(
+                f"texts[{place}]: holds half of a surrogate pair, which is no character: {text!r:.80}"
+            ) from None
 
 
 def _fetch(part: tuple[list[int], Tensor], state_NS: Tensor) -> None:
