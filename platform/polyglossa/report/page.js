@@ -143,7 +143,7 @@ function showFamily() {
   const languages = new Set(members.flatMap((member) => Object.values(member.tasks).flatMap((task) => Object.keys(task.by_language))));
   $("lead").textContent = `${members.length} ${members.length === 1 ? "model" : "models"}, judged on ${taskNames.length} held-out ${taskNames.length === 1 ? "task" : "tasks"} in ${languages.size} ${languages.size === 1 ? "language" : "languages"}.`;
   const top = members.filter((member) => member.tasks[main]).sort((a, b) => b.tasks[main].mean - a.tasks[main].mean)[0] || best;
-  const facts = [[score(top.tasks[main] && top.tasks[main].mean), `best mean on ${main} (${top.name})`], [whole(languages.size), "languages"],
+  const facts = [[score(top.tasks[main] && top.tasks[main].mean), `best mean on ${main} (${top.name})`], [whole(languages.size), languages.size === 1 ? "language" : "languages"],
     [members.map((member) => short(member.parameters)).join(" · "), "parameters"]];
   if (family.corpus.rows_out) facts.push([short(family.corpus.rows_out), "rows in the corpus"]);
   $("tiles").replaceChildren(...facts.map(([value, name]) => make("div", { class: "tile" }, make("b", {}, value), make("span", {}, name))));

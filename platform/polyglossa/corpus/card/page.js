@@ -68,8 +68,8 @@ function showRest() {
       make("small", {}, [row.positive_language && row.positive_language !== row.language ? `${row.language} → ${row.positive_language}` : row.language, row.label && `label ${row.label}`, row.split, row.score !== undefined && `score ${row.score}`, row.confidence !== undefined && `confidence ${row.confidence.toFixed(2)}`].filter(Boolean).join(" · ")))))));
 }
 const kept = card.languages.filter((row) => row.rows > 0).length, total = card.sources.reduce((sum, source) => sum + source.tokens, 0);
-$("lead").textContent = `${whole(card.rows_in)} rows read from ${card.sources.length} sources; ${whole(card.rows_out)} kept, ${whole(card.rows_in - card.rows_out)} rejected, each with a reason. Lengths are in characters; tokens are estimated from a sample.`;
-$("tiles").replaceChildren(...[[short(card.rows_out), "rows kept"], [whole(kept), "languages"], [short(total), card.tokens_are], [whole(card.sources.length), "sources"],
+$("lead").textContent = `${whole(card.rows_in)} rows read from ${card.sources.length} ${card.sources.length === 1 ? "source" : "sources"}; ${whole(card.rows_out)} kept, ${whole(card.rows_in - card.rows_out)} rejected, each with a reason. Lengths are in characters; tokens are estimated from a sample.`;
+$("tiles").replaceChildren(...[[short(card.rows_out), "rows kept"], [whole(kept), kept === 1 ? "language" : "languages"], [short(total), card.tokens_are], [whole(card.sources.length), card.sources.length === 1 ? "source" : "sources"],
   [card.rows_in ? `${(100 * (card.rows_in - card.rows_out) / card.rows_in).toFixed(1)} %` : "–", "of rows rejected"]].map(([value, name]) => make("div", { class: "tile" }, make("b", {}, value), make("span", {}, name))));
 showPicture(); showLanguages(); showSources(); showRejects(); showRest();
 $("find").addEventListener("input", showLanguages);
