@@ -28,10 +28,10 @@ serve: $(VENV)/installed
 test: $(VENV)/developing
 	$(PYTEST)
 
-# Slow tests kill machines and start clusters of their own, one at a time: two at once would starve each other.
+# Slow tests kill machines and start clusters of their own: an hour more.
 test-all: $(VENV)/developing
 	$(PYTEST)
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 check: $(VENV)/developing
 	$(BIN)/ruff check .

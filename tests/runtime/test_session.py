@@ -3,8 +3,15 @@
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
+from pathlib import Path
 
 import psutil
+import pytest
+import ray._private.node
+
+from polyglossa.errors import PolyglossaError
+from polyglossa.runtime import session
 
 SCRIPT = """
 import signal, sys
@@ -36,3 +43,25 @@ def test_a_local_ray_listens_on_loopback_alone_and_a_terminated_run_leaves_no_pr
     _gone, alive = psutil.wait_procs(family, timeout=30)
     assert family
     assert not alive
+
+
+@pytest.mark.parametrize("slow", [0, 2, 3])
+def test_a_node_that_a_busy_machine_starts_too_slowly_is_started_again(
+    slow: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = "The current node timed out during startup."
+    assert words in Path(ray._private.node.__file__).read_text()
+    started = []
+
+    def init(**_: object) -> None:
+        started.append(1)
+        if len(started) <= slow:
+            raise Exception(words)
+
+    monkeypatch.setattr(session.ray, "init", init)
+    monkeypatch.setattr(session.ray, "shutdown", lambda: None)
+    monkeypatch.setattr(session, "_end_leftovers", nullcontext)  # it would end what other tests have started
+    refused = pytest.raises(PolyglossaError, match="too busy") if slow == 3 else nullcontext()
+    with refused, session.local_ray(cpus=1, object_store_gib=0.1):
+        pass
+    assert len(started) == min(slow + 1, 3)

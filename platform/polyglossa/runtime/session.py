@@ -14,11 +14,14 @@ import psutil
 import ray
 from ray._private import ray_constants
 
+from polyglossa.errors import PolyglossaError
 from polyglossa.recipe import Profile
 from polyglossa.runtime.ports import LOOPBACK
 
 _GIB = 1024**3
 _LEAVE_SECONDS = 3.0
+_STARTS = 3
+_TOO_SLOW = "timed out during startup"  # words of ray/_private/node.py
 # For this process and the workers that inherit it: calm output, and what must be known before CUDA starts.
 _ENVIRONMENT = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
@@ -72,22 +75,41 @@ def local_ray(*, cpus: int | None, object_store_gib: float) -> Iterator[None]:
     Args:
         cpus: logical CPUs; None takes what the machine has.
         object_store_gib: size of the object store (GiB).
+
+    Raises:
+        PolyglossaError: it did not start.
     """
     _set_where_unset(_ENVIRONMENT_OF_LOCAL_RAY)
-    with _end_leftovers(), _defer_interrupts(), _on_loopback():
-        ray.init(
-            address="local",
-            _node_ip_address=LOOPBACK,
-            num_cpus=cpus,
-            include_dashboard=False,
-            object_store_memory=int(object_store_gib * _GIB),
-            log_to_driver=False,
-            logging_level="warning",
-        )
+    _start_local(cpus, object_store_gib)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _start_local(cpus: int | None, object_store_gib: float) -> None:
+    """Start; again where a busy machine took longer than the 30 s that Ray gives a node (ray/_private/node.py)."""
+    for left in reversed(range(_STARTS)):
+        try:
+            with _end_leftovers(), _defer_interrupts(), _on_loopback():
+                ray.init(
+                    address="local",
+                    _node_ip_address=LOOPBACK,
+                    num_cpus=cpus,
+                    include_dashboard=False,
+                    object_store_memory=int(object_store_gib * _GIB),
+                    log_to_driver=False,
+                    logging_level="warning",
+                )
+            return
+        except Exception as error:  # Ray has no type of it
+            if _TOO_SLOW not in str(error):
+                raise
+            if not left:
+                raise PolyglossaError(
+                    f"Ray did not start: its node took longer than 30 s, {_STARTS} times. The machine is too busy; run "
+                    "the same command again when other work on it has ended."
+                ) from error
 
 
 @contextmanager
