@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -27,15 +28,27 @@ class SingleFlight:
         """Return an item for each key, each wanted once more, and the rows whose item is new."""
         items, fresh = [], []
         for row, key in enumerate(keys):
-            item = self._under_way.get(key) or self._cached(key)
+            item = self._joined(key) or self._cached(key)
             if item is None:
                 item = Item(key, asyncio.get_running_loop().create_future())
                 self._under_way[key] = item
-                item.state.add_done_callback(lambda _, key=key: self._under_way.pop(key, None))  # type: ignore[misc]  # bound by default
+                item.state.add_done_callback(partial(self._end, item))
                 fresh.append(row)
             item.wanted += 1
             items.append(item)
         return items, fresh
+
+    def _joined(self, key: bytes) -> Item | None:
+        """Find an item under way; one that another request has just brought down is none, though still listed."""
+        item = self._under_way.get(key)
+        if item is None or not item.state.done():
+            return item
+        return None if item.state.cancelled() or item.state.exception() is not None else item
+
+    def _end(self, item: Item, _: object) -> None:
+        """Take an item off the list, a turn of the loop after it has ended: another may have its key by now."""
+        if self._under_way.get(item.key) is item:
+            del self._under_way[item.key]
 
     def _cached(self, key: bytes) -> Item | None:
         found = self._cache.get(key)
