@@ -5,8 +5,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
+
+import psutil
 
 from cluster.schemas import ROOT
 from polyglossa.cluster.local_cluster import LocalCluster
@@ -65,4 +68,15 @@ def until(condition: Callable[[], Found], told: Callable[[], str] = lambda: "", 
     while not (found := condition()):
         assert time.monotonic() < deadline, told() or "it never came"
         time.sleep(0.2)
+    return found
+
+
+def machines_of(twin: LocalCluster) -> list[psutil.Process]:
+    """Raylets of the twin that are not its head."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        command = process.info["cmdline"] or [""]
+        with suppress(ProcessLookupError):
+            if command[0].endswith("raylet/raylet") and "--head" not in command:
+                found += [process] if os.getsid(process.pid) == twin.session else []
     return found

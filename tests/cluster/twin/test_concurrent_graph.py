@@ -23,7 +23,7 @@ import yaml
 
 from cluster.schemas import ROOT
 from cluster.specs import changed
-from cluster.twin.jobs import log, submit, until
+from cluster.twin.jobs import log, machines_of, submit, until
 from polyglossa.cluster.local_cluster import LocalCluster, running_local_cluster
 
 pytestmark = pytest.mark.slow
@@ -116,17 +116,6 @@ class SpotMarket:
             if lived > SPOT_SECONDS and machines:
                 machines[self.taken % len(machines)].kill()
                 self.taken, lived = self.taken + 1, 0.0
-
-
-def machines_of(twin: LocalCluster) -> list[psutil.Process]:
-    """Raylets of the twin that are not its head."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        command = process.info["cmdline"] or [""]
-        with suppress(ProcessLookupError):
-            if command[0].endswith("raylet/raylet") and "--head" not in command:
-                found += [process] if os.getsid(process.pid) == twin.session else []
-    return found
 
 
 def profile(*, labelled: bool) -> dict[str, object]:

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from cluster.schemas import ROOT
-from cluster.twin.jobs import PROFILE, RAY, SMALL_RECIPE, environment, submit
+from cluster.twin.jobs import PROFILE, RAY, SMALL_RECIPE, environment, machines_of, submit
 from pipeline.tiny import RECIPE
 from polyglossa.cluster.local_cluster import LocalCluster, local_cluster_config, running_local_cluster
 from polyglossa.cluster.spec import load_spec
@@ -137,7 +137,7 @@ def test_a_lost_worker_node_does_not_lose_the_stage(twin: LocalCluster, small: s
     command = ("python", "jobs/corpus.py", small, *PROFILE, "--set", f"storage={tmp_path}")
     assert submit(twin, *command, options=("--no-wait", "--submission-id", "hurt")).returncode == 0
     deadline = time.monotonic() + 90
-    while not (nodes := _worker_nodes(twin)) and time.monotonic() < deadline:
+    while not (nodes := machines_of(twin)) and time.monotonic() < deadline:
         time.sleep(0.2)
     nodes[0].send_signal(signal.SIGKILL)
     status = ""
@@ -159,13 +159,3 @@ def test_a_lost_node_under_the_endpoint_costs_no_request(twin: LocalCluster, tmp
     assert seen["failed"] == []
     assert seen["answered"] > 50
     assert len(set(seen["before"]) & set(seen["after"])) == 1
-
-
-def _worker_nodes(twin: LocalCluster) -> list[psutil.Process]:
-    """Raylets of the twin that are not its head."""
-    raylets = [
-        process
-        for process in psutil.process_iter(["name", "cmdline"])
-        if _session(process) == twin.session and "raylet/raylet" in " ".join(process.info["cmdline"] or ())
-    ]
-    return [raylet for raylet in raylets if "--head" not in raylet.info["cmdline"]]
