@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
-from polyglossa.errors import DataError
+from polyglossa.errors import DataError, list_names
 from polyglossa.readers.head import Head, read_head
 from polyglossa.readers.pieces import Piece
 from polyglossa.readers.rows import MAX_ROW_BYTES, SHOWN, Bad, open_text
@@ -45,9 +45,8 @@ class Dialect:
     @property
     def described(self) -> str:
         """Header and delimiter in words."""
-        return (
-            f"header {', '.join(self.header) or 'empty'}, cut at each {DELIMITERS.get(self.delimiter, self.delimiter)}"
-        )
+        cut = DELIMITERS.get(self.delimiter, self.delimiter)
+        return f"header {list_names(self.header) if self.header else 'empty'}, cut at each {cut}"
 
 
 def dialect_of(head: Head, kind: str, uri: str, delimiter: str | None = None) -> Dialect:

@@ -23,6 +23,12 @@ class File:
     modified: int
     """Nanoseconds since 1970."""
 
+    @classmethod
+    def at(cls, path: Path) -> "File":
+        """List a file of this machine."""
+        facts = path.stat()
+        return cls(str(path.absolute()), facts.st_size, facts.st_mtime_ns)
+
     @property
     def compression(self) -> str | None:
         """Arrow's name of the compression, or None, by the suffix."""

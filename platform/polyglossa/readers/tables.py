@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from polyglossa.artifact import open_storage
-from polyglossa.errors import DataError
+from polyglossa.errors import DataError, list_names
 from polyglossa.readers.cells import TYPES, Cell, Reasons, column_of, column_of_arrow
 from polyglossa.readers.delimited_rows import delimited_rows, read_dialect
 from polyglossa.readers.json_rows import json_rows
@@ -218,8 +218,9 @@ def check_columns(columns: Columns, present: Iterable[str], where: str, seen: st
     counts = Counter(present)
     missing = [name for name in columns.required if name not in counts]
     if missing:
-        names = ", ".join(sorted(counts)) or "none"
-        raise DataError(f"{where}: has no column {missing[0]!r}; it has {names}{seen}. Map it in `columns`.")
+        raise DataError(
+            f"{where}: has no column {missing[0]!r}; it has {list_names(sorted(counts))}{seen}. Map it in `columns`."
+        )
     twice = [name for name in columns.all if counts[name] > 1]
     if twice:
         raise DataError(f"{where}: has {counts[twice[0]]} columns named {twice[0]!r}{seen}. Rename all but one.")

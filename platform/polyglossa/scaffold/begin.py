@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from polyglossa.errors import DataError, UserError
+from polyglossa.errors import DataError, UserError, list_names
 from polyglossa.recipe import Recipe, load_recipe
 from polyglossa.recipe.load import dump_yaml, validate
 from polyglossa.scaffold.base_model import DEFAULT_MODEL, BaseModel, describe_model, find_model, warnings_for
@@ -92,7 +92,7 @@ def read_files(
     if not looks:
         suffixes = ", ".join(sorted({file.suffix for file in documents}))
         raise DataError(
-            f"{', '.join(map(str, paths))}: {len(documents):,} documents ({suffixes}) and no queries, so there is "
+            f"{list_names([*map(str, paths)])}: {len(documents):,} documents ({suffixes}) and no queries, so there is "
             "nothing to learn from or to judge by. Give a file of questions too, with the passage that answers each "
             "(from search logs, or written by hand; at least 100): the documents are then searched with them. Or let a "
             "chat endpoint write them: --endpoint http://host:8000/v1 --endpoint-model NAME."

@@ -4,20 +4,24 @@ Files are read by the corpus's own reader, so that what is seen here is what a r
 """
 
 import glob
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
-from polyglossa.errors import DataError
+from polyglossa.errors import DataError, list_names
 from polyglossa.readers.files import File
 from polyglossa.readers.formats import BY_SUFFIX
+from polyglossa.readers.head import json_shape, read_head
 from polyglossa.readers.survey import Survey, survey
 from polyglossa.recipe.sections.corpus import CorpusConfig
 from polyglossa.scaffold.beginning import check_encoding, check_header
+from polyglossa.scaffold.nested import flatten_program, rows_inside
 
 _ROWS = 300
 DOCUMENT_SUFFIXES = (".md", ".markdown", ".txt", ".rst")
-_WRAPPED_ROWS = 3  # a file of so few rows, one of which holds a list of objects, is an object around its rows
+_WRAPPED_ROWS = 3  # a file of so few rows, one of which holds more, is an object around its rows
+_SHOWN_COLUMNS = 6
 _MAX_REJECTED_SHARE = float(CorpusConfig.model_fields["max_rejected_share"].default)
 
 
@@ -38,6 +42,8 @@ class Look:
     """What a person should know of the files."""
     is_estimate: bool = False
     """Whether rows are estimated from the size of a large file."""
+    flattened_by: str | None = None
+    """Command that makes columns of the texts inside objects, where rows hold any."""
 
     def texts(self, column: str) -> list[str]:
         """Texts of a column's first rows, lists laid open, nothing empty."""
@@ -68,7 +74,7 @@ def look(paths: list[Path]) -> list[Look]:
             looks[key] = _join(looks[key], one, file.parent.name) if key in looks else one
     if not looks:
         known = ", ".join(BY_SUFFIX)
-        raise DataError(f"{', '.join(map(str, paths))}: no file to read; give {known} files or folders.")
+        raise DataError(f"{list_names([*map(str, paths)])}: no file to read; give {known} files or folders.")
     return list(looks.values())
 
 
@@ -84,16 +90,11 @@ def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     found = (file for file in sorted(path.rglob("*")) if file.is_file() and not file.name.startswith((".", "_")))
-    return [file for file in found if _as_listed(file).format is not None]
-
-
-def _as_listed(path: Path) -> File:
-    facts = path.stat()
-    return File(str(path.absolute()), facts.st_size, facts.st_mtime_ns)
+    return [file for file in found if File.at(file).format is not None]
 
 
 def _look(path: Path) -> Look:
-    file = _as_listed(path)
+    file = File.at(path)
     if file.format not in (None, "parquet"):
         check_encoding(file)
     found = survey(file, _ROWS)
@@ -116,6 +117,7 @@ def _look(path: Path) -> Look:
         delimiter=found.delimiter,
         notices=(*notices, *([found.notice] if found.notice else [])),
         is_estimate=found.is_estimate,
+        flattened_by=_flattened_by(file, path, found) if file.format == "jsonl" else None,
     )
 
 
@@ -123,27 +125,28 @@ def _check_unwrapped(path: Path, found: Survey) -> None:
     """Refuse an object around the rows.
 
     Raises:
-        DataError: the file's rows lie inside a key of it.
+        DataError: the file's rows lie inside one of its own.
     """
-    if found.rows > _WRAPPED_ROWS:
-        return
-    for name, values in found.columns.items():
-        for value in values:
-            if _holds_rows(value) and len(value) > found.rows:
-                raise DataError(
-                    f"{path}: {found.rows} object(s) around the rows: {name!r} holds {len(value):,}, with "
-                    f"{', '.join(list(value[0])[:6])}. Write them as the file's own array: "
-                    f"jq '.{name}' {path.name} > rows.json"
-                )
+    inside = next(filter(None, map(rows_inside, _rows(found))), None) if found.rows <= _WRAPPED_ROWS else None
+    if inside is not None and inside.rows > found.rows:
+        shown = ", ".join(inside.columns[:_SHOWN_COLUMNS])
+        raise DataError(
+            f"{path}: {found.rows} object(s) around {inside.rows:,} rows ({shown}). Write the rows themselves, one a "
+            f"line: {_jq(inside.program, path)}"
+        )
 
 
-def _holds_rows(value: object) -> TypeGuard[list[dict[str, Any]]]:
-    """Tell whether a value is a list of objects with texts, as rows are."""
-    return (
-        isinstance(value, list)
-        and all(isinstance(one, dict) for one in value)
-        and any(isinstance(inner, str) for one in value for inner in one.values())
-    )
+def _flattened_by(file: File, path: Path, found: Survey) -> str | None:
+    program = flatten_program(_rows(found), in_array=json_shape(read_head(file)) == "array")
+    return program and _jq(program, path)
+
+
+def _rows(found: Survey) -> list[dict[str, Any]]:
+    return [dict(zip(found.columns, row, strict=True)) for row in zip(*found.columns.values(), strict=True)]
+
+
+def _jq(program: str, path: Path) -> str:
+    return f"jq -c {shlex.quote(program)} {shlex.quote(path.name)} > rows.jsonl"
 
 
 def _join(one: Look, other: Look, folder: str) -> Look:

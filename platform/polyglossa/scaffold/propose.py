@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from polyglossa.corpus.splits import SPLITS, split_of
-from polyglossa.errors import DataError
+from polyglossa.errors import DataError, list_names
 from polyglossa.scaffold.look import Look
 
 _QUERY = ("query", "question", "anchor", "sentence1", "title", "instruction", "prompt", "input", "source", "summary")
@@ -68,7 +68,7 @@ def propose(look: Look) -> Proposal:
     if found is None:
         raise DataError(
             f"{look.paths[0]}: no two columns of text, and no text with a label; its columns are "
-            f"{', '.join(look.columns) or 'none'}{_nested(look)}. Name them with `--columns query=…,positive=…`."
+            f"{list_names(look.columns)}{_nested(look)}. Name them with `--columns query=…,positive=…`."
         )
     _check_sides(found)
     return found
@@ -95,7 +95,10 @@ def _nested(look: Look) -> str:
     """Where columns hold objects: what to do about it."""
     inner = [(name, next(filter(None, map(_object_in, values)), None)) for name, values in look.columns.items()]
     held = [f"{name} holds objects ({', '.join(list(value)[:4])})" for name, value in inner if value]
-    return f"; {', '.join(held)}, write their texts as columns" if held else ""
+    if not held:
+        return ""
+    command = f" ({look.flattened_by})" if look.flattened_by else ""
+    return f"; {list_names(held)}, write their texts as columns{command}"
 
 
 def pairs_from_columns(look: Look, columns: dict[str, str]) -> Proposal:
@@ -106,7 +109,7 @@ def pairs_from_columns(look: Look, columns: dict[str, str]) -> Proposal:
     """
     unknown = [column for column in columns.values() if column not in look.columns]
     if unknown:
-        raise DataError(f"{look.paths[0]}: has no column {unknown[0]!r}; it has {', '.join(look.columns)}.")
+        raise DataError(f"{look.paths[0]}: has no column {unknown[0]!r}; it has {list_names(look.columns)}.")
     split = {} if "split" in columns else _split(look)
     entry = _entry(look, "pairs", task="retrieval", columns={**columns, **split})
     return Proposal(look, entry, "as given", columns.get("query", "query"), columns.get("positive", "passage"))

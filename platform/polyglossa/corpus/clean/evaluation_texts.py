@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from polyglossa.artifact import Artifact
-from polyglossa.errors import DataError
+from polyglossa.errors import DataError, list_names
 from polyglossa.readers.files import File, bare, list_files, under
 from polyglossa.readers.pieces import Piece
 from polyglossa.readers.survey import column_names, format_of
@@ -86,7 +86,7 @@ def texts_of(evaluation: EvaluationSet, files: Sequence[File], read: SetReading)
         if present and not set(present) & set(evaluation.columns):
             raise DataError(
                 f"corpus.decontamination: {evaluation.name}: {file.uri} has no column of {wanted}; it has "
-                f"{', '.join(present)}. Name its texts in `columns`, or the file in `exclude`."
+                f"{list_names(present)}. Name its texts in `columns`, or the file in `exclude`."
             )
         columns = Columns({}, dict.fromkeys(evaluation.columns, "texts"))
         for batch in read_piece(Piece(file), format_of(file), columns):
