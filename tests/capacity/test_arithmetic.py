@@ -5,18 +5,20 @@ from pathlib import Path
 
 import pytest
 
+from polyglossa.capacity.fit import fits
 from polyglossa.costing.counts import count_stage, cut_mean
 from polyglossa.costing.devices import DEVICES, Calibration
 from polyglossa.costing.family import Family
-from polyglossa.costing.flops import forward_flops, linear_parameters, training_flops
+from polyglossa.costing.flops import forward_flops, linear_parameters, low_rank_parameters, training_flops
 from polyglossa.costing.memory import GIB, least_states, states
 from polyglossa.costing.work import Work
 from polyglossa.engine.schedule import SCHEDULES
 from polyglossa.pipeline.build import build, stage_of
 from polyglossa.pipeline.stages import find_stage_of
-from polyglossa.recipe import Recipe, load_recipe
+from polyglossa.recipe import Recipe, TrainPlacement, load_recipe
 from polyglossa.recipe.sections.backbone import Shape
-from polyglossa.recipe.sections.train import StageConfig
+from polyglossa.recipe.sections.train import LoraConfig, StageConfig
+from polyglossa.train.cost import footprint
 
 RECIPES = Path(__file__).parents[2] / "jobs/recipes"
 SHAPE_14B = Shape(hidden=5120, mlp=17408, layers=40, heads=40, kv_heads=8)
@@ -30,6 +32,11 @@ def recipe() -> Recipe:
 
 @pytest.fixture(scope="module")
 def works(recipe: Recipe) -> dict[str, Work]:
+    return works_of(recipe)
+
+
+def works_of(recipe: Recipe) -> dict[str, Work]:
+    """Count what each node has to do."""
     graph = build(recipe)
     family = Family(recipe, graph.nodes)
     return {node.name: find_stage_of(node).cost.work(node, family) for node in graph.nodes.values()}
@@ -84,6 +91,30 @@ def test_zero_divides_what_it_says() -> None:
     assert states(1_000_000, 1, 4) == {"weights": 4e6, "gradients": 4e6, "optimizer": 3e6}
     assert states(1_000_000, 2, 4) == {"weights": 4e6, "gradients": 1e6, "optimizer": 3e6}
     assert states(1_000_000, 3, 4) == {"weights": 1e6, "gradients": 1e6, "optimizer": 3e6}
+
+
+def test_frozen_weights_have_neither_gradients_nor_moments() -> None:
+    assert states(1_000_000, 1, 4, trained=10_000) == {"weights": 4e6, "gradients": 4e4, "optimizer": 3e4}
+    assert states(1_000_000, 3, 4, trained=10_000) == {"weights": 1e6, "gradients": 1e4, "optimizer": 3e4}
+    assert least_states(1_000_000, 0, 1, trained=10_000) == 2e6 + 14 * 10_000
+    assert training_flops(SHAPE_14B, 512, frozen=True) == 2 * forward_flops(SHAPE_14B, 512)
+
+
+def test_a_low_rank_training_is_planned_by_what_it_trains() -> None:
+    whole, parts = (
+        works_of(load_recipe(RECIPES / "f2llm-v2.yaml", overrides))["train.14b.stage2"]
+        for overrides in ([], ["training.stage2.lora={rank: 16}"])
+    )
+    assert whole.trained == whole.parameters == 13_990_394_880
+    assert parts.trained == low_rank_parameters(SHAPE_14B, 16, LoraConfig().modules) == 64_225_280
+    assert parts.parameters == whole.parameters + parts.trained
+    assert parts.flops == pytest.approx(whole.flops * 2 / 3)
+    one = TrainPlacement(gpus=1, resident_tokens=4096, gradient_checkpointing=True)
+    needed = {name: footprint(work, one) for name, work in (("parts", parts), ("whole", whole))}
+    assert {name: need is not None and fits(need, 141) for name, need in needed.items()} == {
+        "parts": True,
+        "whole": False,
+    }
 
 
 def test_a_14b_under_zero_1_on_four_devices_needs_91_gib_at_the_least() -> None:

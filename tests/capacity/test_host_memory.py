@@ -7,7 +7,8 @@ import pytest
 from polyglossa.capacity.estimate import CapacityPlan, estimate
 from polyglossa.capacity.node_groups import read_groups, read_head
 from polyglossa.costing.devices import DEVICES, Calibration
-from polyglossa.recipe import Profile, load_profile, load_recipe
+from polyglossa.costing.memory import GIB
+from polyglossa.recipe import Profile, TrainPlacement, load_profile, load_recipe
 
 ROOT = Path(__file__).parents[2]
 SPEC = ROOT / "cluster/spec.yaml"
@@ -47,6 +48,15 @@ def test_what_does_not_fit_a_host_is_refused_with_the_arithmetic(group: str, gib
     refused = {misfit.node: str(misfit) for misfit in plan.misfits}
     assert said in refused[node]
     assert f"has {gib} GiB" in refused[node]
+
+
+def test_a_training_on_processors_counts_its_states_in_the_hosts_memory() -> None:
+    train = {**PAPER.train.model_dump(), "gpus": 0, "device": None, "workers": 2, "labels": {"group": "cpu"}}
+    profile = PAPER.model_copy(update={"train": TrainPlacement.model_validate(train)})
+    (node,) = (node for node in planned(profile).nodes if node.name == "train.14b.stage1")
+    assert node.host is not None
+    assert node.footprint is not None
+    assert node.host.task > node.footprint.total / GIB > 10 * 13_990_394_880 / GIB
 
 
 def test_mining_more_rows_than_a_host_holds_is_refused_until_they_are_capped() -> None:

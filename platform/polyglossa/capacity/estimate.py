@@ -229,15 +229,23 @@ class _Planner:
         self._seen.add(node.stage)
         models = sum(role.startswith("model:") for role in node.inputs)
         memory = machine_gib(cost, placement, footprint, models)
-        host = self._host(node.name, cost, work, placement, taken)
+        host = self._host(node.name, cost, work, placement, taken, footprint)
         return NodePlan(node.name, node.stage, work, seconds, taken, device.name, footprint, memory, host)
 
-    def _host(self, name: str, cost: StageCost, work: Work, placement: StagePlacement, taken: Taken) -> HostNeed | None:
+    def _host(
+        self,
+        name: str,
+        cost: StageCost,
+        work: Work,
+        placement: StagePlacement,
+        taken: Taken,
+        footprint: Footprint | None,
+    ) -> HostNeed | None:
         """Count the memory of a node of the stage's group, and note where it is too little."""
         group = self.groups.get(taken.group)
         if group is None or not taken.nodes:
             return None
-        need = host_need(cost, work, placement, taken, group)
+        need = host_need(cost, work, placement, taken, group, footprint)
         if (misfit := misfit_of(name, need, taken.group, group.memory_gib)) is not None:
             self.misfits.append(misfit)
         return need
@@ -254,7 +262,7 @@ def _remedy(cost: StageCost, work: Work, placement: StagePlacement, memory_gib: 
         return found
 
     found = nearest(placement, measure, memory_gib, pass_tokens(work, placement))
-    return training_remedy(placement, found), least_needed(work.parameters, placement, memory_gib)
+    return training_remedy(placement, found), least_needed(work.parameters, work.trained, placement, memory_gib)
 
 
 def _computed_on(device: Device, work: Work) -> Work:

@@ -81,17 +81,18 @@ def training_remedy(placement: TrainPlacement, found: TrainPlacement | None) -> 
     return f"Nearest that fits: {', '.join(changes)}."
 
 
-def least_needed(parameters: int, placement: TrainPlacement, memory_gib: float) -> str:
+def least_needed(parameters: int, trained: int, placement: TrainPlacement, memory_gib: float) -> str:
     """The arithmetic of the least that the states need, where a device is too small even for it."""
     world = max(1, placement.workers)
-    needed = least_states(parameters, placement.zero, world)
+    needed = least_states(parameters, placement.zero, world, trained)
     if needed <= memory_gib * GIB:
         return ""
     parts = [
         f"{size}/{world}" if placement.zero >= stage and world > 1 else str(size)
         for size, stage in ((2, 3), (2, 2), (12, 1))
     ]
-    return (
-        f"Even with weights and gradients in bfloat16 the states alone take {parameters:,} × ({' + '.join(parts)}) "
-        f"bytes = {needed / GIB:.1f} GiB."
-    )
+    if trained < parameters:
+        sum_of = f"{parameters:,} × {parts[0]} + {trained:,} × ({' + '.join(parts[1:])})"
+    else:
+        sum_of = f"{parameters:,} × ({' + '.join(parts)})"
+    return f"Even with weights and gradients in bfloat16 the states alone take {sum_of} bytes = {needed / GIB:.1f} GiB."

@@ -82,7 +82,14 @@ class HostMisfit:
         )
 
 
-def host_need(cost: StageCost, work: Work, placement: StagePlacement, taken: Taken, group: Group) -> HostNeed:
+def host_need(
+    cost: StageCost,
+    work: Work,
+    placement: StagePlacement,
+    taken: Taken,
+    group: Group,
+    footprint: Footprint | None = None,
+) -> HostNeed:
     """Count the memory of one node of a group.
 
     Args:
@@ -91,8 +98,11 @@ def host_need(cost: StageCost, work: Work, placement: StagePlacement, taken: Tak
         placement: its workers.
         taken: nodes that they take.
         group: the group.
+        footprint: what each worker holds besides its process: on its device, or here where it computes on processors.
     """
     model = 4 * work.parameters / GIB if cost.runs_model else 0.0
+    if footprint is not None and not placement.gpus:
+        model = max(model, footprint.total / GIB)
     by_cpu = int(group.cpus // max(placement.cpus, 0.01))
     room = min(by_cpu, int(group.gpus // placement.gpus)) if placement.gpus else by_cpu
     workers = max(1, placement.workers)

@@ -1,10 +1,10 @@
 """Memory of one device: what a training rank and an embedding worker hold, item by item.
 
 The engine keeps weights, gradient sums and both moments in float32 and computes under autocast to bfloat16, so a
-parameter costs 16 bytes before ZeRO divides it (ZeRO 1: optimizer, 2: gradients too, 3: weights too); from stage 1 on
-DeepSpeed holds a float32 copy of its part of the weights. Activations were measured with saved-tensor hooks on the
-engine's embedder: per token and layer 26 bytes of the width, 8 of the MLP's, 10.5 of the query and of the key heads'
-(bfloat16), and one bfloat16 copy of all matrices for every pass whose graph is kept.
+parameter costs 16 bytes before ZeRO divides it (ZeRO 1: optimizer, 2: gradients too, 3: weights too), a frozen one 4;
+from stage 1 on DeepSpeed holds a float32 copy of its part of the weights that are trained. Activations were measured
+with saved-tensor hooks on the engine's embedder: per token and layer 26 bytes of the width, 8 of the MLP's, 10.5 of the
+query and of the key heads' (bfloat16), and one bfloat16 copy of all matrices for every pass whose graph is kept.
 """
 
 from dataclasses import dataclass
@@ -50,20 +50,22 @@ class StepLoad:
     """Of the loss over the global batch, beyond the table."""
 
 
-def states(parameters: int, zero: int, world: int) -> dict[str, float]:
-    """Bytes of weights, gradients and optimizer on one rank, as this engine keeps them."""
+def states(parameters: int, zero: int, world: int, trained: int | None = None) -> dict[str, float]:
+    """Bytes of weights, gradients and optimizer on one rank, as this engine keeps them; `trained` None: of all."""
+    trained = parameters if trained is None else trained
     split = {stage: 1 / world if zero >= stage else 1.0 for stage in (1, 2, 3)}
     return {
         "weights": 4 * parameters * split[3],
-        "gradients": 4 * parameters * split[2],
-        "optimizer": (12 if zero else 8) * parameters * split[1],
+        "gradients": 4 * trained * split[2],
+        "optimizer": (12 if zero else 8) * trained * split[1],
     }
 
 
-def least_states(parameters: int, zero: int, world: int) -> float:
+def least_states(parameters: int, zero: int, world: int, trained: int | None = None) -> float:
     """Bytes that any mixed-precision training needs: weights and gradients in bfloat16, float32 copy and moments."""
+    trained = parameters if trained is None else trained
     split = {stage: 1 / world if zero >= stage else 1.0 for stage in (1, 2, 3)}
-    return parameters * (2 * split[3] + 2 * split[2] + 12 * split[1])
+    return 2 * parameters * split[3] + trained * (2 * split[2] + 12 * split[1])
 
 
 def activation_bytes(shape: Shape, *, low_precision: bool) -> tuple[float, float]:
@@ -76,7 +78,13 @@ def activation_bytes(shape: Shape, *, low_precision: bool) -> tuple[float, float
 
 
 def training_footprint(
-    shape: Shape, parameters: int, placement: TrainPlacement, load: StepLoad, *, low_precision: bool = True
+    shape: Shape,
+    parameters: int,
+    placement: TrainPlacement,
+    load: StepLoad,
+    *,
+    trained: int | None = None,
+    low_precision: bool = True,
 ) -> Footprint:
     """Bytes of one training rank at its fullest.
 
@@ -85,6 +93,7 @@ def training_footprint(
         parameters: of the model, its table included.
         placement: workers, ZeRO stage, checkpointing, resident tokens.
         load: the largest usual step.
+        trained: parameters that get gradients; None: all.
         low_precision: bfloat16 autocast.
     """
     whole, layer = activation_bytes(shape, low_precision=low_precision)
@@ -101,7 +110,7 @@ def training_footprint(
     gpu = bool(placement.gpus)
     return Footprint(
         {
-            **states(parameters, placement.zero, max(1, placement.workers)),
+            **states(parameters, placement.zero, max(1, placement.workers), trained),
             "bfloat16 copies": copies,
             "activations": activations,
             "embeddings": table,

@@ -41,6 +41,8 @@ class Work:
     stored_bytes: float = 0
     """Bytes of its artifact."""
     parameters: int = 0
+    trained: int = 0
+    """Of them, or beside them, those that get gradients: all, or a LoRA's parts."""
     shape: Shape | None = None
     teacher_width: int = 0
     low_precision: bool | None = True

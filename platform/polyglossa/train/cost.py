@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from polyglossa.costing.devices import Device
 from polyglossa.costing.embedding import compute_units
 from polyglossa.costing.family import Family
-from polyglossa.costing.flops import training_flops
+from polyglossa.costing.flops import low_rank_parameters, training_flops
 from polyglossa.costing.memory import Footprint, StepLoad, training_footprint
 from polyglossa.costing.work import MODEL_BYTES, PlannedNode, StageCost, Work, precision_share
 from polyglossa.recipe import StagePlacement, TrainPlacement
@@ -26,16 +26,18 @@ def work(node: PlannedNode, family: Family) -> Work:
     step_tokens = stage.global_batch * counts.row_tokens
     tokens = steps * step_tokens
     models = 1 + stage.late_checkpoints
+    parts = None if stage.lora is None else low_rank_parameters(shape, stage.lora.rank, stage.lora.modules)
     return Work(
         rows=steps * stage.global_batch,
         tokens=tokens,
-        flops=tokens * training_flops(shape, counts.weighted_length) * _passes(stage),
+        flops=tokens * training_flops(shape, counts.weighted_length, frozen=parts is not None) * _passes(stage),
         steps=steps,
         step_tokens=step_tokens,
         step_texts=stage.global_batch * counts.row_texts,
         pass_tokens=stage.chunk_tokens,
         stored_bytes=models * MODEL_BYTES * parameters,
-        parameters=parameters,
+        parameters=parameters + (parts or 0),
+        trained=parameters if parts is None else parts,
         shape=shape,
         teacher_width=(shape.hidden if node.config.distillation_weight else 0) + _guide_width(node, family),
         loss_bytes=_candidate_bytes(stage),
@@ -86,7 +88,8 @@ def footprint(work: Work, placement: StagePlacement) -> Footprint | None:
         teacher_width=work.teacher_width,
         loss_bytes=work.loss_bytes,
     )
-    return training_footprint(work.shape, work.parameters, placement, load, low_precision=bool(work.low_precision))
+    low = bool(work.low_precision)
+    return training_footprint(work.shape, work.parameters, placement, load, trained=work.trained, low_precision=low)
 
 
 @dataclass(frozen=True)
@@ -112,13 +115,13 @@ def step_of(work: Work, placement: TrainPlacement, device: Device) -> Step:
     own = work.step_tokens / world
     rate = device.training_rate * precision_share(work, device)
     compute = work.step_tokens * (device.token_seconds + work.flops / work.tokens / rate) / units
-    forward = work.flops / 3 / work.tokens / rate
+    forward = work.flops / (3 if work.trained >= work.parameters else 2) / work.tokens / rate
     again = max(0.0, own - placement.resident_tokens) + (own if placement.gradient_checkpointing else 0.0)
     return Step(
         compute=compute,
         recompute=again * world * forward / units,
         exchange=_exchanged_bytes(work, placement, world, own) / _link(placement, device),
-        update=_STATE_BYTES * work.parameters / (world if placement.zero else 1) / _MEMORY_SPEED[placement.gpus > 0],
+        update=_STATE_BYTES * work.trained / (world if placement.zero else 1) / _MEMORY_SPEED[placement.gpus > 0],
     )
 
 
@@ -132,12 +135,12 @@ def _exchanged_bytes(work: Work, placement: TrainPlacement, world: int, own_toke
     if world == 1:
         return 0.0
     ring = (world - 1) / world
-    gradients = 4 * work.parameters * ring * (2 if placement.zero == 0 else 1)
+    gradients = 4 * work.trained * ring * (2 if placement.zero == 0 else 1)
     passes = max(1.0, own_tokens / pass_tokens(work, placement))
-    gathers = {0: 0.0, 1: 1.0, 2: 1.0, 3: 2.0 * passes}[placement.zero]
+    gathered = work.parameters * 2.0 * passes if placement.zero == 3 else work.trained * float(placement.zero > 0)
     assert work.shape is not None
     table = work.step_texts * work.shape.hidden * 4
-    return gradients + 4 * work.parameters * ring * gathers + table
+    return gradients + 4 * ring * gathered + table
 
 
 def _link(placement: TrainPlacement, device: Device) -> float:
