@@ -88,6 +88,12 @@ class Artifact:
         """Row counts and other whole-artifact figures that the stage recorded."""
         return dict(self.manifest["counts"])
 
+    @property
+    def unfinished(self) -> str | None:
+        """What its stage could not do this time, and the next run tries again."""
+        said = self.manifest.get("unfinished")
+        return None if said is None else str(said)
+
     def at(self, *parts: str) -> str:
         """Address of something inside the artifact."""
         return posixpath.join(self.uri, *parts)
@@ -102,7 +108,8 @@ class Draft:
     """An artifact in the making: the stage writes under `uri` and records its counts.
 
     `identity` is what children see as this artifact's hash. A stage whose output can be equal under unequal keys (the
-    same tokenizer of two models) sets it to a hash of the content, so that its children are shared.
+    same tokenizer of two models) sets it to a hash of the content, so that its children are shared; one that leaves
+    something `unfinished` sets it to another than a finished artifact's, so that its children are not.
     """
 
     uri: str
@@ -110,6 +117,8 @@ class Draft:
     identity: str | None = None
     precision: Mapping[str, Any] | None = None
     """What models were computed in (`runtime.precision`); told in the manifest, no part of any address."""
+    unfinished: str | None = None
+    """What could not be done for a reason that may pass; children read what there is, the next run makes it anew."""
 
     def at(self, *parts: str) -> str:
         """Address of something inside the draft; its folder exists afterwards."""
@@ -196,6 +205,12 @@ def find(root: str, key: ArtifactKey) -> Artifact | None:
     return open_artifact(uri) if exists(posixpath.join(uri, MARKER)) else None
 
 
+def find_finished(root: str, key: ArtifactKey) -> Artifact | None:
+    """Return the committed artifact of a key, or None where there is none or it is to be made anew."""
+    found = find(root, key)
+    return None if found is None or found.unfinished else found
+
+
 def open_artifact(uri: str) -> Artifact:
     """Open a committed artifact.
 
@@ -208,14 +223,14 @@ def open_artifact(uri: str) -> Artifact:
 
 
 def produce(root: str, key: ArtifactKey, make: Callable[[Draft], None]) -> Artifact:
-    """Return the artifact of a key, making it if it is not there.
+    """Return the artifact of a key, making it if it is not there, or was left unfinished.
 
     Args:
         root: storage root.
         key: what shapes the artifact.
         make: writes the data under the draft's address. A stage that can resume keeps its progress outside the draft.
     """
-    if find(root, key) is None:
+    if find_finished(root, key) is None:
         with open_drafts(root, [key]) as drafts:
             make(drafts[0])
     return open_artifact(key.uri(root))
@@ -227,7 +242,7 @@ def open_drafts(root: str, keys: Sequence[ArtifactKey]) -> Iterator[list[Draft]]
 
     Args:
         root: storage root.
-        keys: of artifacts that are not there; what an interrupted run left in their places is cleared.
+        keys: of artifacts that are to be made; what lies in their places is cleared.
     """
     drafts = [Draft(key.uri(root)) for key in keys]
     started = time.monotonic()
@@ -255,6 +270,7 @@ def _commit(key: ArtifactKey, draft: Draft, seconds: float) -> None:
         "parents": {role: {"hash": parent.hash, "uri": parent.uri} for role, parent in key.parents.items()},
         "counts": draft.counts,
         **({"precision": draft.precision} if draft.precision is not None else {}),
+        **({"unfinished": draft.unfinished} if draft.unfinished is not None else {}),
         "version": __version__,
         "libraries": {name: version(name) for name in _RECORDED_LIBRARIES},
         "wall_seconds": round(seconds, 3),

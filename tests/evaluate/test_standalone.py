@@ -107,6 +107,7 @@ def test_a_task_that_could_not_be_judged_is_tried_again_by_the_same_call(
     ]
     assert [list(one.read_json("summary.json")["failed"]) for one in made] == [["STS22"]] * 2, "no hub is reached"
     assert made[0].manifest != made[1].manifest
+    assert all((one.unfinished or "").startswith("STS22 could not be judged: ") for one in made)
     assert made[1].counts["texts_embedded"] == 0, "what was judged has its verdict"
 
 

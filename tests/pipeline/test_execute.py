@@ -12,6 +12,7 @@ from polyglossa.pipeline.build import build
 from polyglossa.pipeline.execute import execute, worker_groups
 from polyglossa.pipeline.graph import Node
 from polyglossa.recipe import Profile, load_recipe
+from polyglossa.runtime import console
 
 QUICKSTART = Path(__file__).parents[2] / "jobs/recipes/quickstart.yaml"
 
@@ -19,9 +20,9 @@ QUICKSTART = Path(__file__).parents[2] / "jobs/recipes/quickstart.yaml"
 class Stages:
     """Stands in for the stages: remembers what ran, and breaks where it is told to."""
 
-    def __init__(self, breaks_at: str | None = None) -> None:
+    def __init__(self, breaks_at: str | None = None, unfinished: str | None = None) -> None:
         self.ran: list[str] = []
-        self.breaks_at = breaks_at
+        self.breaks_at, self.unfinished = breaks_at, unfinished
 
     def __call__(self, stage: str, config: object, inputs: Mapping[str, Artifact], draft: Draft) -> None:
         name = name_of(draft)
@@ -29,6 +30,8 @@ class Stages:
             raise KeyboardInterrupt
         self.ran.append(name)
         draft.write_json({}, "data.json")
+        if name == self.unfinished:
+            draft.unfinished, draft.identity = "no hub was reached", "half of it"
 
 
 def run(everything: list[Node], root: Path, work: Stages) -> None:
@@ -61,6 +64,24 @@ def test_a_rerun_makes_nothing_and_an_interrupted_run_goes_on_where_it_stopped(t
     run(everything, tmp_path, resumed)
     run(everything, tmp_path, again)
     assert broken.ran + resumed.ran == [node.name for node in everything]
+    assert again.ran == []
+
+
+def test_what_was_left_unfinished_is_made_anew_by_the_next_run_with_what_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(console, "say", lambda text, **style: said.append(text))
+    everything = nodes()
+    without_hub, still_without, with_hub, again = (Stages(unfinished=u) for u in ("evaluate.base",) * 2 + (None,) * 2)
+    run(everything, tmp_path, without_hub)
+    assert "  evaluate.base: no hub was reached; the same command tries again" in said
+    assert without_hub.ran == [node.name for node in everything], "what there is is reported"
+    run(everything, tmp_path, still_without)
+    assert still_without.ran == ["evaluate.base"], "the report would say the same"
+    run(everything, tmp_path, with_hub)
+    assert with_hub.ran == ["evaluate.base", "report", "serve"]
+    run(everything, tmp_path, again)
     assert again.ran == []
 
 

@@ -4,6 +4,8 @@ What an earlier run judged is taken from its verdicts. How calls reach the worke
 in here.
 """
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -104,6 +106,19 @@ def evaluate(
     )  # fmt: skip
     draft.write_json(pool.first("speed"), "speed.json")
     draft.count(texts_embedded=embedded + sum(task_result.embedded for task_result in fresh.values()))
+    _leave_unfinished(draft, {name: found.reason for name, found in fresh.items() if found.reason is not None})
+
+
+def _leave_unfinished(draft: Draft, failed: Mapping[str, str]) -> None:
+    """Let the next run judge what may fail for a moment only; a report is then made of what it finds."""
+    if not failed:
+        return
+    name, reason = next(iter(failed.items()))
+    more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+    draft.unfinished = f"{name}{more} could not be judged: {reason}"
+    draft.identity = hashlib.sha256(json.dumps([draft.uri.rpartition("/")[2], sorted(failed)]).encode()).hexdigest()[
+        :16
+    ]
 
 
 def _own_ways(task: PlannedTask, spec: ModelSpec) -> tuple[str, ...]:

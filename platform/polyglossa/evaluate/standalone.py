@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from polyglossa.artifact import MANIFEST, Artifact, ArtifactKey, Draft, clear, exists, open_artifact, produce, read_json
+from polyglossa.artifact import MANIFEST, Artifact, ArtifactKey, Draft, clear, exists, open_artifact, produce
 from polyglossa.endpoint.patience import route_of
 from polyglossa.errors import UserError
 from polyglossa.evaluate import run as stage
@@ -99,14 +99,8 @@ def evaluate_model(
 
     if spec.endpoint is not None:
         spec = replace(spec, options={**spec.options, "root": root})
-    if spec.endpoint is not None or _has_failed(key.uri(root)):
         clear(key.uri(root))
     return produce(root, key, make)
-
-
-def _has_failed(uri: str) -> bool:
-    summary = f"{uri}/summary.json"
-    return exists(summary) and bool(read_json(summary)["failed"])
 
 
 def _notices(summary: Mapping[str, Any]) -> list[str]:

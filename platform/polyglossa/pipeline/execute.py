@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from rich.markup import escape
+
 from polyglossa import artifact
 from polyglossa.artifact import Artifact, ArtifactKey
 from polyglossa.lease import Claims
@@ -40,10 +42,10 @@ def execute(
         for group in worker_groups(nodes, stages):
             inputs = [{role: artifacts[name] for role, name in node.inputs.items()} for node in group]
             keys = [key_of(node, roles) for node, roles in zip(group, inputs, strict=True)]
-            leases = sorted(key.lease for key in keys if artifact.find(root, key) is None)
+            leases = sorted(key.lease for key in keys if artifact.find_finished(root, key) is None)
             for lease in leases:
                 claims.wait(lease, partial(_say_waiting, lease))
-            missing = [index for index, key in enumerate(keys) if artifact.find(root, key) is None]
+            missing = [index for index, key in enumerate(keys) if artifact.find_finished(root, key) is None]
             if missing:
                 make_group(
                     [group[i] for i in missing], [inputs[i] for i in missing], [keys[i] for i in missing],
@@ -95,6 +97,8 @@ def say_done(name: str, done: Artifact, *, reused: bool) -> None:
     computed = done.manifest.get("precision")
     figures = [*_figures(done.counts, seconds), *([f"in {computed['dtype']}"] if computed else [])]
     console.say(f"✓ {name:<30} {seconds:7.1f} s  {', '.join(figures)}")
+    if done.unfinished is not None:
+        console.say(escape(f"  {name}: {done.unfinished}; the same command tries again"), style="yellow")
 
 
 def _figures(counts: Mapping[str, Any], seconds: float) -> list[str]:

@@ -62,6 +62,23 @@ def test_nodes_that_do_not_need_each_other_run_at_the_same_time_and_a_rerun_make
     assert not list((tmp_path / "run/leases").iterdir())
 
 
+def test_what_was_left_unfinished_is_made_anew_by_the_next_run_with_what_reads_it(
+    ray_local: None, tmp_path: Path, claims: Claims
+) -> None:
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    (notes / "left.unfinished").touch()
+    made = []
+    for unfinished in (True, True, False, False):
+        if not unfinished:
+            (notes / "left.unfinished").unlink(missing_ok=True)
+        running = execution(DIAMOND, tmp_path / "run", ToyWork(str(notes)), claims)
+        artifacts = running.run()
+        assert (artifacts["left"].unfinished is not None) == unfinished
+        made.append(set(running.made))
+    assert made == [{"first", "left", "right", "last"}, {"left"}, {"left", "last"}, set()]
+
+
 def test_artifacts_are_those_of_the_walk_in_one_process(ray_local: None, tmp_path: Path, claims: Claims) -> None:
     work = ToyWork(str(tmp_path / "notes"))
     execution(DIAMOND, tmp_path / "run", work, claims).run()

@@ -48,6 +48,8 @@ class ToyWork:
         if (folder / f"{name}.deletes").exists():
             for one in inputs.values():
                 clear(one.uri)
+        if (folder / f"{name}.unfinished").exists():
+            draft.unfinished, draft.identity = "something is missing", f"half of {name}"
         values = [one.read_json("data.json") for one in inputs.values()]
         scratch = f"{draft.uri}.work"
         done = exists(f"{scratch}/half.json")

@@ -184,7 +184,7 @@ class Execution:
         one.held_by = None if held else self.claims.holder(one.key.lease)
         if one.held_by is not None:
             self.stays[name].waited_for = "another run"
-        found = artifact.find(self.root, one.key)
+        found = artifact.find_finished(self.root, one.key)
         if found is not None:
             self._finish(one, found, "made by another run")
             return False

@@ -21,7 +21,7 @@ class KeyServer:
         """Return a node's key, and its artifact where it is there; or why there is no key."""
         try:
             key = key_of(node, inputs)
-            return key, artifact.find(self._root, key), None
+            return key, artifact.find_finished(self._root, key), None
         except PolyglossaError as error:
             return None, None, error
 
