@@ -1,7 +1,7 @@
 """`polyglossa serve`: serve a recipe's finished members, or any model directories, until Ctrl-C."""
 
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -38,14 +38,15 @@ def serve(
     from polyglossa.extras import require_extras
 
     require_extras(("serve",), "serve")
-    config, models, logs, loaded = _find_served(recipe, overrides or (), model or ())
+    given = _directories(model or ())
+    config, models, logs, loaded = _find_served(recipe, overrides or (), given)
     if engine is not None:
         config = config.changed(engine=engine)
     placement = load_profile(profile)
     from polyglossa.serving.run import application_settings, check_settings
 
     settings = check_settings(application_settings(config, models, placement.serve))
-    _check_directories(model or (), models)
+    _check_directories(given.values())
     from polyglossa.serving.lifecycle import running_application
 
     log = logs / f"serve-{datetime.now():%Y%m%d-%H%M%S}.log"
@@ -66,20 +67,19 @@ def serve(
 
 
 def _find_served(
-    path: Path | None, overrides: Sequence[str], given: Sequence[str]
+    path: Path | None, overrides: Sequence[str], given: Mapping[str, str]
 ) -> tuple[ServeConfig, dict[str, str], Path, Recipe | None]:
     """Settle what is served, a recipe's members, model directories, or both; the folder of logs, and the recipe."""
-    models = _directories(given)
     if path is None:
-        if not models:
+        if not given:
             raise UserError("nothing to serve: give a recipe, or --model NAME=PATH.")
-        return ServeConfig(), models, Path("runs/logs"), None
+        return ServeConfig(), dict(given), Path("runs/logs"), None
     from polyglossa.pipeline.find_artifacts import served_models
     from polyglossa.pipeline.promotion import with_promotions
 
     recipe = load_recipe(path, overrides)
     config, served = with_promotions(recipe, served_models(recipe))
-    return config, {**served, **models}, recipe.logs, recipe
+    return config, {**served, **given}, recipe.logs, recipe
 
 
 def _own_documents(recipe: Recipe | None, models: Mapping[str, str]) -> dict[str, str]:
@@ -106,14 +106,13 @@ def _directories(given: Sequence[str]) -> dict[str, str]:
     return models
 
 
-def _check_directories(given: Sequence[str], models: Mapping[str, str]) -> None:
+def _check_directories(paths: Collection[str]) -> None:
     """Check each model directory before anything starts."""
-    if not given:
+    if not paths:
         return
     from polyglossa.embedding.parity import check_parity
     from polyglossa.serving.model_folder import check_model_folder
 
-    for text in given:
-        path = models[text.partition("=")[0]]
+    for path in paths:
         check_model_folder(path)
         check_parity(path)
