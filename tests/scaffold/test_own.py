@@ -12,7 +12,6 @@ from polyglossa.errors import DataError, UserError
 from polyglossa.evaluate.tasks.file_lists import survey_local
 from polyglossa.recipe.sections.evaluate import RetrievalTask
 from polyglossa.scaffold.begin import read_files
-from polyglossa.scaffold.own.documents import read_passages
 from polyglossa.scaffold.own.folder import documents_of, search_task, training_rows
 from polyglossa.scaffold.own.groups import group_rows, near_copies
 from polyglossa.scaffold.own.split import split_rows, wanted_queries
@@ -183,21 +182,6 @@ def test_a_file_that_does_not_fit_is_refused_before_it_is_read(tmp_path: Path) -
         stream.truncate(2 * 2**30)  # sparse: takes no room
     with pytest.raises(DataError, match=r"2\.0 GiB; `init` splits up to 1 GiB"):
         rows_of(path)
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
-def test_a_table_among_the_documents_is_not_read_as_one(tmp_path: Path, encoding: str) -> None:
-    (tmp_path / "unicode text.txt").write_text("question\tanswer\n" * 9, encoding=encoding)
-    with pytest.raises(DataError, match=r"9 of its 9 first lines have 1 tab\(s\): a table. Name it \.tsv"):
-        started(tmp_path, [tmp_path / "unicode text.txt"], "scratch", [])
-
-
-def test_documents_are_read_in_the_encoding_that_they_are_written_in(tmp_path: Path) -> None:
-    (tmp_path / "lamp.txt").write_text("Die Lampe für Übermorgen", encoding="utf-16")
-    assert read_passages([tmp_path / "lamp.txt"]) == ["Die Lampe für Übermorgen"]
-    (tmp_path / "old.txt").write_bytes("Die Lampe für Übermorgen\n".encode("cp1252") * 9)
-    with pytest.raises(DataError, match="9 of its first 9 lines are no UTF-8"):
-        read_passages([tmp_path / "old.txt"])
 
 
 def test_documents_alone_are_refused_with_what_is_missing(tmp_path: Path) -> None:
