@@ -63,7 +63,7 @@ def made(storage: Path) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("apart", [0, 5])
+@pytest.mark.parametrize("apart", [0, 1, 5, 20])
 def test_two_runs_on_one_storage_make_the_corpus_once(tmp_path: Path, apart: float) -> None:
     first = start(tmp_path)
     time.sleep(apart)
