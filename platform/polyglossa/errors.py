@@ -7,13 +7,13 @@ the machine's.
 
 from collections.abc import Collection
 
-_SHOWN_NAMES, _SHOWN_CHARACTERS = 12, 60
+_SHOWN_CHARACTERS = 60
 
 
-def list_names(names: Collection[str]) -> str:
+def list_names(names: Collection[str], most: int = 12) -> str:
     """List the first names, each cut, and how many more there are; `none` where there are none."""
     shown = (name if len(name) <= _SHOWN_CHARACTERS else f"{name[:_SHOWN_CHARACTERS]}…" for name in names)
-    first = [name for name, _ in zip(shown, range(_SHOWN_NAMES), strict=False)]
+    first = [name for name, _ in zip(shown, range(most), strict=False)]
     more = f" and {len(names) - len(first):,} more" if len(names) > len(first) else ""
     return f"{', '.join(first) or 'none'}{more}"
 

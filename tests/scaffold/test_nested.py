@@ -88,10 +88,10 @@ def test_a_value_that_wraps_no_rows_is_left_alone(value: object) -> None:
 
 
 def test_texts_inside_rows_become_columns(tmp_path: Path) -> None:
-    program = flatten_program(NESTED, in_array=True)
+    program = flatten_program(NESTED)
     assert program is not None
-    assert made_by_jq(program, NESTED, tmp_path) == FLAT
-    assert flatten_program(FAQ, in_array=True) is None
+    assert made_by_jq(f".[] | {program}", NESTED, tmp_path) == FLAT
+    assert flatten_program(FAQ) is None
 
 
 def made_by_jq(program: str, value: object, folder: Path) -> list[dict[str, Any]]:

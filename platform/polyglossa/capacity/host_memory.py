@@ -88,7 +88,7 @@ def host_need(
     placement: StagePlacement,
     taken: Taken,
     group: Group,
-    footprint: Footprint | None = None,
+    footprint: Footprint | None,
 ) -> HostNeed:
     """Count the memory of one node of a group.
 

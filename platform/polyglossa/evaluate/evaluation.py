@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from polyglossa.artifact import Artifact, Draft
-from polyglossa.errors import PolyglossaError
+from polyglossa.errors import PolyglossaError, list_names
 from polyglossa.evaluate.models.judged_as import report_conditions
 from polyglossa.evaluate.models.spec import ModelSpec
 from polyglossa.evaluate.models.states import Floats
@@ -113,9 +113,7 @@ def _leave_unfinished(draft: Draft, failed: Mapping[str, str]) -> None:
     """Let the next run judge what may fail for a moment only; a report is then made of what it finds."""
     if not failed:
         return
-    name, reason = next(iter(failed.items()))
-    more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
-    draft.unfinished = f"{name}{more} could not be judged: {reason}"
+    draft.unfinished = f"{list_names(failed, 1)} could not be judged: {next(iter(failed.values()))}"
     draft.identity = hashlib.sha256(json.dumps([draft.uri.rpartition("/")[2], sorted(failed)]).encode()).hexdigest()[
         :16
     ]

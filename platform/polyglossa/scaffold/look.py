@@ -137,8 +137,11 @@ def _check_unwrapped(path: Path, found: Survey) -> None:
 
 
 def _flattened_by(file: File, path: Path, found: Survey) -> str | None:
-    program = flatten_program(_rows(found), in_array=json_shape(read_head(file)) == "array")
-    return program and _jq(program, path)
+    program = flatten_program(_rows(found))
+    if program is None:
+        return None
+    each = ".[] | " if json_shape(read_head(file)) == "array" else ""
+    return _jq(f"{each}{program}", path)
 
 
 def _rows(found: Survey) -> list[dict[str, Any]]:

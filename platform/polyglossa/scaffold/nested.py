@@ -35,13 +35,13 @@ def rows_inside(value: object) -> Inside | None:
     return Inside(_from_here(found.program), found.rows, found.columns)
 
 
-def flatten_program(rows: Sequence[Row], *, in_array: bool) -> str | None:
-    """Write the jq program that makes columns of the texts inside rows' objects; None where no object has any."""
+def flatten_program(rows: Sequence[Row]) -> str | None:
+    """Write the jq program that makes columns of the texts inside a row's objects; None where no object has any."""
     fields = [(name, _path_to_text(name, rows)) for name in dict.fromkeys(name for row in rows for name in row)]
     if not any(path is not None and path != _step(name) for name, path in fields):
         return None
     made = ", ".join(f"{_key(name)}: {path}" for name, path in fields if path is not None)
-    return f"{'.[] | ' if in_array else ''}{{{made}}}"
+    return f"{{{made}}}"
 
 
 def _inside(values: Sequence[object]) -> Iterator[Inside]:
@@ -72,7 +72,7 @@ def _of_list(rows: list[Row]) -> Iterator[Inside]:
         program = f"{{{kept}}} + ({_from_here(deeper.program)})" if texts else deeper.program
         yield Inside(_after("[]", program), deeper.rows, (*texts, *deeper.columns))
     elif any(_text_in(value) for row in rows[:_LOOKED_AT] for value in row.values()):
-        flat = flatten_program(rows[:_LOOKED_AT], in_array=False) if len(texts) < 2 else None
+        flat = flatten_program(rows[:_LOOKED_AT]) if len(texts) < 2 else None
         yield Inside(_after("[]", flat) if flat else "[]", len(rows), names)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from polyglossa.data.bundles import Bundle, BundleReader, TeacherStore
 from polyglossa.data.plan_types import PlanSource
-from polyglossa.errors import DataError
+from polyglossa.errors import DataError, list_names
 from polyglossa.recipe.sections.train import GuideConfig
 
 _ROWS = 256  # of a bundle; bundles of a recipe's packs hold as many
@@ -54,12 +54,11 @@ def check_guide(guide: GuideConfig, sources: Sequence[PlanSource], pack_uri: str
     if not foreign:
         return
     worst = sorted(foreign, key=foreign.__getitem__)
-    shown = ", ".join(f"{name} {foreign[name]:.2f}" for name in worst[:5])
-    more = f" and {len(worst) - 5} more" if len(worst) > 5 else ""
+    shown = list_names([f"{name} {foreign[name]:.2f}" for name in worst], 5)
     able = ", ".join(name for name in found if name not in foreign) or "none of them"
     raise DataError(
         f"the guide does not know the texts of {len(foreign)} of {len(found)} sources: it scores a row's positive "
-        f"above too few of the other documents ({shown}{more}; chance is 0.50, guide.least {guide.least:.2f}). Name "
+        f"above too few of the other documents ({shown}; chance is 0.50, guide.least {guide.least:.2f}). Name "
         f"in guide.sources those that it reads ({able}), or take a guide for these languages."
     )
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from polyglossa.errors import list_names
 from polyglossa.evaluate.models.spec import ModelSpec
 from polyglossa.evaluate.plan import PlannedTask
 
@@ -33,9 +34,8 @@ def report_conditions(spec: ModelSpec, max_tokens: int | None, planned: Sequence
         said.append(f"computed in {spec.dtype}, not {conditions.dtype}, which this device does not gain by.")
     by_kind = [task.name for task in planned if task.prompts is not None and not task.own_prompt and not task.notices]
     if by_kind:
-        more = f" and {len(by_kind) - _NAMED} more" if len(by_kind) > _NAMED else ""
         said.append(
-            f"{conditions.name} has no instruction of their own for {', '.join(by_kind[:_NAMED])}{more}; "
+            f"{conditions.name} has no instruction of their own for {list_names(by_kind, _NAMED)}; "
             "its default of their kind is used, as by mteb."
         )
     return {**conditions.plain(), "notices": said}
